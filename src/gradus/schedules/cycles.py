@@ -1,0 +1,166 @@
+"""Schedules that go up and down: triangles, one cycle, warm restarts."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from gradus.errors import InvalidInput
+from gradus.schedules.evaluation import SCALARS, between
+from gradus.schedules.fields import Decay, Flag, Fraction, Growth, Length, MaybePeriod, Period, Real, Times, one_of
+from gradus.schedules.schedule import Schedule
+from gradus.schedules.spans import Span
+
+__all__ = ["CosineRestarts", "Cyclic", "OneCycle"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Cyclic(Schedule):
+    """Triangles: from `low` up to `high` and back, for ever.
+
+    With the cycle c = ⌊t/(up + down)⌋ and the height h of the triangle at t (0 at its feet, 1 at its tip),
+    η(t) = low + (high − low)·h·s, where s is 1 ("triangular"), 2^−c ("triangular2") or gamma^t ("exp_range").
+
+    Args:
+        up: steps (or a span) from low to high.
+        down: steps (or a span) back; as many as `up` unless given.
+        low: the value at a triangle's feet.
+        high: the value at the first tip.
+        mode: "triangular", "triangular2" or "exp_range".
+        gamma: the factor a step of "exp_range", above 0 and at most 1.
+
+    Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.
+
+    >>> [Cyclic(2, low=0.1, high=0.5)(t) for t in range(5)]
+    [0.1, 0.3, 0.5, 0.3, 0.1]
+    """
+
+    up: Period
+    down: MaybePeriod = None
+    low: Real = 0.0
+    high: Real = 1.0
+    mode: Annotated[str, one_of("triangular", "triangular2", "exp_range")] = "triangular"
+    gamma: Decay = 1.0
+
+    length: ClassVar[None] = None
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        up: Any = self.up
+        down: Any = self.up if self.down is None else self.down
+        cycle = t // (up + down)
+        position = t - cycle * (up + down)
+        height = ops.where(position < up, ops.real(position) / up, 1 - ops.real(position - up) / down)
+        if self.mode == "triangular2":
+            height = height * ops.power(0.5, cycle)
+        elif self.mode == "exp_range":
+            height = height * ops.power(self.gamma, t)
+        return between(self.low, self.high, height)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class OneCycle(Schedule):
+    """One cycle, then an end far below the start: `start` → `peak` at p = pct_start·n → `end` at n, held after.
+
+    In three phases it returns to `start` at 2p before it falls to `end`.
+
+    Args:
+        length: n, in steps or as a span.
+        start: the value at step 0.
+        peak: the value at p, which may lie between two steps.
+        end: the value from step n on.
+        pct_start: the part of the cycle spent rising, from 0 to 1 (to ½ in three phases).
+        anneal: "cosine" or "linear".
+        three_phase: whether to come down as symmetrically as it went up, then fall.
+
+    Source: Smith and Topin, Super-Convergence, 2018, section 3 (three phases, linear); the two cosine phases are fastai's.
+
+    >>> [round(OneCycle(10)(t), 3) for t in (0, 3, 10)]
+    [0.04, 1.0, 0.0]
+    """
+
+    length: Length
+    start: Real = 0.04
+    peak: Real = 1.0
+    end: Real = 4e-6
+    pct_start: Fraction = 0.3
+    anneal: Annotated[str, one_of("cosine", "linear")] = "cosine"
+    three_phase: Flag = False
+
+    def _settle(self) -> None:
+        if self.three_phase and self.pct_start > 0.5:
+            raise InvalidInput(f"with three_phase, pct_start must be at most 0.5: it is spent twice; got {self.pct_start}")
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        n: Any = self.length
+        knots = [(0, self.start), (self.pct_start * n, self.peak), (n, self.end)]
+        if self.three_phase:
+            knots.insert(2, (2 * self.pct_start * n, self.start))
+        value = None
+        for (at, a), (until, b) in zip(knots, knots[1:], strict=False):
+            done = ops.progress(t - at, until - at)
+            here = between(a, b, done if self.anneal == "linear" else (1 - ops.cos(math.pi * done)) * 0.5)
+            value = here if value is None else ops.where(t < at, value, here)
+        return value
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CosineRestarts(Schedule):
+    """Cosine cycles that start again at the top: SGDR.
+
+    Cycle i begins at step B(i) = round(n·(gᵢ − 1)/(g − 1)), with gᵢ = growthⁱ, or i·n without growth. At position k of
+    its m steps, η = end + (start·decayⁱ − end)·(1 + cos(π·k/(m − 1)))/2, so its last step has the end value; with
+    `endpoint=False` k is divided by m, as in the paper and in torch, and the end value is never reached.
+
+    Args:
+        period: n, the length of the first cycle, in steps or as a span.
+        start: the value at the first cycle's start.
+        end: the value at each cycle's end.
+        growth: how many times longer each cycle is than the one before, 1 or more; needn't be whole.
+        decay: the factor on each next cycle's start, above 0 and at most 1.
+        cycles: how many; after the last the end value is held. None goes on for ever.
+        endpoint: whether a cycle's last step has the end value. A cycle of a single step has its start value.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+
+    >>> [round(CosineRestarts(3, growth=2)(t), 3) for t in range(10)]
+    [1.0, 0.5, 0.0, 1.0, 0.905, 0.655, 0.345, 0.095, 0.0, 1.0]
+    """
+
+    period: Period
+    start: Real = 1.0
+    end: Real = 0.0
+    growth: Growth = 1.0
+    decay: Decay = 1.0
+    cycles: Times = None
+    endpoint: Flag = True
+
+    @property
+    def length(self) -> int | Span | None:
+        if self.cycles is None or isinstance(self.period, Span):
+            return None if self.cycles is None else self.period
+        return int(self._begin(self.cycles, SCALARS))
+
+    def _begin(self, cycle: Any, ops: Any) -> Any:
+        """The step at which a cycle begins."""
+        if self.growth == 1:
+            return cycle * self.period
+        return ops.floor(self.period * (ops.power(self.growth, cycle) - 1) / (self.growth - 1) + 0.5)
+
+    def _cycle(self, t: Any, ops: Any) -> Any:
+        """The cycle that t lies in."""
+        if self.growth == 1:
+            cycle = t // self.period
+        else:  # solved for real numbers, then put right where rounding moved a beginning across t
+            exact = ops.log1p(ops.real(t) * (self.growth - 1) / self.period) / math.log(self.growth)
+            cycle = ops.floor(exact)
+            cycle = ops.where(self._begin(cycle + 1, ops) <= t, cycle + 1, cycle)
+            cycle = ops.where(self._begin(cycle, ops) > t, cycle - 1, cycle)
+        return cycle if self.cycles is None else ops.clip(cycle, 0, self.cycles - 1)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        cycle = self._cycle(t, ops)
+        begin, following = self._begin(cycle, ops), self._begin(cycle + 1, ops)
+        last = following - begin - 1 if self.endpoint else following - begin
+        done = ops.real(t - begin) / ops.maximum(last, 1 + 0 * last)
+        peak = self.start * ops.power(self.decay, cycle)
+        value = self.end + (peak - self.end) * (1 + ops.cos(math.pi * done)) * 0.5
+        return value if self.cycles is None else ops.where(t < following, value, ops.full(t, self.end))

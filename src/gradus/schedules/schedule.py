@@ -1,0 +1,632 @@
+"""`Schedule` and its algebra: every composition of schedules is a schedule again, to any depth."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from functools import cache, reduce
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from gradus.errors import InvalidInput
+from gradus.schedules import codec
+from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock
+from gradus.schedules.fields import Length, Positive, Times, one_of
+from gradus.schedules.spans import Span, Units
+
+__all__ = [
+    "KINDS",
+    "Absolute",
+    "After",
+    "Delay",
+    "Maximum",
+    "Minimum",
+    "Product",
+    "Repeat",
+    "Schedule",
+    "Sequence",
+    "Stretch",
+    "Sum",
+    "Take",
+    "joined",
+]
+
+KINDS: dict[str, type["Schedule"]] = {}  # every kind of schedule by its class name: what JSON and text may speak of
+
+
+class Schedule:
+    """A pure function of an integer step, as a value: it compares, hashes, prints, and saves as JSON.
+
+    `schedule(t)` is the value for update `t`, counted from 0. An `int` gives a `float`; an array of integers (NumPy,
+    torch, JAX) gives an array of the same kind, in float64 or the widest floats its library has there.
+
+    Schedules compose: `a >> b` runs a, then b from its own 0; `a * b` and `a + b` act step by step, and so do
+    `gradus.schedules.min` and `max`; a number stands for a constant.
+
+    Raises:
+        InvalidInput: a step that is no integer, or negative; a template that hasn't been resolved.
+
+    >>> from gradus.schedules import Cosine, warmup
+    >>> schedule = warmup(5) >> Cosine(15, end=0.03)
+    >>> schedule(5), schedule(20)
+    (1.0, 0.03)
+    >>> schedule.length
+    20
+    """
+
+    _precedence: ClassVar[int] = 4  # how tightly its printed form binds: >> 1, + 2, * 3, a call 4
+    _missing: frozenset[str]  # what `resolve` must be told before this schedule can be evaluated
+
+    if TYPE_CHECKING:  # leaves have it as a field, which a property of the base would shadow
+
+        @property
+        def length(self) -> int | Span | None:
+            """The step from which it holds its last value; None where it goes on for ever."""
+
+    def __init_subclass__(cls) -> None:
+        if not cls.__name__.startswith("_"):
+            KINDS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for name, check in _checks(type(self)):
+            object.__setattr__(self, name, check(f"{type(self).__name__}'s {name}", getattr(self, name)))
+        object.__setattr__(self, "_missing", frozenset(span.needs for span in self._spans()))
+        if not self._missing:
+            self._settle()
+
+    # Written once here: dataclass would compile a pair for each kind, at a third of this package's import time.
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._values() == other._values()  # type: ignore[attr-defined]  # same type
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in _fields(type(self)))
+
+    # What each kind of schedule says of itself
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        """The value at t, which is 0 or later and may lie between two steps, in the operations of `ops`."""
+        raise NotImplementedError
+
+    def _settle(self) -> None:
+        """With no spans left: check the fields against each other and prepare what evaluation needs."""
+
+    @property
+    def endless(self) -> bool:
+        """Whether it goes on for ever, so that nothing can follow it."""
+        return self.length is None
+
+    def _resolved(self, units: Units) -> "Schedule":
+        return self._rebuilt(lambda part: part.steps(units) if isinstance(part, Span) else part._resolved(units))
+
+    def _fills(self) -> bool:
+        """Whether it holds a `rest()` that takes what the run has left."""
+        return any(part.unit == "rest" if isinstance(part, Span) else part._fills() for part in self._parts())
+
+    # Evaluation
+
+    def __call__(self, t: Any) -> Any:
+        if type(t) is int and 0 <= t < STEP_LIMIT and not self._missing:
+            return self._at(t, SCALARS)
+        self._require_concrete()
+        return self._at(*clock(t))
+
+    def _require_concrete(self) -> None:
+        if self._missing:
+            units = ", ".join(f"{name}=..." for name in sorted(self._missing))
+            raise InvalidInput(f"{self!r} is a template; make it concrete first: .resolve({units})")
+
+    # Composition
+
+    def __rshift__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Sequence, self, other)
+
+    def __rrshift__(self, other: float) -> "Schedule":
+        return joined(Sequence, other, self)
+
+    def __mul__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Product, self, other)
+
+    def __rmul__(self, other: float) -> "Schedule":
+        return joined(Product, other, self)
+
+    def __add__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Sum, self, other)
+
+    def __radd__(self, other: float) -> "Schedule":
+        return joined(Sum, other, self)
+
+    def clip(self, low: float | None = None, high: float | None = None) -> "Schedule":
+        """Never below `low` nor above `high`: max(low, min(high, schedule)).
+
+        >>> from gradus.schedules import Linear
+        >>> Linear(10).clip(0.2, 0.8)(0), Linear(10).clip(0.2, 0.8)(10)
+        (0.8, 0.2)
+        """
+        if low is not None and high is not None and low > high:
+            raise InvalidInput(f"clip needs low <= high; got low={low!r}, high={high!r}")
+        below = self if high is None else joined(Minimum, self, high)
+        return below if low is None else joined(Maximum, below, low)
+
+    def repeat(self, times: int | None = None) -> "Schedule":
+        """Start again at each end, so many times in all or for ever: schedule(t mod length)."""
+        return Repeat(self, times)
+
+    def delay(self, steps: int | Span) -> "Schedule":
+        """Hold the first value for so many steps, then run: schedule(max(t - steps, 0))."""
+        return Delay(self, steps)
+
+    def stretch(self, factor: float) -> "Schedule":
+        """The same curve over `factor` times the steps: schedule(t / factor)."""
+        return Stretch(self, factor)
+
+    def take(self, steps: int | Span) -> "Schedule":
+        """Its first so many steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
+
+        >>> from gradus.schedules import Constant, Linear
+        >>> Constant().take(80) >> Linear(20)
+        Constant().take(80) >> Linear(20)
+        """
+        return Take(self, steps)
+
+    def after(self, mode: Literal["hold", "repeat", "mirror", "raise"]) -> "Schedule":
+        """What lies past the end: the last value (as it is anyway), the same again, the way back and forth, or an error."""
+        one_of("hold", "repeat", "mirror", "raise")("after's mode", mode)
+        if mode == "hold":
+            return self
+        return Repeat(self) if mode == "repeat" else After(self, mode)
+
+    # Templates
+
+    def resolve(
+        self,
+        total_steps: int | None = None,
+        *,
+        steps_per_epoch: float | None = None,
+        samples_per_step: float | None = None,
+        tokens_per_step: float | None = None,
+    ) -> "Schedule":
+        """The same schedule with every span counted in steps.
+
+        Args:
+            total_steps: the length of the run, in steps; for `fraction` and `rest`.
+            steps_per_epoch: optimizer updates in one pass over the data; for `epochs`.
+            samples_per_step: training examples in one update, over all processes; for `samples`.
+            tokens_per_step: tokens in one update, over all processes; for `tokens`.
+
+        Raises:
+            InvalidInput: a span lacks what it is counted by, or the phases don't fit into the run.
+
+        >>> from gradus.schedules import Cosine, fraction, rest, warmup
+        >>> (warmup(fraction(0.05)) >> Cosine(rest(), end=0.01)).resolve(total_steps=10_000)
+        Linear(500, start=0.0, end=1.0) >> Cosine(9500, end=0.01)
+        """
+        units = Units(total_steps, steps_per_epoch, samples_per_step, tokens_per_step, budget=total_steps)
+        return self._resolved(units) if self._missing else self
+
+    def _parts(self) -> "Iterator[Span | Schedule]":
+        """The spans and schedules among the fields."""
+        yield from _parts_of(self._values())
+
+    def _spans(self) -> Iterator[Span]:
+        for part in self._parts():
+            if isinstance(part, Span):
+                yield part
+            else:
+                yield from part._spans()
+
+    def _rebuilt(self, change: Callable[[Any], Any]) -> Any:
+        """The same kind of schedule with `change` done to each span and schedule among its fields."""
+        changed = {field.name: _changed(getattr(self, field.name), change) for field in _fields(type(self))}
+        return replace(self, **changed)  # type: ignore[type-var]  # every kind is a dataclass
+
+    # Text and JSON
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._arguments()})"
+
+    def _arguments(self) -> str:
+        arguments = []
+        for position, field in enumerate(_fields(type(self))):
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                arguments.append(repr(value) if position == 0 else f"{field.name}={value!r}")
+        return ", ".join(arguments)
+
+    def _bracketed(self, precedence: int) -> str:
+        return f"({self!r})" if self._precedence < precedence else repr(self)
+
+    def to_json(self) -> str:
+        """The definition as JSON; `Schedule.from_json` gives back an equal schedule.
+
+        Raises:
+            InvalidInput: it holds a `Lambda` of a function that can't be found again by its name.
+        """
+        return codec.dumps(self)
+
+    @staticmethod
+    def from_json(text: str, *, trusted: bool = False) -> "Schedule":
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the JSON.
+            trusted: import the functions that a `Lambda` names. Importing runs code, so only for text of your own.
+
+        Raises:
+            InvalidInput: the text is no schedule, or of an unknown version, kind or field; each is named.
+
+        >>> from gradus.schedules import Cosine
+        >>> Schedule.from_json(Cosine(20).to_json()) == Cosine(20)
+        True
+        """
+        schedule: Schedule = codec.loads(text, KINDS, trusted=trusted)
+        return schedule
+
+
+@cache
+def _fields(kind: type[Schedule]) -> tuple[Field[Any], ...]:
+    return fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
+
+
+@cache
+def _checks(kind: type[Schedule]) -> list[tuple[str, Any]]:
+    return [(field.name, field.type.__metadata__[0]) for field in _fields(kind)]  # type: ignore[union-attr]  # Annotated
+
+
+def _parts_of(value: Any) -> Iterator[Span | Schedule]:
+    if isinstance(value, (Span, Schedule)):
+        yield value
+    elif isinstance(value, tuple):
+        for member in value:
+            yield from _parts_of(member)
+
+
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_changed(member, change) for member in value)
+    return change(value) if isinstance(value, (Span, Schedule)) else value
+
+
+# The algebra
+
+
+def _member(what: str, value: Any) -> Schedule:
+    if isinstance(value, Absolute):
+        raise InvalidInput(f"absolute(...) says how a whole schedule is applied, so it goes outermost; {what} is {value!r}")
+    if not isinstance(value, Schedule):
+        raise InvalidInput(f"{what} must be a schedule; got {value!r}")
+    return value
+
+
+def _ending(what: str, value: Any) -> Schedule:
+    member = _member(what, value)
+    if member.endless:
+        raise InvalidInput(f"{what} must have an end, and {member!r} has none; give it one: .take(steps)")
+    return member
+
+
+def _members(what: str, value: Any) -> tuple[Schedule, ...]:
+    members = tuple(_member(f"each of {what}", member) for member in value)
+    if not members:
+        raise InvalidInput(f"{what} must hold at least one schedule; got none")
+    return members
+
+
+def _phases(what: str, value: Any) -> tuple[Schedule, ...]:
+    phases = _members(what, value)
+    for phase in phases[:-1]:
+        if phase.endless:
+            raise InvalidInput(f"{phase!r} has no end, so nothing can follow it; say how long it lasts: .take(steps)")
+    return phases
+
+
+Member = Annotated[Schedule, _member]
+EndingMember = Annotated[Schedule, _ending]
+Members = Annotated[tuple[Schedule, ...], _members]
+Phases = Annotated[tuple[Schedule, ...], _phases]
+
+
+def joined(kind: type["_Composite"], *operands: Any) -> Any:
+    """The operands as one composite. Operands of its own kind lie flat, so that (a >> b) >> c equals a >> (b >> c)."""
+    members: list[Schedule] = []
+    for operand in operands:
+        if isinstance(operand, Schedule):
+            members += operand.members if type(operand) is kind else [operand]
+        elif isinstance(operand, (int, float, np.number)) and not isinstance(operand, bool):
+            members.append(KINDS["Constant"](operand))  # type: ignore[call-arg]  # a leaf, so it stands above this module
+        else:
+            return NotImplemented
+    return kind(tuple(members))
+
+
+class _Node(Schedule):
+    """A schedule made of others; its length follows from theirs."""
+
+    def _length(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def length(self) -> int | None:
+        self._require_concrete()
+        return None if self.endless else self._length()
+
+    @property
+    def endless(self) -> bool:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class _Composite(_Node):
+    members: Members
+
+    _symbol: ClassVar[str]
+
+    def __repr__(self) -> str:
+        return f" {self._symbol} ".join(member._bracketed(self._precedence + 1) for member in self.members)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Sequence(_Composite):
+    """`a >> b`: each member over its own length, then the next from its own 0; the last one goes on past its end.
+
+    >>> from gradus.schedules import Constant, Linear
+    >>> schedule = Linear(10, start=0.0, end=1.0) >> Constant(0.5)
+    >>> [schedule(t) for t in (0, 5, 9, 10)]
+    [0.0, 0.5, 0.9, 0.5]
+    """
+
+    members: Phases
+
+    _symbol: ClassVar[str] = ">>"
+    _precedence: ClassVar[int] = 1
+    _starts: ClassVar[tuple[int, ...]]
+
+    def _settle(self) -> None:
+        starts = [0]
+        for phase in self.members[:-1]:
+            starts.append(starts[-1] + _steps(phase))
+        object.__setattr__(self, "_starts", tuple(starts))
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return ops.pieces(t, self._starts, self.members)
+
+    @property
+    def endless(self) -> bool:
+        return self.members[-1].endless
+
+    def _length(self) -> int:
+        return self._starts[-1] + _steps(self.members[-1])
+
+    def _resolved(self, units: Units) -> Schedule:
+        """Phases of a fixed length first; the one with `rest()` gets what they leave of the budget."""
+        waiting = [phase for phase in self.members if phase._fills()]
+        if len(waiting) > 1:
+            raise InvalidInput(f"only one phase of a sequence can take rest(); here {len(waiting)} do: {self!r}")
+        fixed = {index: phase._resolved(units) for index, phase in enumerate(self.members) if not phase._fills()}
+        if not waiting:
+            return Sequence(tuple(fixed.values()))
+        left = units.less(sum(_steps(phase) for phase in fixed.values() if not phase.endless), repr(self))
+        return Sequence(tuple(fixed.get(i) or phase._resolved(left) for i, phase in enumerate(self.members)))
+
+
+def _steps(phase: Schedule) -> int:
+    """The length of a concrete schedule that has one."""
+    assert isinstance(phase.length, int)
+    return phase.length
+
+
+class _Pointwise(_Composite):
+    """Members that act at the same step. It lasts as long as its longest member; constants don't count."""
+
+    def _varying(self) -> list[Schedule]:
+        return [member for member in self.members if type(member) is not KINDS["Constant"]]
+
+    @property
+    def endless(self) -> bool:
+        varying = self._varying()
+        return not varying or any(member.endless for member in varying)
+
+    def _length(self) -> int:
+        return max(_steps(member) for member in self._varying())
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        raise NotImplementedError
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return reduce(lambda a, b: self._combine(ops, a, b), (member._at(t, ops) for member in self.members))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Product(_Pointwise):
+    """`a * b`: the product of the values at each step."""
+
+    _symbol: ClassVar[str] = "*"
+    _precedence: ClassVar[int] = 3
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return a * b
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Sum(_Pointwise):
+    """`a + b`: the sum of the values at each step."""
+
+    _symbol: ClassVar[str] = "+"
+    _precedence: ClassVar[int] = 2
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return a + b
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Minimum(_Pointwise):
+    """`min(a, b)`: the lowest value at each step."""
+
+    def __repr__(self) -> str:
+        return f"min({', '.join(map(repr, self.members))})"
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return ops.minimum(a, b)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Maximum(_Pointwise):
+    """`max(a, b)`: the highest value at each step."""
+
+    def __repr__(self) -> str:
+        return f"max({', '.join(map(repr, self.members))})"
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return ops.maximum(a, b)
+
+
+class _Wrapper(_Node):
+    """One schedule seen through a change of its clock; printed as a method call on it."""
+
+    schedule: Any
+
+    @property
+    def endless(self) -> bool:
+        return bool(self.schedule.endless)
+
+    def __repr__(self) -> str:
+        argument = getattr(self, _fields(type(self))[1].name)
+        return f"{self.schedule._bracketed(4)}.{type(self).__name__.lower()}({'' if argument is None else repr(argument)})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Repeat(_Wrapper):
+    """`a.repeat(times)`: a(t mod length), so many times in all or for ever; its end value is held after the last time."""
+
+    schedule: EndingMember
+    times: Times = None
+
+    def _settle(self) -> None:
+        if not self.schedule.length:
+            raise InvalidInput(f"a schedule of no steps can't be repeated: {self.schedule!r}")
+
+    @property
+    def endless(self) -> bool:
+        return self.times is None
+
+    def _length(self) -> int:
+        return _steps(self.schedule) * (self.times or 0)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        period = _steps(self.schedule)
+        position = t % period
+        if self.times is not None:
+            position = ops.where(t < period * self.times, position, period)
+        return self.schedule._at(position, ops)
+
+    def _resolved(self, units: Units) -> Schedule:
+        return Repeat(self.schedule._resolved(units.shared(self.times or 1)), self.times)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Delay(_Wrapper):
+    """`a.delay(steps)`: a(max(t - steps, 0))."""
+
+    schedule: Member
+    steps: Length
+
+    def _length(self) -> int:
+        return _steps(self.schedule) + self.steps  # type: ignore[operator]  # concrete here
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(ops.clip(t - self.steps, 0, None), ops)
+
+    def _resolved(self, units: Units) -> Schedule:
+        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
+        return Delay(self.schedule._resolved(units.less(steps, repr(self))), steps)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Stretch(_Wrapper):
+    """`a.stretch(factor)`: a(t / factor), over `factor` times the steps (rounded up to whole ones)."""
+
+    schedule: Member
+    factor: Positive
+
+    def _length(self) -> int:
+        return math.ceil(_steps(self.schedule) * self.factor)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(ops.real(t) / self.factor, ops)
+
+    def _resolved(self, units: Units) -> Schedule:
+        return Stretch(self.schedule._resolved(units.slowed(self.factor)), self.factor)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Take(_Wrapper):
+    """`a.take(steps)`: a(min(t, steps))."""
+
+    schedule: Member
+    steps: Length
+
+    @property
+    def endless(self) -> bool:
+        return False
+
+    def _length(self) -> int:
+        return self.steps  # type: ignore[return-value]  # concrete here
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(ops.clip(t, 0, self.steps), ops)
+
+    def _fills(self) -> bool:
+        return isinstance(self.steps, Span) and self.steps.unit == "rest"
+
+    def _resolved(self, units: Units) -> Schedule:
+        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
+        return Take(self.schedule._resolved(units.with_budget(steps)), steps)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class After(_Wrapper):
+    """`a.after("mirror")` runs back and forth for ever; `a.after("raise")` refuses steps past the end.
+
+    A JAX tracer has no values to refuse, so under `jax.jit` the last value is held instead.
+    """
+
+    schedule: EndingMember
+    mode: Annotated[str, one_of("mirror", "raise")]
+
+    @property
+    def endless(self) -> bool:
+        return self.mode == "mirror"
+
+    def _length(self) -> int:
+        return _steps(self.schedule)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        length = _steps(self.schedule)
+        if self.mode == "mirror" and length:
+            there_and_back = t % (2 * length)
+            return self.schedule._at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
+        if self.mode == "raise" and ops.largest(t) > length:
+            raise InvalidInput(
+                f"{self!r} was told to end at step {length}, and step {ops.largest(t):.0f} was asked for; "
+                f'train no longer, or let it hold its last value: .after("hold")'
+            )
+        return self.schedule._at(t, ops)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Absolute(_Wrapper):
+    """`absolute(a)`: attached to an optimizer, a is the value itself and not a factor of each group's own."""
+
+    schedule: Member
+
+    def _length(self) -> int:
+        return _steps(self.schedule)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(t, ops)
+
+    def __repr__(self) -> str:
+        return f"absolute({self.schedule!r})"
