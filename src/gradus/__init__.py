@@ -1,3 +1,38 @@
-"""Gradus: the step size of neural-network training, from its curve to the honest comparison."""
+"""Gradus: the step size of neural-network training, from its curve to the honest comparison.
+
+The names here are imported when they are first used, so that `import gradus.schedules` needs neither torch nor a picture.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["Run", "Scheduler", "Store", "Task", "absolute", "compare", "schedules", "train"]
+
+if TYPE_CHECKING:
+    from gradus import schedules
+    from gradus.comparison import compare
+    from gradus.runs import Run
+    from gradus.scheduler import Scheduler
+    from gradus.schedules import absolute
+    from gradus.store import Store
+    from gradus.tasks import Task
+    from gradus.training import train
+
+_ROOMS = {
+    "Run": "runs",
+    "Scheduler": "scheduler",
+    "Store": "store",
+    "Task": "tasks",
+    "absolute": "schedules",
+    "compare": "comparison",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
+    if name == "schedules":
+        return importlib.import_module("gradus.schedules")
+    raise AttributeError(f"module 'gradus' has no attribute {name!r}")

@@ -1,0 +1,219 @@
+"""The store: one SQLite file with every run and its rows. The only room that knows SQLite.
+
+Each row is a transaction of its own in write-ahead mode, so a process that dies takes no other row with it, and readers
+and writers don't wait for each other.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from gradus.errors import GradusError
+from gradus.runs import Row, Run
+
+__all__ = ["Status", "Store", "StoredRun"]
+
+Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
+
+_APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
+_BUSY_SECONDS = 30.0
+_ROW = [field.name for field in fields(Row)]
+_SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
+
+# Migration k takes a store from version k to k + 1; a new store runs them all.
+_MIGRATIONS = [
+    f"""
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        sweep TEXT NOT NULL,
+        name TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        specification TEXT NOT NULL,
+        conditions TEXT NOT NULL,
+        status TEXT NOT NULL,
+        message TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL
+    );
+    CREATE INDEX runs_by_sweep ON runs (sweep);
+    CREATE TABLE rows (
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        {", ".join(f"{name} {_SQL_TYPES[name]} NOT NULL" for name in _ROW)},
+        PRIMARY KEY (run, epoch)
+    ) WITHOUT ROWID;
+    """,
+]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as the store knows it.
+
+    Args:
+        id: its number in this store.
+        sweep: the sweep it belongs to.
+        name: the name it was given.
+        seed: its seed.
+        specification: `Run.to_json()`.
+        conditions: what else its bits depend on: device, threads and versions, as JSON.
+        status: "running", "finished", "diverged", "failed" or "interrupted".
+        message: why it ended as it did, where that needs saying.
+        created: when it began, in seconds since 1970.
+        epochs: how many epochs are in the store.
+    """
+
+    id: int
+    sweep: str
+    name: str
+    seed: int
+    specification: str
+    conditions: str
+    status: Status
+    message: str
+    created: float
+    epochs: int
+
+
+class Store:
+    """The runs and rows in one SQLite file, which is made if it is absent.
+
+    Args:
+        path: the file.
+        create: whether to make it; otherwise an absent file is an error.
+
+    Raises:
+        GradusError: the file can't be opened or made, is no store of Gradus, or is a newer version's.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not create and not self.path.is_file():
+            raise GradusError(f"there is no store at {self.path}; `gradus compare` makes one, or name another file")
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; what is in it is already safe."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        """Check whose file it is and bring it to today's version, under a lock of its own."""
+        connection = self._connection
+        connection.execute("PRAGMA foreign_keys = ON")
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != _APPLICATION_ID and tables:
+            raise GradusError(f"{self.path} is an SQLite file, but no store of Gradus; name another file")
+        connection.execute("PRAGMA journal_mode = WAL")
+        with self._transaction("EXCLUSIVE"):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(_MIGRATIONS):
+                raise GradusError(
+                    f"{self.path} was written by a newer Gradus (store version {version}, this one knows "
+                    f"{len(_MIGRATIONS)}); update Gradus, or name another file"
+                )
+            for migration in _MIGRATIONS[version:]:
+                for statement in migration.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+    # Writing
+
+    def begin(self, sweep: str, run: Run, conditions: dict[str, Any]) -> int:
+        """Enter a run as running; its number."""
+        values = (sweep, run.name, run.seed, run.to_json(), json.dumps(conditions, sort_keys=True), "running", time.time())
+        with self._told(), self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO runs (sweep, name, seed, specification, conditions, status, created) VALUES (?,?,?,?,?,?,?)",
+                values,
+            )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def restart(self, run: int) -> None:
+        """Enter a run as running once more, its rows gone."""
+        with self._told(), self._transaction():
+            self._connection.execute("DELETE FROM rows WHERE run = ?", (run,))
+            self._connection.execute("UPDATE runs SET status = 'running', message = '' WHERE id = ?", (run,))
+
+    def add(self, run: int, row: Row) -> None:
+        """Enter one row of a run."""
+        marks = ", ".join("?" * (1 + len(_ROW)))
+        with self._told(), self._transaction():
+            self._connection.execute(f"INSERT INTO rows (run, {', '.join(_ROW)}) VALUES ({marks})", (run, *astuple(row)))
+
+    def end(self, run: int, status: Status, message: str = "") -> None:
+        """Enter how a run ended."""
+        with self._told(), self._transaction():
+            self._connection.execute("UPDATE runs SET status = ?, message = ? WHERE id = ?", (status, message, run))
+
+    def interrupt(self, sweep: str) -> None:
+        """Enter every run of a sweep that is still running as interrupted."""
+        with self._told(), self._transaction():
+            self._connection.execute(
+                "UPDATE runs SET status = 'interrupted' WHERE sweep = ? AND status = 'running'", (sweep,)
+            )
+
+    # Reading
+
+    def runs(self, sweep: str | None = None) -> list[StoredRun]:
+        """Every run, or those of one sweep, in the order they were entered."""
+        where, values = ("WHERE sweep = ?", (sweep,)) if sweep is not None else ("", ())
+        with self._told():
+            found = self._connection.execute(
+                "SELECT id, sweep, name, seed, specification, conditions, status, message, created,"
+                f" (SELECT count(*) FROM rows WHERE run = runs.id) FROM runs {where} ORDER BY id",
+                values,
+            ).fetchall()
+        return [StoredRun(*values) for values in found]
+
+    def rows(self, run: int) -> list[Row]:
+        """The rows of one run, in the order of its epochs."""
+        with self._told():
+            found = self._connection.execute(
+                f"SELECT {', '.join(_ROW)} FROM rows WHERE run = ? ORDER BY epoch", (run,)
+            ).fetchall()
+        return [Row(*values) for values in found]
+
+    def latest_sweep(self) -> str | None:
+        """The sweep whose runs were entered last."""
+        with self._told():
+            found = self._connection.execute("SELECT sweep FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        return found[0] if found else None
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        self._connection.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's and the system's errors as sentences that name the file."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise GradusError(f"the store {self.path} can't be used: {error}; what was in it before is kept") from error

@@ -1,0 +1,32 @@
+"""What several seeds say together."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.special import stdtrit
+
+__all__ = ["Interval", "interval"]
+
+
+class Interval(NamedTuple):
+    """A mean and the half-width of its 95 % confidence interval; None where one value can't tell."""
+
+    mean: float
+    half_width: float | None
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean ± t(0.975, n − 1)·s/√n, Student's interval for the mean of n independent values.
+
+    Args:
+        values: at least one number.
+
+    >>> interval([1.0, 2.0, 3.0])
+    Interval(mean=2.0, half_width=2.484...)
+    """
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, None)
+    return Interval(mean, float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values)))

@@ -1,0 +1,50 @@
+"""What is trained: data sets and models by name, and a user's own by import path."""
+
+import importlib
+from pathlib import Path
+
+from gradus.errors import InvalidInput
+from gradus.tasks.digits import digits
+from gradus.tasks.fashion_mnist import Progress, fashion_mnist
+from gradus.tasks.models import DigitsNet, LeNet
+from gradus.tasks.task import Split, Task
+
+__all__ = ["TASKS", "DigitsNet", "LeNet", "Split", "Task", "digits", "fashion_mnist", "load_task"]
+
+TASKS = ("digits", "fashion-mnist")
+
+
+def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progress | None = None) -> Task:
+    """The task of that name, with its data.
+
+    Args:
+        name: "digits", "fashion-mnist", or "package.module:function" for a function of your own that takes nothing and
+            returns a `Task`.
+        data_dir: where the files of Fashion-MNIST lie; the user's cache unless given.
+        progress: told of every piece of a download.
+
+    Raises:
+        InvalidInput: there is no such task, or the function doesn't return one.
+        GradusError: its data can't be had.
+    """
+    if name == "digits":
+        return digits()
+    if name == "fashion-mnist":
+        return fashion_mnist(data_dir, progress=progress)
+    if ":" not in name:
+        raise InvalidInput(f"unknown task {name!r}; known are {', '.join(TASKS)}, or package.module:function of your own")
+    return _own_task(name)
+
+
+def _own_task(name: str) -> Task:
+    module, _, function = name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(
+            f"task {name!r} can't be imported: {error}; it must be package.module:function, on Python's path"
+        ) from None
+    task = make()
+    if not isinstance(task, Task):
+        raise InvalidInput(f"task {name!r} must return a gradus.tasks.Task; it returned {type(task).__name__}")
+    return task
