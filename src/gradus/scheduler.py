@@ -55,8 +55,7 @@ class Scheduler(LRScheduler):
         self._schedules = {name: _concrete(name, schedule) for name, schedule in schedules.items()}
         self._handles = {name: _Handle(name) for name in schedules}
         self._bases: dict[str, list[float]] = {
-            name: [handle.read(group, index) for index, group in enumerate(groups)]
-            for name, handle in self._handles.items()
+            name: [handle.read(group, index) for index, group in enumerate(groups)] for name, handle in self._handles.items()
         }
         self._apply()
 
@@ -126,9 +125,7 @@ class Scheduler(LRScheduler):
             "bases": {name: list(bases) for name, bases in self._bases.items()},
         }
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], *, on_change: Literal["keep", "new"] | None = None
-    ) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, on_change: Literal["keep", "new"] | None = None) -> None:
         """Take up a saved state and write its values into the groups.
 
         Args:
@@ -179,7 +176,7 @@ class _Handle:
             raise InvalidInput(f"group {index} has no hyperparameter {self.name!r}; it has {', '.join(numbers)}")
         if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_scalar_tensor(value)):
             raise InvalidInput(f"{self.name!r} of group {index} must be a number to be scheduled; it is {value!r}")
-        return float(value)
+        return float(value)  # type: ignore[arg-type]  # a number, as checked
 
     def write(self, groups: list[dict[str, Any]], values: list[float]) -> None:
         key = self.key
@@ -223,7 +220,7 @@ def _checked_state(state: Any) -> Mapping[str, Any]:
     if unknown := state.keys() - kinds.keys():
         raise InvalidInput(f"a scheduler state has no field {sorted(unknown)[0]!r}")
     for field, kind in kinds.items():
-        if not isinstance(state.get(field), kind) or field == "step" and state[field] < 0:
+        if not isinstance(state.get(field), kind) or (field == "step" and state[field] < 0):
             raise InvalidInput(f"a scheduler state's {field!r} can't be {state.get(field)!r}")
     for name, bases in state["bases"].items():
         if not isinstance(bases, list) or not all(isinstance(base, (int, float)) for base in bases):

@@ -4,9 +4,10 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
@@ -74,20 +75,19 @@ def train(run: Run, task: Task, *, device: torch.device | None = None) -> Iterat
     model = _fresh_model(run, task).to(device)
     optimizer = _optimizer(run, model)
     scheduler = Scheduler(optimizer, lr=run.resolved(steps))
-    first_loss = None
+    bound = math.inf
     for epoch in range(run.epochs):
         start = time.perf_counter()
         with _own_randomness(device):
             losses, rates, correct = _epoch(run, task, model, optimizer, scheduler, epoch)
-        first_loss = losses[0].item() if first_loss is None else first_loss
-        _refuse_divergence(losses, rates, first_loss, epoch * steps)
-        sizes = _batch_sizes(len(task.train.inputs), run.batch_size).to(device)
+        bound = DIVERGED_AT * max(abs(losses[0]), 1.0) if epoch == 0 else bound
+        _refuse_divergence(losses, rates, bound, epoch * steps)
         test_loss, test_accuracy = score(model, task)
         yield Row(
             epoch=epoch + 1,
             step=(epoch + 1) * steps,
             lr=rates[-1],
-            train_loss=((losses * sizes).sum() / sizes.sum()).item(),
+            train_loss=_mean(losses, [len(batch) for batch in task.train.targets.split(run.batch_size)]),
             train_accuracy=correct / len(task.train.inputs),
             test_loss=test_loss,
             test_accuracy=test_accuracy,
@@ -97,7 +97,7 @@ def train(run: Run, task: Task, *, device: torch.device | None = None) -> Iterat
 
 def _epoch(
     run: Run, task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Scheduler, epoch: int
-) -> tuple[Tensor, list[float], int]:
+) -> tuple[list[float], list[float], int]:
     """One pass over the training data: the loss and the rate of each update, and how many examples were right."""
     inputs, targets = task.train
     order = torch.randperm(len(inputs), generator=generator(run.seed, "order", epoch)).to(inputs.device)
@@ -119,7 +119,7 @@ def _epoch(
             scheduler.step()
     if run.per == "epoch":
         scheduler.step()
-    return torch.stack(losses).double() if inputs.device.type != "mps" else torch.stack(losses), rates, int(sum(correct))
+    return torch.stack(losses).tolist(), rates, int(torch.stack(correct).sum())  # the epoch's only wait for the device
 
 
 @torch.inference_mode()
@@ -134,16 +134,15 @@ def score(model: nn.Module, task: Task) -> tuple[float, float]:
     return loss / len(task.test.inputs), correct / len(task.test.inputs)
 
 
-def _refuse_divergence(losses: Tensor, rates: list[float], first_loss: float, steps_before: int) -> None:
-    bound = DIVERGED_AT * max(abs(first_loss), 1.0)
-    bad = ~(losses <= bound)  # a loss that is no number is not within the bound either
-    if bad.any():
-        index = int(bad.nonzero()[0])
-        raise Diverged(steps_before + index, rates[index], losses[index].item())
+def _refuse_divergence(losses: list[float], rates: list[float], bound: float, steps_before: int) -> None:
+    for index, loss in enumerate(losses):
+        if not loss <= bound:  # a loss that is no number isn't within the bound either
+            raise Diverged(steps_before + index, rates[index], loss)
 
 
-def _batch_sizes(examples: int, batch_size: int) -> Tensor:
-    return torch.tensor([len(part) for part in torch.empty(examples).split(batch_size)])
+def _mean(losses: list[float], sizes: list[int]) -> float:
+    """The mean over examples, from means over batches."""
+    return math.fsum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
 
 
 def _fresh_model(run: Run, task: Task) -> nn.Module:
@@ -157,9 +156,10 @@ def _optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind is torch.optim.Optimizer:
         raise InvalidInput(f"the optimizer must be the name of a class in torch.optim, such as SGD; got {run.optimizer!r}")
     try:
-        return kind(model.parameters(), lr=run.lr, **dict(run.options))
+        optimizer: torch.optim.Optimizer = cast(Any, kind)(model.parameters(), lr=run.lr, **dict(run.options))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}") from None
+    return optimizer
 
 
 @contextmanager

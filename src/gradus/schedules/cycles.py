@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
@@ -91,11 +92,12 @@ class OneCycle(Schedule):
 
     def _at(self, t: Any, ops: Any) -> Any:
         n: Any = self.length
+        t = ops.real(t)  # the peak may lie between two steps
         knots = [(0, self.start), (self.pct_start * n, self.peak), (n, self.end)]
         if self.three_phase:
             knots.insert(2, (2 * self.pct_start * n, self.start))
         value = None
-        for (at, a), (until, b) in zip(knots, knots[1:], strict=False):
+        for (at, a), (until, b) in pairwise(knots):
             done = ops.progress(t - at, until - at)
             here = between(a, b, done if self.anneal == "linear" else (1 - ops.cos(math.pi * done)) * 0.5)
             value = here if value is None else ops.where(t < at, value, here)

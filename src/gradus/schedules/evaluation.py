@@ -49,7 +49,7 @@ SCALARS: Any = SimpleNamespace(
     progress=_progress,
     power=_power,
     pieces=_pieces,
-    full=lambda t, value: value,
+    full=lambda _, value: value,
     real=lambda t: t,
     clip=lambda t, low, high: max(t, low) if high is None else min(max(t, low), high),
     where=lambda condition, a, b: a if condition else b,
@@ -83,7 +83,7 @@ class Arrays:
 
     def progress(self, t: Any, length: float) -> Any:
         """How far from 0 to `length`: t / length, held at 0 before and at 1 after; 1 at once where there is no length."""
-        return self.real(self.clip(t, 0, length)) / length if length else self.full(t, 1.0)
+        return self.clip(self.real(t) / length, 0, 1) if length else self.full(t, 1.0)
 
     def power(self, base: float, exponent: Any) -> Any:
         """base^exponent, stopping short of overflow."""

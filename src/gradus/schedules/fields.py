@@ -1,5 +1,6 @@
 """What a schedule's fields may hold: each annotation carries its check, so the signature is the specification."""
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ def _number(what: str, value: Any, must: str, holds: Callable[[float], bool]) ->
 
 
 def _real(what: str, value: Any) -> float:
-    return _number(what, value, "a finite number", lambda x: True)
+    return _number(what, value, "a finite number", lambda _: True)
 
 
 def _factor(what: str, value: Any) -> float:
@@ -75,10 +76,8 @@ def _whole(least: int) -> Check:
         if isinstance(value, float) and value.is_integer():
             steps = int(value)
         elif not isinstance(value, bool):
-            try:
+            with contextlib.suppress(TypeError):
                 steps = operator.index(value)
-            except TypeError:
-                pass
         if steps is None or not least <= steps <= LENGTH_LIMIT:
             raise InvalidInput(
                 f"{what} must be a whole number of steps from {least} to 2^53, or a span such as epochs(5); got {value!r}"
@@ -89,7 +88,7 @@ def _whole(least: int) -> Check:
 
 
 def _maybe_period(what: str, value: Any) -> int | Span | None:
-    return None if value is None else _whole(1)(what, value)  # type: ignore[no-any-return]  # a check gives what it keeps
+    return None if value is None else _whole(1)(what, value)
 
 
 Real = Annotated[float, _real]

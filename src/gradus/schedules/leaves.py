@@ -7,6 +7,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
@@ -216,7 +217,7 @@ class Piecewise(Schedule):
         steps: tuple[Any, ...] = tuple(step for step, _ in self.points)
         values = [value for _, value in self.points]
         _require_order(self, steps, strict=True)
-        lengths = [after - before for before, after in zip(steps, steps[1:], strict=False)]
+        lengths = [after - before for before, after in pairwise(steps)]
         pieces = [self._piece(*piece) for piece in zip(lengths, values, values[1:], strict=False)]
         object.__setattr__(self, "_starts", (0, *steps))
         object.__setattr__(self, "_pieces", (Constant(values[0]), *pieces, Constant(values[-1])))
@@ -235,7 +236,7 @@ class Piecewise(Schedule):
 
 
 def _require_order(owner: Schedule, steps: tuple[Any, ...], *, strict: bool) -> None:
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if after < before or (strict and after == before):
             raise InvalidInput(f"the steps of {owner!r} must come in order; {after} follows {before}")
 

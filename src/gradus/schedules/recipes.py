@@ -27,8 +27,7 @@ def min(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> min(Linear(10), 0.5)(0)
     0.5
     """
-    result: Schedule = joined(Minimum, *_given(schedules))
-    return result
+    return joined(Minimum, *_given(schedules))
 
 
 def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's own name
@@ -38,8 +37,7 @@ def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> max(Linear(10), 0.5)(10)
     0.5
     """
-    result: Schedule = joined(Maximum, *_given(schedules))
-    return result
+    return joined(Maximum, *_given(schedules))
 
 
 def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, ...]:

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, fields, replace
-from functools import cache, reduce
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -77,13 +77,13 @@ class Schedule:
     # Written once here: dataclass would compile a pair for each kind, at a third of this package's import time.
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()  # type: ignore[attr-defined]  # same type
+        return isinstance(other, Schedule) and type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in _fields(type(self)))
+        return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
     # What each kind of schedule says of itself
 
@@ -218,10 +218,10 @@ class Schedule:
             else:
                 yield from part._spans()
 
-    def _rebuilt(self, change: Callable[[Any], Any]) -> Any:
+    def _rebuilt(self, change: Callable[[Any], Any]) -> "Schedule":
         """The same kind of schedule with `change` done to each span and schedule among its fields."""
-        changed = {field.name: _changed(getattr(self, field.name), change) for field in _fields(type(self))}
-        return replace(self, **changed)  # type: ignore[type-var]  # every kind is a dataclass
+        changed = {field.name: _changed(getattr(self, field.name), change) for field in fields(cast(Any, self))}
+        return cast(Schedule, replace(cast(Any, self), **changed))
 
     # Text and JSON
 
@@ -230,7 +230,7 @@ class Schedule:
 
     def _arguments(self) -> str:
         arguments = []
-        for position, field in enumerate(_fields(type(self))):
+        for position, field in enumerate(fields(cast(Any, self))):
             value = getattr(self, field.name)
             if field.default is MISSING or value != field.default:
                 arguments.append(repr(value) if position == 0 else f"{field.name}={value!r}")
@@ -266,14 +266,8 @@ class Schedule:
         return schedule
 
 
-@cache
-def _fields(kind: type[Schedule]) -> tuple[Field[Any], ...]:
-    return fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
-
-
-@cache
-def _checks(kind: type[Schedule]) -> list[tuple[str, Any]]:
-    return [(field.name, field.type.__metadata__[0]) for field in _fields(kind)]  # type: ignore[union-attr]  # Annotated
+def _checks(kind: Any) -> list[tuple[str, Any]]:
+    return [(field.name, cast(Any, field.type).__metadata__[0]) for field in fields(kind)]  # Annotated[type, check]
 
 
 def _parts_of(value: Any) -> Iterator[Span | Schedule]:
@@ -329,7 +323,7 @@ Members = Annotated[tuple[Schedule, ...], _members]
 Phases = Annotated[tuple[Schedule, ...], _phases]
 
 
-def joined(kind: type["_Composite"], *operands: Any) -> Any:
+def joined(kind: type["_Composite"], *operands: Any) -> Schedule:
     """The operands as one composite. Operands of its own kind lie flat, so that (a >> b) >> c equals a >> (b >> c)."""
     members: list[Schedule] = []
     for operand in operands:
@@ -338,7 +332,7 @@ def joined(kind: type["_Composite"], *operands: Any) -> Any:
         elif isinstance(operand, (int, float, np.number)) and not isinstance(operand, bool):
             members.append(KINDS["Constant"](operand))  # type: ignore[call-arg]  # a leaf, so it stands above this module
         else:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]  # Python's way to let the other operand try
     return kind(tuple(members))
 
 
@@ -446,7 +440,7 @@ class Product(_Pointwise):
     _symbol: ClassVar[str] = "*"
     _precedence: ClassVar[int] = 3
 
-    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:  # noqa: ARG002 - Python's own operator will do
         return a * b
 
 
@@ -457,7 +451,7 @@ class Sum(_Pointwise):
     _symbol: ClassVar[str] = "+"
     _precedence: ClassVar[int] = 2
 
-    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:  # noqa: ARG002 - Python's own operator will do
         return a + b
 
 
@@ -493,7 +487,7 @@ class _Wrapper(_Node):
         return bool(self.schedule.endless)
 
     def __repr__(self) -> str:
-        argument = getattr(self, _fields(type(self))[1].name)
+        argument = getattr(self, fields(cast(Any, self))[1].name)
         return f"{self.schedule._bracketed(4)}.{type(self).__name__.lower()}({'' if argument is None else repr(argument)})"
 
 

@@ -57,9 +57,7 @@ class Units:
         """The run on a clock that ticks once in `factor` steps."""
         if self.total_steps is None or self.budget is None:
             return self
-        return replace(
-            self, total_steps=math.floor(self.total_steps / factor), budget=math.floor(self.budget / factor)
-        )
+        return replace(self, total_steps=math.floor(self.total_steps / factor), budget=math.floor(self.budget / factor))
 
 
 _NEEDS = {
@@ -79,7 +77,7 @@ class Span:
     amount: float | None = None
 
     def __post_init__(self) -> None:
-        if self.unit not in _NEEDS:
+        if not isinstance(self.unit, str) or self.unit not in _NEEDS:
             raise InvalidInput(f"a span's unit must be one of {', '.join(_NEEDS)}; got {self.unit!r}")
         if self.unit == "rest":
             if self.amount is not None:
@@ -107,7 +105,7 @@ class Span:
         if self.amount is None:
             return int(known)
         per_step = self.unit in ("samples", "tokens")
-        return math.floor((self.amount / known if per_step else self.amount * known) + 0.5)
+        return math.floor(float(self.amount / known if per_step else self.amount * known) + 0.5)
 
 
 def epochs(count: float) -> Span:

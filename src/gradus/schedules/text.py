@@ -108,7 +108,7 @@ class _Reader:
 
     def operation(self, node: ast.expr, op: type[ast.operator], left: Any, right: Any) -> Any:
         numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (left, right))
-        if not numbers and (op in _NUMBERS_ONLY or not isinstance(left, Schedule) and not isinstance(right, Schedule)):
+        if not numbers and (op in _NUMBERS_ONLY or (not isinstance(left, Schedule) and not isinstance(right, Schedule))):
             raise self.refuse(node, "between schedules there are >>, * and +")
         if op is ast.Pow and (abs(right) > _LARGEST_POWER or abs(left) > 1e9):
             raise self.refuse(node, f"this power is too large (the exponent is at most {_LARGEST_POWER})")

@@ -187,4 +187,3 @@ def _environment(**variables: str) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
-

@@ -1,0 +1,49 @@
+# A fresh machine needs Python 3.11 or newer and nothing else: each target sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: compare test check bench docs fix clean
+
+compare: $(VENV)/main  ## train one network under each classic schedule, offline
+	$(BIN)/gradus compare
+
+test: $(VENV)/dev  ## the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/dev  ## what lint and format can put right themselves
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev  ## the schedules' and the scheduler's speed, as ratios
+	$(BIN)/python benchmarks/schedules.py
+
+docs: $(VENV)/docs  ## the manual, into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# torch comes first and pinned: without the pin pip may take a build of several gigabytes.
+$(VENV)/torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	touch $@
+
+$(VENV)/main: $(VENV)/torch pyproject.toml
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/torch pyproject.toml
+	$(INSTALL) --editable '.[dev]'
+	touch $@ $(VENV)/main
+
+$(VENV)/docs: $(VENV)/torch pyproject.toml
+	$(INSTALL) --editable '.[docs]'
+	touch $@

@@ -1,0 +1,176 @@
+"""Input that schedules refuse, and what they say: what must hold, what was given, and the way out."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import Refused
+
+import gradus.schedules as g
+from gradus.errors import InvalidInput
+from gradus.schedules import Absolute, Constant, Cosine, CosineRestarts, Cyclic, Linear, Schedule, parse
+from gradus.schedules.schedule import Product, Sequence
+
+FIELDS = [
+    Refused(lambda: Cosine(-1), "Cosine's length must be a whole number of steps from 0 to 2^53, or a span such as epochs(5); got -1"),
+    Refused(lambda: Cosine(2.5), "got 2.5"),
+    Refused(lambda: Cosine("20"), "got '20'"),
+    Refused(lambda: Cosine(True), "got True"),
+    Refused(lambda: Cosine(2**53 + 1), "from 0 to 2^53"),
+    Refused(lambda: Cosine(20, end=math.nan), "Cosine's end must be a finite number; got nan"),
+    Refused(lambda: Cosine(20, start=math.inf), "Cosine's start must be a finite number; got inf"),
+    Refused(lambda: Cosine(20, start="high"), "got 'high'"),
+    Refused(lambda: g.Polynomial(5, power=0), "Polynomial's power must be a finite number above 0; got 0"),
+    Refused(lambda: g.Step(0), "Step's every must be a whole number of steps from 1"),
+    Refused(lambda: g.Step(5, gamma=-0.1), "Step's gamma must be a finite number that isn't negative; got -0.1"),
+    Refused(lambda: g.MultiStep(7), "MultiStep's milestones must be a list such as (30, 60); got 7"),
+    Refused(lambda: g.MultiStep((5, 3)), "must come in order; 3 follows 5"),
+    Refused(lambda: g.Piecewise(()), "must hold at least one pair (step, value); got none"),
+    Refused(lambda: g.Piecewise(((0, 1.0, 2.0),)), "must be a pair (step, value); got (0, 1.0, 2.0)"),
+    Refused(lambda: g.Piecewise(((5, 1.0), (5, 2.0))), "must come in order; 5 follows 5"),
+    Refused(lambda: g.Piecewise(((0, 1.0),), "spline"), "must be one of 'constant', 'linear', 'cosine'; got 'spline'"),
+    Refused(lambda: Cyclic(5, mode="square"), "must be one of 'triangular', 'triangular2', 'exp_range'; got 'square'"),
+    Refused(lambda: Cyclic(5, gamma=1.5), "Cyclic's gamma must be a number above 0 and at most 1; got 1.5"),
+    Refused(lambda: g.OneCycle(9, pct_start=1.5), "OneCycle's pct_start must be a number from 0 to 1; got 1.5"),
+    Refused(lambda: g.OneCycle(9, pct_start=0.6, three_phase=True), "pct_start must be at most 0.5"),
+    Refused(lambda: g.OneCycle(9, three_phase=1), "three_phase must be True or False; got 1"),
+    Refused(lambda: CosineRestarts(5, growth=0.5), "CosineRestarts's growth must be a finite number, 1 or more; got 0.5"),
+    Refused(lambda: CosineRestarts(5, cycles=0), "cycles must be a whole number from 1, or None for no end; got 0"),
+    Refused(lambda: g.Lambda(3), "Lambda's function must be callable; got 3"),
+    Refused(lambda: g.Lambda("no_such_module:f"), "No module named 'no_such_module'"),
+    Refused(lambda: g.Lambda("math:no_such_function"), "no_such_function"),
+    Refused(lambda: g.epochs(-1), "epochs(...) takes a number from 0 to 2^53; got -1"),
+    Refused(lambda: g.fraction(1.5), "fraction(...) is a part of the whole run, from 0 to 1; got 1.5"),
+    Refused(lambda: g.tokens(math.nan), "tokens(...) takes a number from 0 to 2^53; got nan"),
+    Refused(lambda: g.wsd(5, shape="square"), "wsd's shape must be \"linear\" or \"cosine\"; got 'square'"),
+    Refused(lambda: g.sgdr(0), "sgdr takes a whole number of cycles from 1 to 100; got 0"),
+    Refused(lambda: g.noam(0, 10), "noam's d_model must be a whole number from 1; got 0"),
+]
+COMPOSITION = [
+    Refused(lambda: Constant() >> Cosine(3), "Constant() has no end, so nothing can follow it; say how long it lasts: .take(steps)"),
+    Refused(lambda: Cyclic(3).repeat(), "Repeat's schedule must have an end, and Cyclic(3) has none; give it one: .take(steps)"),
+    Refused(lambda: Linear(0).repeat(), "a schedule of no steps can't be repeated: Linear(0)"),
+    Refused(lambda: Linear(3).after("bounce"), "after's mode must be one of 'hold', 'repeat', 'mirror', 'raise'; got 'bounce'"),
+    Refused(lambda: Constant().after("mirror"), "must have an end"),
+    Refused(lambda: Linear(3).stretch(0), "Stretch's factor must be a finite number above 0; got 0"),
+    Refused(lambda: Linear(3).take(-1), "Take's steps must be a whole number of steps from 0"),
+    Refused(lambda: Linear(3).clip(0.5, 0.1), "clip needs low <= high; got low=0.5, high=0.1"),
+    Refused(lambda: g.absolute(Linear(3)) * 2, "absolute(...) says how a whole schedule is applied, so it goes outermost"),
+    Refused(lambda: Absolute(0.1), "Absolute's schedule must be a schedule; got 0.1"),
+    Refused(lambda: g.min(Linear(3), "x"), "min and max take schedules and numbers; got 'x'"),
+    Refused(lambda: Product(()), "must hold at least one schedule; got none"),
+    Refused(lambda: Sequence((1,)), "must be a schedule; got 1"),
+]
+EVALUATION = [
+    Refused(lambda: Cosine(3)(-1), "steps are counted from 0 and stay below 2^63; got -1"),
+    Refused(lambda: Cosine(3)(2**63), "stay below 2^63"),
+    Refused(lambda: Cosine(3)(1.0), "a step must be an integer or an array of integers; got 1.0"),
+    Refused(lambda: Cosine(3)(True), "got True"),
+    Refused(lambda: Cosine(3)("1"), "got '1'"),
+    Refused(lambda: Cosine(3)(None), "got None"),
+    Refused(lambda: Cosine(3)(np.arange(3.0)), "the number of updates done so far; got float64 values"),
+    Refused(lambda: Cosine(3)(np.array([1, -2])), "steps are counted from 0; got -2 in the array"),
+]
+RESOLUTION = [
+    Refused(lambda: Cosine(g.epochs(3)).resolve(100), "epochs(3) can't be counted in steps without steps_per_epoch"),
+    Refused(lambda: Cosine(g.rest()).resolve(), "rest() can't be counted in steps without total_steps"),
+    Refused(lambda: (Cosine(g.rest()) >> Linear(g.rest())).resolve(10), "only one phase of a sequence can take rest(); here 2 do"),
+    Refused(lambda: g.wsd(900).resolve(1000), "the other phases take 1100 of 1000 steps"),
+    Refused(lambda: Cosine(g.rest()).resolve(0), "total_steps must be a finite number above 0; got 0"),
+    Refused(lambda: Cosine(g.rest()).resolve(2.5), "total_steps must be a whole number of steps; got 2.5"),
+    Refused(lambda: Cosine(g.epochs(1)).resolve(steps_per_epoch=math.nan), "steps_per_epoch must be a finite number above 0"),
+]
+TEXT = [
+    Refused(lambda: parse("Cosin(3)"), "unknown schedule 'Cosin' (did you mean Cosine?); known are"),
+    Refused(lambda: parse("cosine(3)"), "did you mean Cosine?"),
+    Refused(lambda: parse("Cosine(3"), "'(' was never closed, at character 7"),
+    Refused(lambda: parse("Cosine(3, foo=1)"), "Cosine(length, start=1.0, end=0.0): got an unexpected keyword argument 'foo'"),
+    Refused(lambda: parse("Cosine()"), "missing a required argument: 'length'"),
+    Refused(lambda: parse("Cosine(-3)"), "in 'Cosine(-3)': Cosine's length must be a whole number"),
+    Refused(lambda: parse("Cosine"), "Cosine needs its arguments in brackets"),
+    Refused(lambda: parse(""), "must be something like"),
+    Refused(lambda: parse("epochs(3)"), "is no schedule but epochs(3)"),
+    Refused(lambda: parse("Cosine(3) - 1"), "between schedules there are >>, * and +"),
+    Refused(lambda: parse("1 >> 2"), "joins schedules, and these are two numbers"),
+    Refused(lambda: parse("Cosine(9**9**9)"), "this power is too large"),
+    Refused(lambda: parse("Cosine(1/0)"), "division by zero"),
+    Refused(lambda: parse("Cosine(*[3])"), "* and ** have no place"),
+    Refused(lambda: parse("Cosine(3).to_json()"), "no method .to_json here; a schedule has .after, .clip"),
+    Refused(lambda: parse("Cosine(3).__class__"), "has no place in a schedule"),
+    Refused(lambda: parse("__import__('os').system('true')"), "no method .system here|unknown schedule '__import__'"),
+    Refused(lambda: parse("[x for x in ()]"), "has no place in a schedule"),
+    Refused(lambda: parse("-Cosine(3)"), "only a number can be negated"),
+    Refused(lambda: parse("(" * 500 + "1" + ")" * 500), "too many nested parentheses|nested too deeply"),
+    Refused(lambda: parse("Cosine(3)" + " + 1" * 4000), "has at most 10,000 characters"),
+    Refused(lambda: parse("Cosine(3)\0"), "can't read"),
+]
+JSON = [
+    Refused(lambda: Schedule.from_json("{"), "this is not JSON"),
+    Refused(lambda: Schedule.from_json("[]"), "this JSON is no schedule"),
+    Refused(lambda: Schedule.from_json('{"gradus.schedule": 2, "schedule": {}}'), "has version 2; this Gradus reads version 1"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Zigzag"}')), "unknown kind of schedule: 'Zigzag'; this Gradus knows"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": 3, "top": 1}')), "Cosine has no field 'top'"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Cosine"}')), "Cosine can't be made from fields []"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": NaN}')), "a schedule's numbers are finite; got NaN"),
+    Refused(lambda: Schedule.from_json(_json('{"span": "epochs", "amount": 3}')), "must hold a schedule"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "weeks", "amount": 3}}')), "got 'weeks'"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "rest", "x": 3}}')), "a span has no field 'x'"),
+    Refused(lambda: Schedule.from_json('{"gradus.schedule": 1, "schedule": {}, "more": 1}'), "has no field 'more'"),
+    Refused(lambda: Schedule.from_json("[" * 100_000), "this is not JSON"),
+    Refused(lambda: Schedule.from_json(" " * 1_000_001), "at most 1,000,000 characters"),
+    Refused(lambda: Schedule.from_json(3), "read from JSON text; got int"),
+    Refused(lambda: Schedule.from_json(_nested(200)), "nested more than 100 levels deep"),
+]
+
+
+def _json(schedule: str) -> str:
+    return f'{{"gradus.schedule": 1, "schedule": {schedule}}}'
+
+
+def _nested(levels: int) -> str:
+    inner = '{"kind": "Cosine", "length": 3}'
+    for _ in range(levels):
+        inner = f'{{"kind": "Delay", "schedule": {inner}, "steps": 1}}'
+    return _json(inner)
+
+
+@pytest.mark.parametrize("case", [*FIELDS, *COMPOSITION, *EVALUATION, *RESOLUTION, *TEXT, *JSON])
+def test_refused_with_a_reason(case: Refused) -> None:
+    """Each is refused with InvalidInput, a ValueError, whose message says what is wrong with what."""
+    with pytest.raises(InvalidInput) as caught:
+        case.make()
+    assert any(part in str(caught.value) for part in case.message.split("|")), str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+@given(text=st.text(max_size=60) | st.text("CosineLr()>*+,.=0123456789 '\"[]_-", max_size=60))
+@settings(max_examples=1000, deadline=None)
+def test_no_text_does_anything_but_parse_or_refuse(text: str) -> None:
+    """Any text is a schedule or refused with InvalidInput; nothing else happens."""
+    try:
+        assert isinstance(parse(text), Schedule)
+    except InvalidInput:
+        pass
+
+
+_scraps = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["Cosine", "Sequence", "kind", "rest"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["kind", "length", "members", "span", "amount", "schedule", "steps"]), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(scrap=_scraps)
+@settings(max_examples=1000, deadline=None)
+def test_no_json_does_anything_but_load_or_refuse(scrap: object) -> None:
+    """Any JSON in the place of a schedule is a schedule or refused with InvalidInput; nothing else happens."""
+    import json
+
+    try:
+        assert isinstance(Schedule.from_json(json.dumps({"gradus.schedule": 1, "schedule": scrap})), Schedule)
+    except InvalidInput:
+        pass
