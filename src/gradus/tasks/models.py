@@ -13,11 +13,23 @@ def _xavier(model: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
 
 
+def _widened(kernel: Tensor, outputs: int, inputs: int) -> Tensor:
+    """A convolution's kernel with channels of zeros added, laid out with its channels last.
+
+    The layout is read off the strides, and those of a kernel with one input channel say "channels first" unless it is
+    made this way; that is several times slower in the backward pass.
+    """
+    channels_last = kernel.permute(0, 2, 3, 1)
+    return functional.pad(channels_last, (0, inputs, 0, 0, 0, 0, 0, outputs)).permute(0, 3, 1, 2)
+
+
 class LeNet(nn.Module):
     """LeNet with ReLU and max pooling, for 28 × 28 grey images: conv 1→6 (5, padded 2), pool, conv 6→16 (5), pool,
     400–120–84–10; weights drawn after Glorot.
 
-    Pooling stands before ReLU: both are monotone, so the function is the same, on a quarter of the numbers.
+    It is computed as is fastest on a CPU, which changes neither the function nor its parameters: pooling stands before
+    ReLU (both are monotone, so they commute, and ReLU sees a quarter of the numbers), and two channels of zeros are added
+    to the first six (kernels for eight channels are faster).
 
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, with today's activation.
     """
@@ -30,14 +42,16 @@ class LeNet(nn.Module):
         self.dense2 = nn.Linear(120, 84)
         self.dense3 = nn.Linear(84, 10)
         _xavier(self)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `[n, 1, 28, 28]` to scores `[n, 10]`."""
-        x = functional.relu(functional.max_pool2d(self.conv1(images), 2))
-        x = functional.relu(functional.max_pool2d(self.conv2(x), 2))
-        x = functional.relu(self.dense1(x.flatten(1)))
-        x = functional.relu(self.dense2(x))
+        assert self.conv1.bias is not None  # it has one unless told otherwise
+        kernel1, bias1 = _widened(self.conv1.weight, 2, 0), functional.pad(self.conv1.bias, (0, 2))
+        x = functional.relu_(functional.max_pool2d(functional.conv2d(images, kernel1, bias1, padding=2), 2))
+        kernel2 = _widened(self.conv2.weight, 0, 2)
+        x = functional.relu_(functional.max_pool2d(functional.conv2d(x, kernel2, self.conv2.bias), 2))
+        x = functional.relu_(self.dense1(x.flatten(1)))
+        x = functional.relu_(self.dense2(x))
         return self.dense3(x)  # type: ignore[no-any-return]  # torch types a module's call as Any
 
 

@@ -1,0 +1,139 @@
+"""The house: arrows point down, there are no cycles, and each heavy import has one room."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "gradus"
+
+# Each room's floor, from the ground up. A room may import only from floors below its own, and from its own package.
+FLOORS = {
+    "errors": 0,
+    "files": 1,
+    "schedules": 1,
+    "scheduler": 2,
+    "randomness": 3,
+    "runs": 3,
+    "tasks": 4,
+    "training": 5,
+    "sweep": 6,
+    "store": 6,
+    "plots": 7,
+    "progress": 7,
+    "comparison": 8,
+    "cli": 9,
+}
+# Heavy imports, and the only rooms that may have them.
+ROOMS_OF = {
+    "torch": {"scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
+    "matplotlib": {"plots"},
+    "plotext": {"plots"},
+    "sqlite3": {"store"},
+    "sklearn": {"tasks"},
+    "platformdirs": {"tasks"},
+    "scipy": {"sweep"},
+    "IPython": {"progress"},
+    "typer": {"cli"},
+    "rich": {"progress", "cli"},
+    "multiprocessing": {"sweep"},
+    "array_api_compat": {"schedules"},
+}
+
+
+def _modules() -> dict[str, Path]:
+    return {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
+
+
+def _imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it, but for what only the type checker sees."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+@pytest.mark.parametrize("module", sorted(_modules()))
+def test_arrows_point_down(module: str) -> None:
+    """A room imports only rooms below it, and no room from the package's front door."""
+    room = _room(module)
+    if room == "__init__":
+        return
+    assert room in FLOORS, f"{room} has no floor yet"
+    for imported in _imports(_modules()[module]):
+        if not imported.startswith("gradus.") or _room(imported) in (room, "__version__"):
+            continue
+        other = _room(imported)
+        assert FLOORS[other] < FLOORS[room], f"{module} (floor {FLOORS[room]}) imports {imported} (floor {FLOORS[other]})"
+
+
+def test_every_floor_is_of_a_room() -> None:
+    """The floors name every room there is, and no other."""
+    assert {_room(module) for module in _modules()} - {"__init__"} == set(FLOORS)
+
+
+def test_there_are_no_cycles() -> None:
+    """No module imports itself through others, within a room either."""
+    modules = _modules()
+    arrows = {
+        module: {imported for imported in _imports(path) if imported in modules and imported != module}
+        for module, path in modules.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for imported in arrows[module]:
+                visit(imported, (*path, module))
+            done.add(module)
+
+    for module in modules:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("package", ROOMS_OF)
+def test_each_heavy_import_has_its_room(package: str) -> None:
+    """A heavy package is imported in the rooms that are there for it, and in no other."""
+    rooms = {
+        _room(module)
+        for module, path in _modules().items()
+        if any(imported == package or imported.startswith(f"{package}.") for imported in _imports(path))
+    }
+    assert rooms == ROOMS_OF[package]
+
+
+def test_everything_is_said_once() -> None:
+    """Every module says what it is and what it offers, and offers nothing that it doesn't have."""
+    for module, path in _modules().items():
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), f"{module} has no docstring"
+        loaded = importlib.import_module(module)
+        assert all(hasattr(loaded, name) for name in loaded.__all__), module
+
+
+def test_the_front_door_is_light() -> None:
+    """`import gradus` imports neither torch nor NumPy."""
+    code = "import gradus, sys; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

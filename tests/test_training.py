@@ -1,0 +1,192 @@
+"""Training: the reference loop, its randomness, and what it does when the loss explodes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gradus.errors import InvalidInput
+from gradus.randomness import generator, seed_for
+from gradus.runs import Row, Run
+from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
+from gradus.tasks import Split, Task, digits
+from gradus.training import Diverged, pick_device, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def dropping_out() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+
+
+def a_task(**changes: Any) -> Task:
+    """Forty points in two classes, the last batch of an epoch shorter than the others."""
+    inputs = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    targets = (inputs.sum(dim=1) > 0).long()
+    task = Task("points", Split(inputs[:30], targets[:30]), Split(inputs[30:], targets[30:]), dropping_out)
+    return replace(task, **changes)
+
+
+def a_run(**changes: Any) -> Run:
+    return replace(Run("a", "points", Cosine(rest()), lr=0.5, epochs=4, batch_size=8), **changes)
+
+
+def values(run: Run, task: Task) -> list[dict[str, float]]:
+    return [row.values() for row in train(run, task, device=CPU)]
+
+
+def test_the_same_run_gives_the_same_rows() -> None:
+    """The same Run gives the same rows, bit for bit, with dropout and shuffling, whatever was drawn before."""
+    first = values(a_run(), a_task())
+    torch.rand(7)
+    assert values(a_run(), a_task()) == first
+    assert values(a_run(seed=1), a_task()) != first
+
+
+def test_the_callers_randomness_is_left_alone() -> None:
+    """torch's global generator is where it was, at every row and after."""
+    torch.manual_seed(3)
+    expected = torch.get_rng_state()
+    for _ in train(a_run(), a_task(), device=CPU):
+        assert torch.equal(torch.get_rng_state(), expected)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def textbook_rows(run: Run, task: Task, rates: list[float]) -> list[dict[str, float]]:
+    """The loop as a course writes it, with the run's own randomness: an outside truth for the rows."""
+    torch.manual_seed(seed_for(run.seed, "weights"))
+    model = task.model()
+    rows, step = [], 0
+    for epoch in range(run.epochs):
+        model.train()
+        loss_sum, right = 0.0, 0
+        for batch in torch.randperm(30, generator=generator(run.seed, "order", epoch)).split(run.batch_size):
+            torch.manual_seed(seed_for(run.seed, "step", step))
+            inputs, targets = task.train.inputs[batch], task.train.targets[batch]
+            outputs = model(inputs)
+            loss = functional.cross_entropy(outputs, targets)
+            model.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= rates[step] * parameter.grad
+            loss_sum += loss.item() * len(batch)
+            right += int((outputs.argmax(1) == targets).sum())
+            step += 1
+        model.eval()
+        with torch.no_grad():
+            outputs = model(task.test.inputs)
+        rows.append(
+            {
+                "epoch": epoch + 1,
+                "step": step,
+                "lr": rates[step - 1],
+                "train_loss": loss_sum / 30,
+                "train_accuracy": right / 30,
+                "test_loss": functional.cross_entropy(outputs, task.test.targets).item(),
+                "test_accuracy": (outputs.argmax(1) == task.test.targets).double().mean().item(),
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+def test_rows_are_the_textbooks(per: str) -> None:
+    """Each update uses the schedule's value for its own epoch or step, and the rows are a plain loop's."""
+    run, task = a_run(per=per), a_task()
+    counts = [step // 4 if per == "epoch" else step for step in range(16)]
+    schedule = Cosine(4 if per == "epoch" else 16)
+    expected = textbook_rows(run, task, [0.5 * schedule(count) for count in counts])
+    for row, truth in zip(values(run, task), expected, strict=True):
+        assert row == pytest.approx(truth, rel=1e-6)
+
+
+def test_the_first_epoch_has_the_first_rate() -> None:
+    """A rate per epoch holds from the first update of its epoch, neither an epoch late nor stepped beforehand.
+
+    The textbook's loop (d2l.ai, chapter 12.11) trains epoch 0 at the full rate under warmup, and runs MultiStepLR down
+    before it trains with it.
+    """
+    schedule = MultiStep((1, 3), gamma=0.5)
+    rates = [row.lr for row in train(a_run(schedule=schedule), a_task(), device=CPU)]
+    assert rates == [0.5, 0.25, 0.25, 0.125]
+    assert a_run(schedule=schedule).rates(4) == rates
+
+
+def test_schedules_count_in_epochs_or_steps() -> None:
+    """The same template is counted in epochs per epoch and in updates per step; absolute(...) is the rate itself."""
+    template = absolute(Cosine(epochs(2), start=0.3))
+    assert a_run(schedule=template).resolved(4) == absolute(Cosine(2, start=0.3))
+    assert a_run(schedule=template, per="step").resolved(4) == absolute(Cosine(8, start=0.3))
+    assert next(train(a_run(schedule=template), a_task(), device=CPU)).lr == 0.3
+
+
+def test_any_torch_optimizer_trains() -> None:
+    """A run names its optimizer and its options, and they hold."""
+    plain, heavy = a_run(schedule=Constant()), a_run(schedule=Constant(), options={"momentum": 0.9})
+    assert values(plain, a_task()) != values(heavy, a_task())
+    assert len(values(a_run(optimizer="AdamW", lr=0.01), a_task())) == 4
+
+
+def test_divergence_is_reported_at_its_step() -> None:
+    """A loss that stops being a number ends the run at its epoch's end, naming the first bad step and its rate."""
+    calls = iter(range(1000))
+
+    def explodes_at_six(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        loss = functional.cross_entropy(outputs, targets)
+        return loss * math.nan if next(calls) == 7 else loss  # call 4 scores the test examples of the first epoch
+
+    rows: list[Row] = []
+    with pytest.raises(Diverged, match=r"diverged at step 6: the loss was nan at learning rate 0\.4") as caught:
+        rows.extend(train(a_run(), a_task(loss=explodes_at_six), device=CPU))
+    assert caught.value.step == 6
+
+
+def test_a_finite_explosion_is_divergence_too() -> None:
+    """A loss of 100 times the first one is divergence, even where the network then dies quietly at chance level."""
+    run = Run("wild", "digits", Constant(), lr=300.0, epochs=3, batch_size=64)
+    with pytest.raises(Diverged) as caught:
+        list(train(run, digits(), device=CPU))
+    assert caught.value.step < 23
+    assert caught.value.lr == 300.0
+
+
+def test_errors_come_before_training() -> None:
+    """An unknown optimizer, an unknown option and an uncountable schedule are refused before any update."""
+    for changes, message in [
+        ({"optimizer": "Adan"}, "the optimizer must be the name of a class in torch.optim, such as SGD; got 'Adan'"),
+        ({"optimizer": "lr_scheduler"}, "got 'lr_scheduler'"),
+        ({"options": {"impulse": 1}}, "SGD can't be made with lr=0.5"),
+        ({"schedule": Cosine(rest()) >> Cosine(rest())}, "only one phase of a sequence can take rest"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            next(train(a_run(**changes), a_task(), device=CPU))
+
+
+def test_devices_are_named_or_found() -> None:
+    """No name gives a device that works; a name that isn't one, or isn't here, is refused with the way out."""
+    assert pick_device().type in ("cpu", "cuda", "mps")
+    assert pick_device("cpu") == CPU
+    for wrong in ("gpu", "cuda:99", "meta:x"):
+        with pytest.raises(InvalidInput, match=f"device '{wrong}' can't be used here: .*leave it out"):
+            pick_device(wrong)
+
+
+def test_seeds_are_told_apart() -> None:
+    """Seeds, purposes and steps each change what is drawn, and nothing else does."""
+    seen = {seed_for(seed, purpose, step) for seed in range(5) for purpose in ("order", "step") for step in range(50)}
+    assert len(seen) == 500
+    assert all(0 <= seed < 2**63 for seed in seen)
