@@ -192,8 +192,11 @@ def test_lengths_follow(a: Schedule, b: Schedule) -> None:
     assert isinstance(b.length, int)
     assert (a >> b).length == a.length + b.length
     assert (a * b).length == lowest(a, b, 0.3).length == max(a.length, b.length)
-    assert (a + 1).length == a.length
+    assert (a + 1).length == len(a) == a.length
     assert (a >> Constant()).length is None
+    assert a  # true even without a step
+    with pytest.raises(TypeError, match="has no end, so it has no length"):
+        len(Constant())
 
 
 def test_after_raise_refuses_late_steps() -> None:

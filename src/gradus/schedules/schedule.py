@@ -99,6 +99,14 @@ class Schedule:
         """Whether it goes on for ever, so that nothing can follow it."""
         return self.length is None
 
+    def __len__(self) -> int:
+        if not isinstance(self.length, int):
+            raise TypeError(f"{self!r} {'has no end' if self.endless else 'is a template'}, so it has no length")
+        return self.length
+
+    def __bool__(self) -> bool:
+        return True  # without this, one of no steps would count as false
+
     def _resolved(self, units: Units) -> "Schedule":
         return self._rebuilt(lambda part: part.steps(units) if isinstance(part, Span) else part._resolved(units))
 
@@ -381,7 +389,7 @@ class Sequence(_Composite):
     def _settle(self) -> None:
         starts = [0]
         for phase in self.members[:-1]:
-            starts.append(starts[-1] + _steps(phase))
+            starts.append(starts[-1] + len(phase))
         object.__setattr__(self, "_starts", tuple(starts))
 
     def _at(self, t: Any, ops: Any) -> Any:
@@ -392,7 +400,7 @@ class Sequence(_Composite):
         return self.members[-1].endless
 
     def _length(self) -> int:
-        return self._starts[-1] + _steps(self.members[-1])
+        return self._starts[-1] + len(self.members[-1])
 
     def _resolved(self, units: Units) -> Schedule:
         """Phases of a fixed length first; the one with `rest()` gets what they leave of the budget."""
@@ -402,14 +410,8 @@ class Sequence(_Composite):
         fixed = {index: phase._resolved(units) for index, phase in enumerate(self.members) if not phase._fills()}
         if not waiting:
             return Sequence(tuple(fixed.values()))
-        left = units.less(sum(_steps(phase) for phase in fixed.values() if not phase.endless), repr(self))
+        left = units.less(sum(len(phase) for phase in fixed.values() if not phase.endless), repr(self))
         return Sequence(tuple(fixed.get(i) or phase._resolved(left) for i, phase in enumerate(self.members)))
-
-
-def _steps(phase: Schedule) -> int:
-    """The length of a concrete schedule that has one."""
-    assert isinstance(phase.length, int)
-    return phase.length
 
 
 class _Pointwise(_Composite):
@@ -424,7 +426,7 @@ class _Pointwise(_Composite):
         return not varying or any(member.endless for member in varying)
 
     def _length(self) -> int:
-        return max(_steps(member) for member in self._varying())
+        return max(len(member) for member in self._varying())
 
     def _combine(self, ops: Any, a: Any, b: Any) -> Any:
         raise NotImplementedError
@@ -507,10 +509,10 @@ class Repeat(_Wrapper):
         return self.times is None
 
     def _length(self) -> int:
-        return _steps(self.schedule) * (self.times or 0)
+        return len(self.schedule) * (self.times or 0)
 
     def _at(self, t: Any, ops: Any) -> Any:
-        period = _steps(self.schedule)
+        period = len(self.schedule)
         position = t % period
         if self.times is not None:
             position = ops.where(t < period * self.times, position, period)
@@ -528,7 +530,7 @@ class Delay(_Wrapper):
     steps: Length
 
     def _length(self) -> int:
-        return _steps(self.schedule) + self.steps  # type: ignore[operator]  # concrete here
+        return len(self.schedule) + self.steps  # type: ignore[operator]  # concrete here
 
     def _at(self, t: Any, ops: Any) -> Any:
         return self.schedule._at(ops.clip(t - self.steps, 0, None), ops)
@@ -546,7 +548,7 @@ class Stretch(_Wrapper):
     factor: Positive
 
     def _length(self) -> int:
-        return math.ceil(_steps(self.schedule) * self.factor)
+        return math.ceil(len(self.schedule) * self.factor)
 
     def _at(self, t: Any, ops: Any) -> Any:
         return self.schedule._at(ops.real(t) / self.factor, ops)
@@ -595,10 +597,10 @@ class After(_Wrapper):
         return self.mode == "mirror"
 
     def _length(self) -> int:
-        return _steps(self.schedule)
+        return len(self.schedule)
 
     def _at(self, t: Any, ops: Any) -> Any:
-        length = _steps(self.schedule)
+        length = len(self.schedule)
         if self.mode == "mirror" and length:
             there_and_back = t % (2 * length)
             return self.schedule._at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
@@ -617,7 +619,7 @@ class Absolute(_Wrapper):
     schedule: Member
 
     def _length(self) -> int:
-        return _steps(self.schedule)
+        return len(self.schedule)
 
     def _at(self, t: Any, ops: Any) -> Any:
         return self.schedule._at(t, ops)
