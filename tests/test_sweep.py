@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -93,6 +95,25 @@ def test_nothing_is_left_behind() -> None:
         events.close()  # type: ignore[attr-defined]
     assert multiprocessing.active_children() == []
     assert torch.get_num_threads() == threads
+
+
+UNGUARDED = """
+from dataclasses import replace
+from gradus.runs import Run
+from gradus.schedules import Constant
+from gradus.sweep import EXECUTORS, Ended, Machine
+run = Run("a", "digits", Constant(), lr=0.1, epochs=1, batch_size=256)
+events = EXECUTORS["processes"]([run, replace(run, seed=1)], Machine(device="cpu", workers=2))
+print([event.status for _, event in events if isinstance(event, Ended)])
+"""
+
+
+def test_a_script_needs_no_guard() -> None:
+    """A script without `if __name__ == "__main__"`, or one from standard input, executes its runs once each."""
+    for arguments, text in (([], UNGUARDED), (["-c", UNGUARDED], None)):
+        command = [sys.executable, *(arguments or ["-"])]
+        found = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "['finished', 'finished']"
 
 
 # The reference experiment

@@ -164,6 +164,13 @@ def test_a_finite_explosion_is_divergence_too() -> None:
     assert caught.value.lr == 300.0
 
 
+def test_an_explosion_by_the_last_update_is_seen() -> None:
+    """Where an epoch's last update blows up, no training loss shows it, and the test loss tells."""
+    run = Run("wild", "digits", Constant(), lr=1e20, epochs=2, batch_size=1437)
+    with pytest.raises(Diverged, match=r"diverged at step 0: the loss was (nan|inf) at learning rate 1e\+20"):
+        list(train(run, digits(), device=CPU))
+
+
 def test_errors_come_before_training() -> None:
     """An unknown optimizer, an unknown option and an uncountable schedule are refused before any update."""
     for changes, message in [

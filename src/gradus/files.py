@@ -1,7 +1,8 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
+import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from gradus.errors import GradusError
@@ -12,32 +13,34 @@ __all__ = ["make_ignored_folder", "write_whole"]
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside its place, flush it to disk, and rename it: the old file or the new one, never half of one.
 
-    Folders are made as needed.
+    Args:
+        path: the file; its folders are made as needed.
+        content: all that it is to hold.
 
     Raises:
         GradusError: it can't be written; what was there before is kept.
     """
-    beside = None
+    beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            beside = Path(file.name)
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.chmod(0o644)  # temporary files are made for their owner alone
         beside.replace(path)
-        _flush_folder(path.parent)
     except OSError as error:
         raise GradusError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # after the renaming there is none
+            beside.unlink()
+    _flush_folder(path.parent)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can."""
-    if os.name == "posix":
+    """Make the new name itself survive a power cut, where the system can; the file stands in its place either way."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -46,11 +49,23 @@ def _flush_folder(folder: Path) -> None:
 
 
 def make_ignored_folder(folder: Path) -> Path:
-    """A folder for results, with a `.gitignore` of its own, so that git passes over it wherever it stands.
+    """A folder for results with a `.gitignore` of its own, so that git passes over it wherever it stands.
+
+    A folder that holds something already is left as it is: it may be a project, which git must not pass over.
+
+    Args:
+        folder: the folder; it is made, with those above it, where it is absent.
+
+    Returns:
+        The same folder.
 
     Raises:
-        GradusError: it can't be written to.
+        GradusError: it can't be looked into or written to, or a file stands in its place.
     """
-    if not (folder / ".gitignore").exists():
+    try:
+        empty = not folder.exists() or not any(folder.iterdir())
+    except OSError as error:
+        raise GradusError(f"{folder} can't be used as a folder: {error.strerror or error}") from None
+    if empty:
         write_whole(folder / ".gitignore", b"*\n")
     return folder

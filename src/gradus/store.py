@@ -5,11 +5,12 @@ and writers don't wait for each other.
 """
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -23,6 +24,7 @@ Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 
 _APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
 _BUSY_SECONDS = 30.0
+_PAUSE_SECONDS = 0.01
 _ROW = [field.name for field in fields(Row)]
 _SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
 
@@ -92,9 +94,9 @@ class Store:
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = Path(path)
-        if not create and not self.path.is_file():
-            raise GradusError(f"there is no store at {self.path}; `gradus compare` makes one, or name another file")
         with self._told():
+            if not create and not self.path.is_file():
+                raise GradusError(f"there is no store at {self.path}; `gradus compare` makes one, or name another file")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
@@ -114,31 +116,66 @@ class Store:
         self.close()
 
     def _prepare(self) -> None:
-        """Check whose file it is and bring it to today's version, under a lock of its own."""
-        connection = self._connection
-        connection.execute("PRAGMA foreign_keys = ON")
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application != _APPLICATION_ID and tables:
+        """Check whose file it is, before anything is written to it, and bring it to today's version."""
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        if self._version() < len(_MIGRATIONS):
+            self._write_ahead()
+            with self._transaction("EXCLUSIVE"):
+                self._migrate()
+
+    def _version(self) -> int:
+        """The version of the store; 0 where it is yet to be made."""
+        with self._transaction("DEFERRED"):  # all in one look: another process may be making the store
+            application, version, parts = (
+                self._connection.execute(question).fetchone()[0]
+                for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+            )
+        if application != _APPLICATION_ID and (application or parts):
             raise GradusError(f"{self.path} is an SQLite file, but no store of Gradus; name another file")
-        connection.execute("PRAGMA journal_mode = WAL")
-        with self._transaction("EXCLUSIVE"):
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(_MIGRATIONS):
-                raise GradusError(
-                    f"{self.path} was written by a newer Gradus (store version {version}, this one knows "
-                    f"{len(_MIGRATIONS)}); update Gradus, or name another file"
-                )
-            for migration in _MIGRATIONS[version:]:
-                for statement in migration.split(";"):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if version > len(_MIGRATIONS):
+            raise GradusError(
+                f"{self.path} was written by a newer Gradus (store version {version}, this one knows "
+                f"{len(_MIGRATIONS)}); update Gradus, or name another file"
+            )
+        return int(version)
+
+    def _write_ahead(self) -> None:
+        """Write-ahead mode, which the file keeps. Here SQLite doesn't wait for other processes, so this does."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _migrate(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+        for migration in _MIGRATIONS[version:]:
+            for statement in migration.split(";"):
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     # Writing
 
     def begin(self, sweep: str, run: Run, conditions: dict[str, Any]) -> int:
-        """Enter a run as running; its number."""
+        """Enter a run as running.
+
+        Args:
+            sweep: the sweep it belongs to.
+            run: its specification.
+            conditions: what else its bits depend on, as JSON has it.
+
+        Returns:
+            Its number in this store.
+
+        Raises:
+            GradusError: the file can't be written; nothing was entered.
+        """
         values = (sweep, run.name, run.seed, run.to_json(), json.dumps(conditions, sort_keys=True), "running", time.time())
         with self._told(), self._transaction():
             cursor = self._connection.execute(
@@ -149,33 +186,81 @@ class Store:
         return cursor.lastrowid
 
     def restart(self, run: int) -> None:
-        """Enter a run as running once more, its rows gone."""
+        """Enter a run as running once more, its rows gone.
+
+        Args:
+            run: its number.
+
+        Raises:
+            GradusError: there is no such run, or the file can't be written; nothing was changed.
+        """
         with self._told(), self._transaction():
             self._connection.execute("DELETE FROM rows WHERE run = ?", (run,))
-            self._connection.execute("UPDATE runs SET status = 'running', message = '' WHERE id = ?", (run,))
+            self._mark(run, "running", "")
 
     def add(self, run: int, row: Row) -> None:
-        """Enter one row of a run."""
+        """Enter one row of a run. Its numbers come back bit for bit, but for the sign of a zero.
+
+        Args:
+            run: the run's number.
+            row: what an epoch gave.
+
+        Raises:
+            GradusError: a number in it isn't finite, the epoch is there already, there is no such run, or the file can't
+                be written; nothing was entered.
+        """
+        for name, value in asdict(row).items():
+            if not math.isfinite(value):
+                raise GradusError(f"a row in {self.path} holds finite numbers only; {name} of epoch {row.epoch} is {value}")
         marks = ", ".join("?" * (1 + len(_ROW)))
         with self._told(), self._transaction():
             self._connection.execute(f"INSERT INTO rows (run, {', '.join(_ROW)}) VALUES ({marks})", (run, *astuple(row)))
 
     def end(self, run: int, status: Status, message: str = "") -> None:
-        """Enter how a run ended."""
+        """Enter how a run ended.
+
+        Args:
+            run: its number.
+            status: "finished", "diverged", "failed" or "interrupted".
+            message: why, where that needs saying.
+
+        Raises:
+            GradusError: there is no such run, or the file can't be written; nothing was changed.
+        """
         with self._told(), self._transaction():
-            self._connection.execute("UPDATE runs SET status = ?, message = ? WHERE id = ?", (status, message, run))
+            self._mark(run, status, message)
 
     def interrupt(self, sweep: str) -> None:
-        """Enter every run of a sweep that is still running as interrupted."""
+        """Enter every run of a sweep that is still running as interrupted.
+
+        Args:
+            sweep: the sweep.
+
+        Raises:
+            GradusError: the file can't be written; nothing was changed.
+        """
         with self._told(), self._transaction():
             self._connection.execute(
                 "UPDATE runs SET status = 'interrupted' WHERE sweep = ? AND status = 'running'", (sweep,)
             )
 
+    def _mark(self, run: int, status: Status, message: str) -> None:
+        text = message.encode(errors="backslashreplace").decode()  # it may quote a file name that is no text
+        query = "UPDATE runs SET status = ?, message = ? WHERE id = ?"
+        if not self._connection.execute(query, (status, text, run)).rowcount:
+            raise GradusError(f"there is no run {run} in {self.path}")
+
     # Reading
 
     def runs(self, sweep: str | None = None) -> list[StoredRun]:
-        """Every run, or those of one sweep, in the order they were entered."""
+        """Every run, or those of one sweep, in the order they were entered.
+
+        Args:
+            sweep: the sweep; all unless given.
+
+        Raises:
+            GradusError: the file can't be read.
+        """
         where, values = ("WHERE sweep = ?", (sweep,)) if sweep is not None else ("", ())
         with self._told():
             found = self._connection.execute(
@@ -186,7 +271,14 @@ class Store:
         return [StoredRun(*values) for values in found]
 
     def rows(self, run: int) -> list[Row]:
-        """The rows of one run, in the order of its epochs."""
+        """The rows of one run, in the order of its epochs.
+
+        Args:
+            run: its number.
+
+        Raises:
+            GradusError: the file can't be read.
+        """
         with self._told():
             found = self._connection.execute(
                 f"SELECT {', '.join(_ROW)} FROM rows WHERE run = ? ORDER BY epoch", (run,)
@@ -194,7 +286,11 @@ class Store:
         return [Row(*values) for values in found]
 
     def latest_sweep(self) -> str | None:
-        """The sweep whose runs were entered last."""
+        """The sweep whose runs were entered last; None in a store without runs.
+
+        Raises:
+            GradusError: the file can't be read.
+        """
         with self._told():
             found = self._connection.execute("SELECT sweep FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         return found[0] if found else None

@@ -25,7 +25,7 @@ class Diverged(GradusError):
     """The loss of a run left every reasonable range.
 
     Args:
-        step: the update whose loss it was, counted from 0.
+        step: the update whose loss it was, counted from 0; or after which the test loss was it.
         lr: the learning rate of that update.
         loss: the loss itself.
     """
@@ -83,6 +83,8 @@ def train(run: Run, task: Task, *, device: torch.device | None = None) -> Iterat
         bound = DIVERGED_AT * max(abs(losses[0]), 1.0) if epoch == 0 else bound
         _refuse_divergence(losses, rates, bound, epoch * steps)
         test_loss, test_accuracy = score(model, task)
+        if not math.isfinite(test_loss):  # the epoch's last update blew up, and no training loss has seen it
+            raise Diverged((epoch + 1) * steps - 1, rates[-1], test_loss)
         yield Row(
             epoch=epoch + 1,
             step=(epoch + 1) * steps,

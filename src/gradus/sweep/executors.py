@@ -8,10 +8,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -123,7 +125,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, machine), daemon=True)
-        with _environment(OMP_NUM_THREADS=str(machine.threads), OMP_WAIT_POLICY="passive"):
+        with _environment(OMP_NUM_THREADS=str(machine.threads)), _no_main_module():
             self.process.start()
         theirs.close()
         self.index = -1
@@ -187,3 +189,18 @@ def _environment(**variables: str) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Processes started inside don't run the user's script anew.
+
+    A spawned process imports the script it was started from. A worker needs nothing of it, and a script without the
+    customary guard would start comparisons without end; one read from standard input couldn't be found at all.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

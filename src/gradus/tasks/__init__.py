@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from gradus.errors import InvalidInput
+from gradus.errors import GradusError, InvalidInput
 from gradus.tasks.digits import digits
 from gradus.tasks.fashion_mnist import Progress, fashion_mnist
 from gradus.tasks.models import DigitsNet, LeNet
@@ -24,7 +24,7 @@ def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progre
         progress: told of every piece of a download.
 
     Raises:
-        InvalidInput: there is no such task, or the function doesn't return one.
+        InvalidInput: there is no such task, or a function of your own can't be imported, fails, or doesn't return one.
         GradusError: its data can't be had.
     """
     if name == "digits":
@@ -40,11 +40,17 @@ def _own_task(name: str) -> Task:
     module, _, function = name.partition(":")
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # a module of the user's may raise anything, or be a script that leaves
+        reason = f"{type(error).__name__}: {error}"
         raise InvalidInput(
-            f"task {name!r} can't be imported: {error}; it must be package.module:function, on Python's path"
-        ) from None
-    task = make()
+            f"task {name!r} can't be imported: {reason}; it must be package.module:function, on Python's path"
+        ) from error
+    try:
+        task = make()
+    except GradusError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"task {name!r} can't be made: {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise InvalidInput(f"task {name!r} must return a gradus.tasks.Task; it returned {type(task).__name__}")
     return task

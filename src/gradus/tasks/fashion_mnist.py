@@ -2,8 +2,11 @@
 
 import gzip
 import hashlib
+import http.client
 import io
+import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,8 +30,7 @@ FILES = {  # name: (dimensions, sha256 of the uncompressed file as published)
     "t10k-labels-idx1-ubyte": (1, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 }
 _TIMEOUT = 30.0  # seconds without a byte
-_LARGEST_DOWNLOAD = 100 * 2**20  # bytes; the largest of the four has 26 MB
-_LARGEST_CONTENT = 2 * _LARGEST_DOWNLOAD
+_LARGEST = 64 * 2**20  # bytes; the largest of the four has 26 million packed and 47 million unpacked
 
 Progress = Callable[[str, int, int | None], None]  # (file, bytes so far, bytes in all if known)
 
@@ -38,10 +40,10 @@ def fashion_mnist(data_dir: str | Path | None = None, *, progress: Progress | No
 
     Args:
         data_dir: the folder of the files; the user's cache unless given.
-        progress: told of every piece of a download.
+        progress: told of every piece of a download: the file, its bytes so far, and its bytes in all if they are known.
 
     Raises:
-        GradusError: the files are absent and can't be downloaded, or aren't what they should be.
+        GradusError: the files are absent and can't be downloaded or kept, or aren't what they should be.
     """
     folder = Path(data_dir) if data_dir is not None else platformdirs.user_cache_path("gradus") / "fashion-mnist"
     paths = {name: _found(folder, name) or _downloaded(folder, name, progress) for name in FILES}
@@ -78,7 +80,10 @@ def _split(folder: Path, which: str, arrays: dict[str, Tensor]) -> Split:
 
 
 def _found(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    try:
+        return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    except OSError as error:
+        raise GradusError(f"{folder} can't be looked into: {error.strerror or error}") from None
 
 
 def _downloaded(folder: Path, name: str, progress: Progress | None) -> Path:
@@ -87,12 +92,14 @@ def _downloaded(folder: Path, name: str, progress: Progress | None) -> Path:
     way_out = "give a folder that has it with --data-dir, or use --task digits, which needs no files"
     try:
         content = _fetched(url, path.name, progress)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise GradusError(f"{name} is neither in {folder} nor to be had from {url} ({reason}); {way_out}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise GradusError(f"{name} is neither in {folder} nor to be had from {url} ({_reason(error)}); {way_out}") from None
     if _digest(content) != FILES[name][1]:
         raise GradusError(f"what {url} gave is not the published file; nothing was kept; {way_out}")
-    write_whole(path, content)
+    try:
+        write_whole(path, content)
+    except GradusError as error:
+        raise GradusError(f"{name} was downloaded, but {error}; {way_out}") from None
     return path
 
 
@@ -100,21 +107,32 @@ def _fetched(url: str, name: str, progress: Progress | None) -> bytes:
     content = bytearray()
     with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
         size = response.headers.get("Content-Length")
-        total = int(size) if size and size.isdigit() else None
+        total = int(size) if size and size.isdecimal() else None
         while piece := response.read(1 << 16):
             content += piece
-            if len(content) > _LARGEST_DOWNLOAD:
+            if len(content) > _LARGEST:
                 raise ValueError("it is far larger than it should be")
             if progress is not None:
                 progress(name, len(content), total)
+    if total is not None and len(content) < total:  # a connection that is cut reads like an end
+        raise ValueError(f"it broke off after {len(content):,} of {total:,} bytes")
     return bytes(content)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it is an answer too, with a connection of its own
+    elif isinstance(error, urllib.error.URLError):
+        error = error.reason if isinstance(error.reason, Exception) else error
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _digest(compressed: bytes) -> str | None:
     """The sha256 of what is compressed; None where it isn't gzip or swells beyond reason."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(compressed)) as file:
-            content = file.read(_LARGEST_CONTENT)
-    except (OSError, EOFError):
+            content = file.read(_LARGEST + 1)
+    except (OSError, EOFError, zlib.error):
         return None
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest() if len(content) <= _LARGEST else None

@@ -7,18 +7,20 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradus.errors import GradusError
 
 __all__ = ["read_idx"]
 
 _UNSIGNED_BYTES = 0x08
-_LARGEST = 2**31  # bytes: MNIST's kin are below 50 MB
+_LARGEST = 2**28  # bytes: Fashion-MNIST's largest file has 47 million
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """The array of unsigned bytes in an IDX file.
 
     Args:
@@ -26,30 +28,34 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         dimensions: how many the array must have: 3 for images `[n, height, width]`, 1 for labels `[n]`.
 
     Raises:
-        GradusError: the file is no such IDX file, is cut short, or holds more than its header says.
+        GradusError: the file can't be read, is no such IDX file, is cut short, or holds more than its header says.
     """
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as file:
-            magic = file.read(4)
-            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTES:
-                raise GradusError(f"{path} is no IDX file of bytes: it begins with {magic!r}")
-            if magic[3] != dimensions:
-                raise GradusError(
-                    f"{path} must hold {dimensions} dimension(s) and has {magic[3]}: "
-                    f"are images and labels swapped?"
-                )
-            sizes = file.read(4 * dimensions)
-            if len(sizes) < 4 * dimensions:
-                raise GradusError(f"{path} is cut short, within its header")
-            shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
+        with cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
+            shape = _shape(path, file, dimensions)
             count = math.prod(shape)
-            if not 0 < count <= _LARGEST:
-                raise GradusError(f"{path} says it holds {count:,} bytes; from 1 to {_LARGEST:,} are believed")
             content = file.read(count + 1)  # one more, to see whether there is more
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise GradusError(f"{path} is damaged or cut short: {error}") from None
+    except OSError as error:
+        raise GradusError(f"{path} can't be read: {error.strerror or error}") from None
     if len(content) != count:
         what = "is cut short" if len(content) < count else "holds more than its header says"
         raise GradusError(f"{path} {what}: {count:,} bytes are announced, {len(content):,} read")
     return np.frombuffer(bytearray(content), dtype=np.uint8).reshape(shape)  # a copy that may be written to
+
+
+def _shape(path: Path, file: BinaryIO, dimensions: int) -> list[int]:
+    """What the header says, if it can be believed."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != bytes([0, 0, _UNSIGNED_BYTES]):
+        raise GradusError(f"{path} is no IDX file of bytes: it begins with {magic!r}")
+    if magic[3] != dimensions:
+        raise GradusError(f"{path} must hold {dimensions} dimension(s) and has {magic[3]}: are images and labels swapped?")
+    sizes = file.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise GradusError(f"{path} is cut short, within its header")
+    shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
+    if not 0 < math.prod(shape) <= _LARGEST:
+        raise GradusError(f"{path} says it holds {math.prod(shape):,} bytes; from 1 to {_LARGEST:,} are believed")
+    return shape

@@ -1,6 +1,5 @@
 """The networks of the built-in tasks."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 

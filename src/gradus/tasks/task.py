@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs.argmax(dim=1) == targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors can't say in one word whether they are equal
 class Task:
     """What is trained: data, model, loss and score, and the settings that are usual for it.
 
@@ -46,7 +46,7 @@ class Task:
         lr: the learning rate, likewise.
 
     Raises:
-        InvalidInput: a split is empty, or its two tensors differ in length.
+        InvalidInput: a split is no pair of tensors, is empty, or its two tensors differ in length.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Task:
 
     def __post_init__(self) -> None:
         for which in ("train", "test"):
-            inputs, targets = getattr(self, which)
-            object.__setattr__(self, which, Split(inputs, targets))
+            inputs, targets = split = _pair(self.name, which, getattr(self, which))
+            object.__setattr__(self, which, split)
             if len(inputs) != len(targets) or not len(inputs):
                 raise InvalidInput(
                     f"task {self.name!r} needs as many inputs as targets in {which!r}, at least one; "
@@ -71,10 +71,28 @@ class Task:
                 )
 
     def to(self, device: torch.device) -> "Task":
-        """The same task with its data on a device."""
+        """The same task with its data on a device.
+
+        Args:
+            device: where.
+        """
         moved = {which: Split(*(part.to(device) for part in getattr(self, which))) for which in ("train", "test")}
         return replace(self, **moved)  # type: ignore[arg-type]  # both are splits
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Updates in one pass over the training data, a short last batch included."""
+        """Updates in one pass over the training data, a short last batch included.
+
+        Args:
+            batch_size: examples in an update.
+        """
         return -(-len(self.train.inputs) // batch_size)
+
+
+def _pair(name: str, which: str, given: Any) -> Split:
+    parts = tuple(given) if isinstance(given, (tuple, list)) else ()
+    if len(parts) != 2 or not all(isinstance(part, Tensor) and part.dim() for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts) or type(given).__name__
+        raise InvalidInput(
+            f"task {name!r} needs two tensors in {which!r}, inputs [n, ...] and targets [n, ...]; got {kinds}"
+        )
+    return Split(*parts)

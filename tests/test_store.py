@@ -1,0 +1,486 @@
+"""Laws of the store: what was entered stays, comes back exactly, and no other file is touched."""
+
+import dataclasses
+import io
+import itertools
+import math
+import signal
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradus.errors import GradusError
+from gradus.runs import Row, Run
+from gradus.schedules import Constant, Cosine, Lambda
+from gradus.store import Status, Store
+
+RUN = Run("cosine", "digits", Cosine(20, end=0.03), lr=0.3, epochs=30, batch_size=64, seed=7)
+NUMBERS = [field.name for field in dataclasses.fields(Row)]
+
+
+def row(epoch: int, **changes: Any) -> Row:
+    """The row of an epoch, some of its numbers changed."""
+    return dataclasses.replace(Row(epoch, 23 * epoch, 0.1, 2.0 / epoch, 0.2, 1.9 / epoch, 0.3, 0.5), **changes)
+
+
+def bits(one: Row) -> bytes:
+    """All of a row, to the last bit."""
+    return struct.pack("<qq6d", *dataclasses.astuple(one))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A new store."""
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+# What is entered comes back
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: math.copysign(1, x) > 0 or x != 0)
+SPECIAL = [0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -1.0, 0.1, 2.0**53 + 2, 1e15 + 0.5, -(2.0**62)]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.builds(Row, *[st.integers(1, 2**63 - 1)] * 2, *[st.sampled_from(SPECIAL) | finite] * 6), unique_by=id))
+def test_rows_come_back_bit_for_bit(rows: list[Row]) -> None:
+    """Rows come back in the order of their epochs with every bit, subnormal and huge numbers included."""
+    rows = list({one.epoch: one for one in rows}.values())
+    with Store(":memory:") as store:
+        run = store.begin("sweep", RUN, {})
+        for one in rows:
+            store.add(run, one)
+        again = store.rows(run)
+    assert again == sorted(rows, key=lambda one: one.epoch)
+    assert [bits(one) for one in again] == [bits(one) for one in sorted(rows, key=lambda one: one.epoch)]
+
+
+def test_a_zero_loses_its_sign_only(store: Store) -> None:
+    """SQLite keeps −0.0 as 0.0, which is equal to it."""
+    run = store.begin("sweep", RUN, {})
+    store.add(run, row(1, train_loss=-0.0))
+    assert store.rows(run) == [row(1, train_loss=-0.0)]
+
+
+def test_a_run_comes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was entered is running, has no epochs, and says what it was entered with."""
+    monkeypatch.setattr("time.time", lambda: 1234.5)
+    number = store.begin("my sweep", RUN, {"threads": 1, "device": "cpu"})
+    (stored,) = store.runs()
+    assert dataclasses.asdict(stored) == {
+        "id": number,
+        "sweep": "my sweep",
+        "name": "cosine",
+        "seed": 7,
+        "specification": RUN.to_json(),
+        "conditions": '{"device": "cpu", "threads": 1}',
+        "status": "running",
+        "message": "",
+        "created": 1234.5,
+        "epochs": 0,
+    }
+    assert Run.from_json(stored.specification) == RUN
+
+
+def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
+    """What was entered is there when the store is opened again, with or without the right to make one."""
+    path = tmp_path / "deep" / "er" / "store.sqlite"
+    with Store(path) as store:
+        run = store.begin("sweep", RUN, {})
+        store.add(run, row(1))
+        store.end(run, "diverged", "at step 3")
+        before = store.runs(), store.rows(run), store.latest_sweep()
+    for create in (True, False):
+        with Store(path, create=create) as store:
+            assert (store.runs(), store.rows(run), store.latest_sweep()) == before
+
+
+def test_runs_are_chosen_by_sweep(store: Store) -> None:
+    """Runs come in the order they were entered; a sweep's name chooses its own, and rows belong to one run."""
+    numbers = [store.begin(sweep, RUN, {}) for sweep in ("a", "b", "a")]
+    store.add(numbers[2], row(1))
+    store.add(numbers[2], row(2))
+    assert [one.id for one in store.runs()] == numbers
+    assert [one.id for one in store.runs("a")] == [numbers[0], numbers[2]]
+    assert [one.epochs for one in store.runs()] == [0, 0, 2]
+    assert store.runs("c") == []
+    assert store.rows(numbers[0]) == []
+
+
+def test_the_latest_sweep_is_that_of_the_last_run_entered(store: Store) -> None:
+    """The latest sweep is the one whose run was entered last, whatever its name; an empty store has none."""
+    assert store.latest_sweep() is None
+    store.begin("z", RUN, {})
+    store.begin("a", RUN, {})
+    assert store.latest_sweep() == "a"
+
+
+@pytest.mark.parametrize("status", get_args(Status))
+def test_a_run_ends_as_was_said(store: Store, status: Status) -> None:
+    """Each way to end comes back with its message, for that run alone."""
+    run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
+    store.end(run, status, "why: 'quoted'; é")
+    assert [(one.id, one.status, one.message) for one in store.runs()] == [
+        (run, status, "why: 'quoted'; é"),
+        (other, "running", ""),
+    ]
+
+
+def test_a_message_may_quote_anything(store: Store) -> None:
+    """A message with halves of characters, as file names may have, is entered with them spelled out."""
+    run = store.begin("sweep", RUN, {})
+    store.end(run, "failed", "no file caf\udce9")
+    assert store.runs()[0].message == r"no file caf\udce9"
+
+
+def test_a_restart_deletes_the_rows(store: Store) -> None:
+    """A run that begins once more is running, without rows and message, and takes the same epochs again."""
+    run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
+    for number in (run, other):
+        store.add(number, row(1))
+        store.end(number, "failed", "why")
+    store.restart(run)
+    assert store.rows(run) == []
+    assert store.rows(other) == [row(1)]
+    assert [(one.status, one.message) for one in store.runs()] == [("running", ""), ("failed", "why")]
+    store.add(run, row(1, train_loss=9.0))
+    assert store.rows(run) == [row(1, train_loss=9.0)]
+
+
+def test_an_interruption_marks_what_runs(store: Store) -> None:
+    """Of an interrupted sweep the running ones are marked, and no other."""
+    for sweep, status in (("a", "running"), ("a", "finished"), ("b", "running")):
+        store.end(store.begin(sweep, RUN, {}), status)  # type: ignore[arg-type]
+    store.interrupt("a")
+    assert [one.status for one in store.runs()] == ["interrupted", "finished", "running"]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("number", [name for name in NUMBERS if name not in ("epoch", "step")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_row_holds_finite_numbers_only(store: Store, number: str, value: float) -> None:
+    """A row with a number that isn't finite is refused by the number's name, and nothing is entered."""
+    run = store.begin("sweep", RUN, {})
+    with pytest.raises(GradusError, match=rf"finite numbers only; {number} of epoch 1 is {value}"):
+        store.add(run, row(1, **{number: value}))
+    assert store.rows(run) == []
+
+
+def test_an_epoch_is_entered_once(store: Store) -> None:
+    """A second row for an epoch is refused, and the first is kept."""
+    run = store.begin("sweep", RUN, {})
+    store.add(run, row(1))
+    with pytest.raises(GradusError, match=r"store.sqlite can't be used: UNIQUE constraint failed.*kept"):
+        store.add(run, row(1, train_loss=9.0))
+    assert store.rows(run) == [row(1)]
+
+
+UNKNOWN: list[Callable[[Store], None]] = [
+    lambda store: store.add(99, row(1)),
+    lambda store: store.end(99, "finished"),
+    lambda store: store.restart(99),
+]
+
+
+@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "restart"])
+def test_a_run_that_was_not_entered_is_refused(store: Store, use: Callable[[Store], None]) -> None:
+    """Nothing is entered for a run that the store doesn't know."""
+    with pytest.raises(GradusError, match=r"there is no run 99 in .*store.sqlite|FOREIGN KEY constraint failed"):
+        use(store)
+    assert store.runs() == []
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    """A store that was closed refuses to be used, in one sentence."""
+    store.close()
+    with pytest.raises(GradusError, match=r"store.sqlite can't be used: Cannot operate on a closed database"):
+        store.runs()
+
+
+# Whatever happens, what was entered is kept
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, GradusError])
+def test_what_is_cut_short_is_undone(store: Store, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]) -> None:
+    """An error in the middle of a change undoes the whole change, and the store goes on."""
+
+    def fails(*_: object) -> None:
+        raise kind("in the middle")
+
+    run = store.begin("sweep", RUN, {})
+    store.add(run, row(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_mark", fails)
+        with pytest.raises(kind, match="in the middle"):
+            store.restart(run)  # its rows are deleted by then
+    assert store.rows(run) == [row(1)]
+    store.add(run, row(2))
+    assert store.rows(run) == [row(1), row(2)]
+
+
+def python(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A process that has the store, a run and `row(epoch)` at hand."""
+    prelude = """
+import sys
+from gradus.runs import Row, Run
+from gradus.schedules import Cosine
+from gradus.store import Store
+def row(epoch):
+    return Row(epoch, 23 * epoch, 0.1, 2.0 / epoch, 0.2, 1.9 / epoch, 0.3, 0.5)
+RUN = Run("cosine", "digits", Cosine(20, end=0.03), lr=0.3, epochs=30, batch_size=64, seed=7)
+"""
+    command = [sys.executable, "-c", prelude + program, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_writer_loses_nothing_it_had_entered(tmp_path: Path) -> None:
+    """A process killed in the middle of writing rows loses none that it had entered, and the store opens and goes on."""
+    program = """
+store = Store(sys.argv[1])
+run = store.begin("sweep", RUN, {})
+epoch = 0
+while True:
+    epoch += 1
+    store.add(run, row(epoch))
+    print(epoch, flush=True)
+"""
+    path = tmp_path / "store.sqlite"
+    with python(program, str(path)) as process:
+        assert process.stdout is not None
+        entered = [int(process.stdout.readline()) for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+        entered += [int(line) for line in process.stdout.read().splitlines() if line]
+    assert process.returncode == -signal.SIGKILL
+    with Store(path, create=False) as store:
+        (run,) = store.runs()
+        rows = store.rows(run.id)
+        assert rows[: len(entered)] == [row(epoch) for epoch in entered]
+        assert rows[len(entered) :] in ([], [row(len(entered) + 1)])  # entered, but not yet told
+        store.end(run.id, "interrupted")
+    check = sqlite3.connect(path)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    check.close()
+
+
+def test_many_processes_make_and_fill_stores_at_once(tmp_path: Path) -> None:
+    """Eight processes that make the same new stores and write to them lose no row and enter none twice."""
+    program = """
+print("ready", flush=True)
+sys.stdin.readline()
+for name in sys.argv[2:]:
+    Store(name).close()
+with Store(sys.argv[2]) as store:
+    run = store.begin("sweep " + sys.argv[1], RUN, {})
+    for epoch in range(1, 31):
+        store.add(run, row(epoch))
+    store.end(run, "finished")
+"""
+    paths = [tmp_path / f"{index}.sqlite" for index in range(50)]  # the moment of making is the risky one
+    processes = [python(program, str(index), *map(str, paths)) for index in range(8)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert isinstance(process.stdin, io.TextIOWrapper)
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate() and process.returncode for process in processes] == [0] * 8
+    with Store(paths[0], create=False) as store:
+        assert sorted(run.sweep for run in store.runs()) == [f"sweep {index}" for index in range(8)]
+        for run in store.runs():
+            assert run.status == "finished"
+            assert store.rows(run.id) == [row(epoch) for epoch in range(1, 31)]
+
+
+def test_a_store_in_the_making_is_waited_for(tmp_path: Path) -> None:
+    """A file that another connection is about to write to is waited for, and is a store afterwards."""
+    path = tmp_path / "store.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+    release.start()
+    with Store(path) as store:
+        assert store.runs() == []
+    release.join()
+    other.close()
+
+
+def test_readers_and_a_writer_do_not_wait_for_each_other(tmp_path: Path, store: Store) -> None:
+    """While one process is in the middle of writing, another opens the store and reads what was entered before."""
+    run = store.begin("sweep", RUN, {})
+    store.add(run, row(1))
+    with store._transaction():
+        store._connection.execute("DELETE FROM rows")
+        with Store(tmp_path / "store.sqlite", create=False) as reader:
+            assert reader.rows(run) == [row(1)]
+    assert store.rows(run) == []
+
+
+# Files of others
+
+
+def foreign(path: Path, *, mode: str = "DELETE", application: int = 0, version: int = 0) -> None:
+    """Another program's SQLite file."""
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute(f"PRAGMA application_id = {application}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.execute("INSERT INTO songs VALUES ('La mer')")
+    connection.commit()
+    connection.close()
+
+
+def newer(path: Path, mode: str) -> None:
+    """A store of a version to come."""
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "foreign": (foreign, "is an SQLite file, but no store of Gradus; name another file"),
+    "foreign in WAL mode": (lambda path: foreign(path, mode="WAL"), "is an SQLite file, but no store of Gradus"),
+    "foreign with an id": (
+        lambda path: foreign(path, application=5, version=1),
+        "is an SQLite file, but no store of Gradus",
+    ),
+    "newer": (lambda path: newer(path, "WAL"), r"written by a newer Gradus \(store version 99, this one knows 1\); update"),
+    "newer in another mode": (lambda path: newer(path, "DELETE"), r"written by a newer Gradus \(store version 99"),
+    "text": (lambda path: path.write_text("dear diary\n" * 100), "can't be used: file is not a database"),
+    "damaged": (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4096)), "can't be used: file is not a database"),
+}
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_is_no_store_is_left_as_it_is(tmp_path: Path, kind: str, create: bool) -> None:
+    """A file that isn't a store of a known version is refused by its name, and not a byte of it changes."""
+    make, message = FILES[kind]
+    path = tmp_path / "some file.db"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(GradusError, match=rf"some file.db.*{message}"):
+        Store(path, create=create)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["some file.db"]
+
+
+def test_opening_a_store_changes_nothing_in_it(tmp_path: Path) -> None:
+    """A store that is opened and only read has the same bytes afterwards."""
+    path = tmp_path / "store.sqlite"
+    with Store(path) as store:
+        store.begin("sweep", RUN, {})
+    before = path.read_bytes()
+    with Store(path, create=False) as store:
+        assert len(store.runs()) == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "create", "message"),
+    [
+        ("absent", False, "there is no store at .*absent; `gradus compare` makes one, or name another file"),
+        ("folder", True, "the store .*folder can't be used: unable to open database file"),
+        ("folder", False, "there is no store at .*folder"),
+        ("plain/store", True, r"the store .*plain/store can't be used: .*(Not a directory|File exists)"),
+        ("plain/store", False, "there is no store at .*plain/store"),
+        ("n" * 300, True, "can't be used: unable to open database file"),
+        ("n" * 300, False, "can't be used: .*File name too long"),
+    ],
+)
+def test_a_place_without_a_store_is_named(tmp_path: Path, name: str, create: bool, message: str) -> None:
+    """Where no store is, or can be made, the error names the place, and nothing is made."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "plain").write_text("plain")
+    with pytest.raises(GradusError, match=message):
+        Store(tmp_path / name, create=create)
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["folder", "plain"]
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that may not write, as to a file on a medium that can't be written to."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda path, **settings: connect(f"{path.as_uri()}?mode=ro", uri=True, **settings)
+    )
+
+
+def test_a_read_only_place_can_hold_no_new_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be written, no store is made, and the error names the file."""
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"")
+    read_only(monkeypatch)
+    with pytest.raises(GradusError, match=r"store.sqlite can't be used: attempt to write a readonly database"):
+        Store(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that can't be written to can be read; writing is refused by its name, and its bytes stay."""
+    path = tmp_path / "store.sqlite"
+    with Store(path) as store:
+        run = store.begin("sweep", RUN, {})
+        store.add(run, row(1))
+    before = path.read_bytes()
+    read_only(monkeypatch)
+    with Store(path, create=False) as store:
+        assert store.rows(run) == [row(1)]
+        with pytest.raises(GradusError, match=r"store.sqlite can't be used: attempt to write a readonly database.*kept"):
+            store.add(run, row(2))
+        assert store.rows(run) == [row(1)]
+    assert path.read_bytes() == before
+
+
+def fill(store: Store, run: int) -> None:
+    """Rows without end."""
+    for epoch in itertools.count(1):
+        store.add(run, row(epoch))
+
+
+def test_a_full_disk_keeps_what_was_entered(store: Store) -> None:
+    """When the space ends, the error names the store, what was entered before is kept, and later rows are taken again."""
+    run = store.begin("sweep", RUN, {})
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(GradusError, match=r"store.sqlite can't be used: database or disk is full; what was in it"):
+        fill(store, run)
+    entered = len(store.rows(run))
+    assert store.rows(run) == [row(epoch) for epoch in range(1, entered + 1)]
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    store.add(run, row(entered + 1))
+    assert len(store.rows(run)) == entered + 1
+
+
+def test_a_store_that_is_locked_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new store that another process keeps locked is waited for, and then refused by its name."""
+    monkeypatch.setattr("gradus.store._BUSY_SECONDS", 0.2)
+    path = tmp_path / "store.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(GradusError, match=r"store.sqlite can't be used: database is locked"):
+        Store(path)
+    other.execute("ROLLBACK")
+    other.close()
+    Store(path).close()
+
+
+def test_a_schedule_that_cannot_be_saved_is_not_entered(store: Store) -> None:
+    """A run without JSON is refused before anything is entered."""
+    with pytest.raises(GradusError):
+        store.begin("sweep", dataclasses.replace(RUN, schedule=Constant() * Lambda(lambda t: 1 / (1 + t))), {})
+    assert store.runs() == []
