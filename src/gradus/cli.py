@@ -1,12 +1,15 @@
 """The command line."""
 
+import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 # Idle OpenMP threads must not spin: on a shared machine that slows small networks many times over. Read by torch's
 # runtime when it is loaded, so it is set before anything below imports torch.
@@ -16,6 +19,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import make_ignored_folder, write_whole
@@ -23,7 +27,7 @@ from gradus.schedules import Schedule, parse
 
 if TYPE_CHECKING:
     from gradus.comparison import Comparison
-    from gradus.sweep import Interval
+    from gradus.store import Store
 
 __all__ = ["app", "main"]
 
@@ -36,15 +40,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_FOLDER = "gradus-runs"
+_FOLDER = Path("gradus-runs")
+_STORE = "store.sqlite"
 
 
 def main() -> None:
-    """Run the command line: exit code 2 for input that can't be used, 1 for what failed, 130 after Ctrl-C."""
+    """Run the command line.
+
+    Exit codes: 2 for input that can't be used, 1 for what failed, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where only ASCII can be shown, there is no "±"
     try:
         app()
     except GradusError as error:
-        print(f"gradus: {error}", file=sys.stderr)
+        typer.echo(f"gradus: {error}", err=True)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
 
 
@@ -55,7 +66,7 @@ def _version(
     if version:
         from gradus import __version__
 
-        print(f"gradus {__version__}")
+        typer.echo(f"gradus {__version__}")
         raise typer.Exit
 
 
@@ -72,13 +83,11 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar='NAME="..."',
-            help="A further schedule, a factor of the learning rate (0.3, or --lr); absolute(...) is the rate itself. "
-            'Repeatable. Example: mine="warmup(5) >> Cosine(25, end=0.03)".',
+            help="A further schedule, a factor of the learning rate (the task's, or --lr); absolute(...) is the rate "
+            'itself. Repeatable. Example: mine="warmup(5) >> Cosine(25, end=0.03)".',
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Of the six, train this one; repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of the six, train this one; repeatable.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Of the six, leave this one out; repeatable.")
     ] = None,
@@ -87,20 +96,18 @@ def compare(
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes side by side; on a CPU one a core by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads in each process; 1 by default.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for curves.png, results.json and the store.")] = Path(
-        _FOLDER
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for curves.png, results.json and the store.")] = _FOLDER,
 ) -> None:
     """Train one network under each classic schedule, side by side.
 
     The six: constant, square-root, factor, multi-factor, cosine, cosine with warmup.
     """
-    named = _named_schedules(schedule or [])
+    named = _named_schedules(schedule or [], unnamed=False)
     if ":" in task:  # a module of the user's own lies beside the user's work
         sys.path.insert(0, str(Path.cwd()))
-    from gradus.comparison import compare as run_comparison  # imports torch, which the other commands don't need
-
-    try:
+    with _stopping_kindly(out / _STORE):
+        with Console(stderr=True).status("loading torch"):  # it takes seconds, and the other commands don't need it
+            from gradus.comparison import compare as run_comparison
         comparison = run_comparison(
             task,
             data_dir=data_dir,
@@ -117,106 +124,83 @@ def compare(
             threads=threads,
             out=out,
         )
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; every finished epoch is in {out / 'store.sqlite'}. "
-            "The same command again keeps the finished runs and does the others.",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
     _print_comparison(comparison, out)
     if not any(summary.finished for summary in comparison.summaries()):
         raise typer.Exit(1)
 
 
-def _named_schedules(texts: list[str]) -> dict[str, Schedule]:
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+@contextmanager
+def _stopping_kindly(store: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what runs inside, and say how to go on."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as stop:
+        typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
+        typer.echo("the same command again keeps the finished runs and does the others", err=True)
+        raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _named_schedules(texts: Sequence[str], *, unnamed: bool) -> dict[str, Schedule]:
+    """Each schedule under the name before its "="; where there is none, under its own text if that is allowed."""
     named: dict[str, Schedule] = {}
     for text in texts:
         match = re.fullmatch(r"\s*([^=()]+?)\s*=\s*(.+)", text, re.DOTALL)
-        if match is None:
+        if match is None and not unnamed:
             raise InvalidInput(f'--schedule takes NAME="...", such as mine="Cosine(30)"; got {text!r}')
-        if match[1] in named:
-            raise InvalidInput(f"each --schedule needs a name of its own; {match[1]!r} is given twice")
-        named[match[1]] = parse(match[2], trusted=True)  # typed by the person who runs it
+        name, definition = match.groups() if match else (text.strip(), text)
+        if name in named:
+            raise InvalidInput(f"each schedule needs a name of its own; {name!r} is given twice")
+        named[name] = parse(definition, trusted=True)  # typed by the person who runs it
     return named
 
 
 def _print_comparison(comparison: "Comparison", out: Path) -> None:
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("schedule", no_wrap=True)
-    for heading in ("train loss", "train %", "test %", "best epoch", "seconds", "images/s"):
-        table.add_column(heading, justify="right")
-    for one in comparison.summaries():
-        if one.finished == 0:
-            table.add_row(one.name, "–", "–", "–", "–", "–", "–")
-            continue
-        assert one.train_loss and one.train_accuracy and one.test_accuracy  # there are some where a seed has finished
-        table.add_row(
-            one.name,
-            _with_interval(one.train_loss, 1, 3),
-            _with_interval(one.train_accuracy, 100, 2),
-            _with_interval(one.test_accuracy, 100, 2),
-            str(one.best_epoch),
-            f"{one.seconds:.1f}",
-            f"{one.images_per_second:,.0f}",
-        )
-    console.print(table)
-    for one in comparison.summaries():
-        if one.finished < one.seeds:
-            print(f"{one.name}: {one.seeds - one.finished} of {one.seeds} runs did not finish: {one.message}")
-    conditions = comparison.conditions
-    kept = f" ({comparison.kept} kept from before)" if comparison.kept else ""
-    print(
-        f"{comparison.task}: {len(comparison.runs)} runs{kept} in {comparison.seconds:.1f} s on {conditions['device']}, "
-        f"{conditions['workers']} at a time"
-    )
-    print(f"wrote {out / 'curves.png'} and {out / 'results.json'}")
+    from gradus.comparison import HEADINGS
 
-
-def _with_interval(value: "Interval", scale: float, digits: int) -> str:
-    mean = f"{scale * value.mean:.{digits}f}"
-    return mean if value.half_width is None else f"{mean} ± {scale * value.half_width:.{digits}f}"
+    _print_table(HEADINGS, [summary.cells() for summary in comparison.summaries()])
+    for remark in comparison.remarks():
+        typer.echo(remark)
+    typer.echo(f"wrote {out / 'curves.png'} and {out / 'results.json'}")
 
 
 @app.command()
 def plot(
     schedules: Annotated[
         list[str],
-        typer.Argument(metavar="SCHEDULE...", help='Such as "warmup(5) >> Cosine(15, end=0.03)"; NAME="..." names it.'),
+        typer.Argument(metavar="SCHEDULE", help='Such as "warmup(5) >> Cosine(15, end=0.03)"; NAME="..." names it.'),
     ],
     steps: Annotated[
         int | None, typer.Option(help="How many steps to show; a little more than the longest schedule by default.")
     ] = None,
     steps_per_epoch: Annotated[float | None, typer.Option(help="What epochs(...) are counted by.")] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = Path(_FOLDER) / "schedules.png",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = _FOLDER / "schedules.png",
 ) -> None:
-    """Show schedules in the terminal and as PNG, without training anything."""
+    """Show schedules in the terminal and as PNG, without training."""
     if steps is not None and not 1 <= steps <= 2**53:
         raise InvalidInput(f"--steps must be a whole number from 1; got {steps}")
     if out.suffix.lower() != ".png":
         raise InvalidInput(f"--out must name a .png file; got {out}")
-    shown = {name: _resolved(schedule, steps, steps_per_epoch) for name, schedule in _texts(schedules).items()}
+    named = _named_schedules(schedules, unnamed=True)
+    shown = {name: _resolved(schedule, steps, steps_per_epoch) for name, schedule in named.items()}
     until = steps or _length_to_show(shown)
     from gradus.plots import png, schedules_figure, terminal_plot  # matplotlib, which `runs` doesn't need
 
-    print(terminal_plot(shown, until, width=min(Console().width, 100)))
-    for name, schedule in shown.items():
-        print(f"{name}: {schedule(0):.4g} at step 0, {schedule(until):.4g} at step {until}")
-    if out.parent == Path(_FOLDER):
+    typer.echo(terminal_plot(shown, until, width=min(Console().width, 100)))
+    if out.parent == _FOLDER:
         make_ignored_folder(out.parent)
     write_whole(out, png(schedules_figure(shown, until)))
-    print(f"wrote {out}")
-
-
-def _texts(texts: list[str]) -> dict[str, Schedule]:
-    """Each schedule under its name; its own text where it has none."""
-    named: dict[str, Schedule] = {}
-    for text in texts:
-        match = re.fullmatch(r"\s*([^=()]+?)\s*=\s*(.+)", text, re.DOTALL)
-        name, definition = (match[1], match[2]) if match else (text.strip(), text)
-        named[name] = parse(definition, trusted=True)
-    return named
+    typer.echo(f"wrote {out}")
 
 
 def _resolved(schedule: Schedule, steps: int | None, steps_per_epoch: float | None) -> Schedule:
@@ -233,33 +217,35 @@ def _length_to_show(schedules: Mapping[str, Schedule]) -> int:
 
 @app.command()
 def runs(
-    number: Annotated[int | None, typer.Argument(metavar="[RUN]", help="The number of a run whose rows to show.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = Path(_FOLDER),
+    number: Annotated[int | None, typer.Argument(metavar="RUN", help="The number of a run whose rows to show.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = _FOLDER,
 ) -> None:
     """List the runs in a store, or show the rows of one."""
     from gradus.store import Store
 
-    with Store(out / "store.sqlite", create=False) as store:
-        table = _runs_table(store) if number is None else _rows_table(store, number)
-    Console().print(table)
+    with Store(out / _STORE, create=False) as store:
+        if number is None:
+            _print_runs(store)
+        else:
+            _print_rows(store, number)
 
 
-def _runs_table(store: Any) -> Table:
-    table = _table("run", "schedule", "seed", "epochs", "test acc %", "status", "began (UTC)")
+def _print_runs(store: "Store") -> None:
+    lines = []
     for one in store.runs():
         rows = store.rows(one.id)
         last = f"{100 * rows[-1].test_accuracy:.2f}" if rows else "–"
         began = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(str(one.id), one.name, str(one.seed), str(one.epochs), last, one.status, began)
-    return table
+        lines.append([str(one.id), one.name, str(one.seed), str(one.epochs), last, one.status, began])
+    _print_table(("run", "schedule", "seed", "epochs", "test %", "status", "began (UTC)"), lines)
 
 
-def _rows_table(store: Any, number: int) -> Table:
+def _print_rows(store: "Store", number: int) -> None:
     if number not in {one.id for one in store.runs()}:
         raise InvalidInput(f"there is no run {number} in {store.path}; `gradus runs` lists them")
-    table = _table("epoch", "step", "rate", "train loss", "train acc %", "test loss", "test acc %", "seconds")
-    for row in store.rows(number):
-        table.add_row(
+    headings = ("epoch", "step", "rate", "train loss", "train %", "test loss", "test %", "seconds")
+    lines = [
+        [
             str(row.epoch),
             str(row.step),
             f"{row.lr:.4g}",
@@ -268,12 +254,28 @@ def _rows_table(store: Any, number: int) -> Table:
             f"{row.test_loss:.4f}",
             f"{100 * row.test_accuracy:.2f}",
             f"{row.seconds:.2f}",
-        )
-    return table
+        ]
+        for row in store.rows(number)
+    ]
+    _print_table(headings, lines)
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+def _print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table. Where the terminal is narrow, headings and names are broken into lines, and numbers never are."""
+    console = Console()
+    endless = console.options.update(width=10_000)
+    for padding, break_at in ((1, " "), (0, " "), (0, "\n")):
+        table = _table([heading.replace(" ", break_at) for heading in headings], lines, padding)
+        if console.measure(table, options=endless).maximum <= console.width:
+            break
+    console.print(table)
+
+
+def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], padding: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("schedule", "status", "began (UTC)") else "right")
+        words = heading in ("schedule", "status")
+        table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=heading != "schedule")
+    for line in lines:
+        table.add_row(*map(Text, line))  # as it is: a name may look like Rich's markup
     return table

@@ -1,33 +1,38 @@
 """`compare`: one network trained under each schedule, watched, stored, tabulated and drawn."""
 
+import html
 import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 
 import gradus
 from gradus.errors import InvalidInput
 from gradus.files import make_ignored_folder, write_whole
-from gradus.plots import Curve, comparison_figure, png
+from gradus.plots import Curve, Picture, comparison_figure, png
 from gradus.progress import DownloadBars, pick_view
 from gradus.runs import Row, Run
 from gradus.schedules import Schedule
 from gradus.store import Store
-from gradus.sweep import EXECUTORS, Ended, Interval, Machine, Started, interval, reference_runs
-from gradus.tasks import Task, load_task
+from gradus.sweep import EXECUTORS, Ended, Event, Interval, Machine, Started, interval, reference_runs
+from gradus.tasks import load_task
 from gradus.training import pick_device
 
-__all__ = ["OUT", "STORE", "Comparison", "Finished", "Summary", "compare"]
+__all__ = ["HEADINGS", "OUT", "STORE", "Comparison", "Finished", "Summary", "compare"]
 
 OUT = Path("gradus-runs")  # beside the user's work
 STORE = "store.sqlite"
+HEADINGS = ("schedule", "train loss", "train %", "test %", "best epoch", "seconds", "images/s")
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,12 @@ class Summary:
         name: the schedule's name.
         finished: how many seeds finished.
         seeds: how many there are.
-        train_loss: mean and half-width of the 95 % interval, as all that follow.
+        train_loss: mean and half-width of the 95 % interval over the seeds that finished, as the two that follow.
         train_accuracy: from 0 to 1.
         test_accuracy: from 0 to 1.
-        best_epoch: the epoch with the best test accuracy, the first seed's.
-        seconds: wall-clock time of a run, the mean.
-        images_per_second: training images per second of that time, the mean.
+        best_epoch: the epoch with the best test accuracy, their mean.
+        seconds: wall-clock time of a run, their mean.
+        images_per_second: training images per second of that time, their mean.
         message: why seeds didn't finish.
     """
 
@@ -80,18 +85,37 @@ class Summary:
     images_per_second: float | None
     message: str
 
+    def cells(self) -> list[str]:
+        """A line of the final table, under `HEADINGS`."""
+        return [
+            self.name,
+            _shown(self.train_loss, 1, 4 if self.seeds == 1 else 3),
+            _shown(self.train_accuracy, 100, 2),
+            _shown(self.test_accuracy, 100, 2),
+            "–" if self.best_epoch is None else str(self.best_epoch),
+            "–" if self.seconds is None else f"{self.seconds:.1f}",
+            "–" if self.images_per_second is None else f"{self.images_per_second:,.0f}",
+        ]
 
-@dataclass(frozen=True)
+
+def _shown(value: Interval | None, scale: float, digits: int) -> str:
+    if value is None:
+        return "–"
+    mean = f"{scale * value.mean:.{digits}f}"
+    return mean if value.half_width is None else f"{mean} ± {scale * value.half_width:.{digits}f}"
+
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """The runs of a comparison and what they were executed with.
+    """The runs of a comparison and what they were executed with. A notebook shows it as its final table.
 
     Args:
         task: the task's name.
         runs: each schedule with each seed.
         images: how many training images an epoch has.
         steps_per_epoch: how many updates.
-        conditions: device, threads and versions.
-        seconds: wall-clock time of the whole, of what was trained this time.
+        conditions: device, threads, workers and versions.
+        seconds: wall-clock time of what was trained this time.
         kept: how many runs were kept from a comparison that was cut short.
     """
 
@@ -105,43 +129,39 @@ class Comparison:
 
     def summaries(self) -> list[Summary]:
         """One for each schedule, in the order they were named."""
-        return [self._summary(name) for name in dict.fromkeys(finished.run.name for finished in self.runs)]
+        return [_summary(name, runs, self.images) for name, runs in _by_name(self.runs).items()]
 
-    def _summary(self, name: str) -> Summary:
-        seeds = [one for one in self.runs if one.run.name == name]
-        done = [one for one in seeds if one.status == "finished"]
-        last = [one.rows[-1] for one in done]
+    def remarks(self) -> list[str]:
+        """What the table leaves out, a sentence each: the runs that didn't finish, and how all were executed."""
+        kept = f" ({self.kept} kept from before)" if self.kept else ""
+        return [
+            f"{one.name}: {one.seeds - one.finished} of {_counted(one.seeds, 'run')} did not finish: {one.message}"
+            for one in self.summaries()
+            if one.finished < one.seeds
+        ] + [
+            f"{self.task}: {_counted(len(self.runs), 'run')}{kept} in {self.seconds:.1f} s on "
+            f"{self.conditions['device']}, {self.conditions['workers']} at a time"
+        ]
 
-        def over(metric: str) -> Interval | None:
-            return interval([getattr(row, metric) for row in last]) if last else None
-
-        return Summary(
-            name=name,
-            finished=len(done),
-            seeds=len(seeds),
-            train_loss=over("train_loss"),
-            train_accuracy=over("train_accuracy"),
-            test_accuracy=over("test_accuracy"),
-            best_epoch=max(done[0].rows, key=lambda row: row.test_accuracy).epoch if done else None,
-            seconds=float(np.mean([one.seconds for one in done])) if done else None,
-            images_per_second=(
-                float(np.mean([self.images * len(one.rows) / one.seconds for one in done])) if done else None
-            ),
-            message=next((one.message for one in seeds if one.message), ""),
-        )
-
-    def figure(self) -> Any:
+    def figure(self) -> Picture:
         """The curves, with the schedules under them, as a matplotlib figure."""
-        return _figure(self.task, [one.run for one in self.runs], [one.rows for one in self.runs], self.steps_per_epoch)
+        return _figure(self.task, self.runs, self.steps_per_epoch)
 
     def to_json(self) -> str:
-        """Everything, for another program to read."""
+        """Everything as strict JSON, for another program to read; this is what `results.json` holds.
+
+        Its fields: `gradus.comparison` (the format's version), `task`, `conditions`, `seconds`, `kept`, `images`,
+        `steps_per_epoch`; `summary`, a `Summary` for each schedule, its intervals as `{"mean", "half_width"}`; and `runs`,
+        each with `run` (what `Run.from_json` reads), `schedule` (as it is printed), `status`, `message` and `rows`.
+        """
         document = {
             "gradus.comparison": 1,
             "task": self.task,
             "conditions": dict(self.conditions),
             "seconds": self.seconds,
+            "kept": self.kept,
             "images": self.images,
+            "steps_per_epoch": self.steps_per_epoch,
             "summary": [
                 {name: value._asdict() if isinstance(value, Interval) else value for name, value in vars(one).items()}
                 for one in self.summaries()
@@ -160,9 +180,84 @@ class Comparison:
         return json.dumps(document, indent=1, allow_nan=False)
 
     def write(self, out: Path) -> None:
-        """Write `results.json` and `curves.png` into a folder, each whole or not at all."""
+        """Write `results.json` and `curves.png` into a folder, each whole or not at all.
+
+        Raises:
+            GradusError: one of them can't be written.
+        """
         write_whole(out / "results.json", self.to_json().encode())
         write_whole(out / "curves.png", png(self.figure()))
+
+    def __repr__(self) -> str:
+        finished = sum(one.status == "finished" for one in self.runs)
+        return (
+            f"<Comparison of {len(self.summaries())} schedules on {self.task}: {finished} of {len(self.runs)} runs finished>"
+        )
+
+    def _repr_html_(self) -> str:
+        def line(tag: str, cells: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "".join(line("td", one.cells()) for one in self.summaries())
+        remarks = "<br>".join(map(html.escape, self.remarks()))
+        return f"<table><thead>{line('th', HEADINGS)}</thead><tbody>{body}</tbody></table><p>{remarks}</p>"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _by_name(runs: Sequence[Finished]) -> dict[str, list[Finished]]:
+    """The seeds of each schedule, in the order the schedules were named."""
+    return {name: [one for one in runs if one.run.name == name] for name in dict.fromkeys(one.run.name for one in runs)}
+
+
+def _summary(name: str, seeds: Sequence[Finished], images: int) -> Summary:
+    done = [one for one in seeds if one.status == "finished"]
+    message = next((one.message for one in seeds if one.message), "")
+    if not done:
+        return Summary(name, 0, len(seeds), None, None, None, None, None, None, message)
+
+    def last(metric: str) -> Interval:
+        return interval([getattr(one.rows[-1], metric) for one in done])
+
+    def test_accuracy(index: int) -> float:
+        return fmean(one.rows[index].test_accuracy for one in done)
+
+    return Summary(
+        name=name,
+        finished=len(done),
+        seeds=len(seeds),
+        train_loss=last("train_loss"),
+        train_accuracy=last("train_accuracy"),
+        test_accuracy=last("test_accuracy"),
+        best_epoch=1 + max(range(len(done[0].rows)), key=test_accuracy),
+        seconds=fmean(one.seconds for one in done),
+        images_per_second=fmean(images * len(one.rows) / one.seconds for one in done),
+        message=message,
+    )
+
+
+def _figure(task: str, runs: Sequence[Finished], steps_per_epoch: int) -> Picture:
+    """Each schedule by the seeds that its line in the table speaks of; by all, while none has finished."""
+    curves = {}
+    for name, seeds in _by_name(runs).items():
+        done = [one for one in seeds if one.status == "finished"]
+        diverged = sum(one.status == "diverged" for one in seeds)
+        which = "" if len(seeds) == 1 else f"{diverged} of {len(seeds)} "
+        label = f"{name} ({which}diverged)" if diverged else name
+        rates = _rates(seeds[0].run, steps_per_epoch)
+        curves[label] = Curve(rates, seeds[0].run.epochs, [one.rows for one in done or seeds])
+    return comparison_figure(curves, f"{task}: one network under each schedule")
+
+
+@lru_cache(maxsize=64)  # a live view asks again and again
+def _rates(run: Run, steps_per_epoch: int) -> list[float]:
+    """The learning rate of each epoch; of each update, where it moves at each: there the updates pass for epochs."""
+    if run.per == "epoch":
+        return run.rates(steps_per_epoch)
+    updates = replace(run, schedule=run.resolved(steps_per_epoch), epochs=run.epochs * steps_per_epoch, per="epoch")
+    return updates.rates(1)
 
 
 def compare(
@@ -185,8 +280,8 @@ def compare(
     """Train one network under each schedule and say how each fared.
 
     The same initial weights and the same batches for each schedule; a run that diverges or fails ends alone. Rows are
-    stored as they come; if the last comparison in the same folder was cut short and asked for the same, its finished runs are
-    kept and the others are done again.
+    stored as they come; if the last comparison in the same folder was cut short and asked for the same, or for a part of it,
+    its finished runs are kept and the others are done again.
 
     Args:
         task: a task's name, as `gradus.tasks.load_task` takes it.
@@ -226,9 +321,17 @@ def compare(
         seeds=seeds,
         per=per,
     )
+    steps = loaded.steps_per_epoch(runs[0].batch_size)
+    conditions = _conditions(machine)
     folder = make_ignored_folder(Path(out))
     with Store(folder / STORE) as store:
-        comparison = _execute(runs, machine, store, task, loaded)
+        sweep = _Sweep(store, runs, conditions)
+        kept = len(runs) - len(sweep.left())
+        start = time.perf_counter()
+        _execute(sweep, machine, lambda: _figure(task, sweep.so_far(), steps))
+        seconds = time.perf_counter() - start
+    conditions = conditions | {"workers": machine.workers}
+    comparison = Comparison(task, sweep.so_far(), len(loaded.train.inputs), steps, conditions, seconds, kept)
     comparison.write(folder)
     return comparison
 
@@ -254,83 +357,86 @@ def _conditions(machine: Machine) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": machine.device,
         "threads": machine.threads,
+        "data_dir": machine.data_dir,
         "machine": platform.machine(),
     }
 
 
-def _execute(runs: Sequence[Run], machine: Machine, store: Store, task: str, loaded: Task) -> Comparison:
-    conditions = _conditions(machine)
-    sweep, numbers, kept = _entered(runs, store, conditions)
-    left = [index for index in range(len(runs)) if index not in kept]
-    steps = loaded.steps_per_epoch(runs[0].batch_size)
-    rows: dict[int, list[Row]] = {index: list(kept[index].rows) if index in kept else [] for index in range(len(runs))}
-    endings = {index: (one.status, one.message) for index, one in kept.items()}
-
-    def draw(fresh: dict[int, list[Row]]) -> Any:
-        shown = [fresh[left.index(index)] if index in left else rows[index] for index in range(len(runs))]
-        return _figure(task, runs, shown, steps)
-
-    start = time.perf_counter()
-    execute = EXECUTORS["processes" if machine.workers > 1 and len(left) > 1 else "serial"]
+def _execute(sweep: "_Sweep", machine: Machine, draw: Callable[[], Picture]) -> None:
+    """Do what is left of a sweep, watched; whatever cuts it short, no process goes on behind its back."""
+    left = sweep.left()
+    runs = [entry.run for entry in left]
+    execute = EXECUTORS["processes" if machine.workers > 1 and len(runs) > 1 else "serial"]
     try:
-        with pick_view([runs[index] for index in left], draw) as view:
-            for position, event in execute([runs[index] for index in left], machine):
-                index = left[position]
-                if isinstance(event, Started):
-                    numbers[index] = _begun(store, sweep, runs[index], numbers.get(index), conditions)
-                elif isinstance(event, Ended):
-                    store.end(numbers[index], event.status, event.message)
-                    endings[index] = (event.status, event.message)
-                else:
-                    store.add(numbers[index], event)
-                    rows[index].append(event)
+        with pick_view(runs, draw) as view, closing(execute(runs, machine)) as events:  # type: ignore[type-var]  # generators
+            for position, event in events:
+                sweep.record(left[position], event)
                 view.on(position, event)
     except BaseException:
-        store.interrupt(sweep)
+        sweep.interrupt()
         raise
-    finished = tuple(Finished(run, tuple(rows[index]), *endings[index]) for index, run in enumerate(runs))
-    seconds = time.perf_counter() - start
-    conditions = conditions | {"workers": machine.workers}
-    return Comparison(task, finished, len(loaded.train.inputs), steps, conditions, seconds, len(kept))
 
 
-def _entered(
-    runs: Sequence[Run], store: Store, conditions: dict[str, Any]
-) -> tuple[str, dict[int, int], dict[int, Finished]]:
-    """The sweep to enter the runs under, the numbers of those that are in the store, and those that are kept.
+@dataclass
+class _Entry:
+    """A run on its way: its number in the store once it has one, and what has come of it so far."""
 
-    A sweep is gone on with where it was cut short and its runs are among the ones asked for, under equal conditions.
+    run: Run
+    number: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    status: str = "waiting"
+    message: str = ""
+
+
+class _Sweep:
+    """The runs of a comparison in the store.
+
+    The latest sweep is gone on with where it was cut short, all its runs are among the ones asked for, and the conditions
+    are equal. Otherwise a new one begins.
     """
-    latest = store.latest_sweep()
-    stored = store.runs(latest) if latest is not None else []
-    wanted = {run.to_json(): index for index, run in enumerate(runs)}
-    same = all(
-        one.specification in wanted and one.conditions == json.dumps(conditions, sort_keys=True) for one in stored
-    )
-    cut_short = len(stored) < len(runs) or any(one.status in ("running", "interrupted") for one in stored)
-    if latest is None or not same or not cut_short:
-        return f"compare {time.strftime('%Y-%m-%d %H:%M:%S')} {os.getpid()}", {}, {}
-    numbers = {wanted[one.specification]: one.id for one in stored}
-    kept = {
-        wanted[one.specification]: Finished(
-            runs[wanted[one.specification]], tuple(store.rows(one.id)), one.status, one.message
-        )
-        for one in stored
-        if one.status in ("finished", "diverged")
-    }
-    return latest, numbers, kept
 
+    def __init__(self, store: Store, runs: Sequence[Run], conditions: dict[str, Any]) -> None:
+        self.store, self.conditions = store, conditions
+        self.entries = [_Entry(run) for run in runs]
+        self.name = self._cut_short() or f"compare {datetime.now(UTC).isoformat()} {os.getpid()}"
 
-def _begun(store: Store, sweep: str, run: Run, number: int | None, conditions: dict[str, Any]) -> int:
-    if number is None:
-        return store.begin(sweep, run, conditions)
-    store.restart(number)
-    return number
+    def _cut_short(self) -> str | None:
+        """The name of the sweep to go on with, if there is one; its runs are taken over."""
+        latest = self.store.latest_sweep()
+        stored = self.store.runs(latest) if latest is not None else []
+        wanted = {entry.run.to_json(): entry for entry in self.entries}
+        if len(stored) == len(wanted) and all(one.status not in ("running", "interrupted") for one in stored):
+            return None  # it is whole
+        if any(one.specification not in wanted or json.loads(one.conditions) != self.conditions for one in stored):
+            return None  # it is another
+        for one in stored:
+            entry = wanted[one.specification]
+            entry.number = one.id
+            if one.status in ("finished", "diverged"):
+                entry.rows, entry.status, entry.message = self.store.rows(one.id), one.status, one.message
+        return latest
 
+    def left(self) -> list[_Entry]:
+        """The runs still to be done."""
+        return [entry for entry in self.entries if entry.status == "waiting"]
 
-def _figure(task: str, runs: Sequence[Run], rows: Sequence[Sequence[Row]], steps_per_epoch: int) -> Any:
-    curves = {}
-    for name in dict.fromkeys(run.name for run in runs):
-        mine = [index for index, run in enumerate(runs) if run.name == name]
-        curves[name] = Curve(runs[mine[0]].rates(steps_per_epoch), [rows[index] for index in mine])
-    return comparison_figure(curves, f"{task}: one network under each schedule")
+    def so_far(self) -> tuple[Finished, ...]:
+        """What has come of each run."""
+        return tuple(Finished(entry.run, tuple(entry.rows), entry.status, entry.message) for entry in self.entries)
+
+    def record(self, entry: _Entry, event: Event) -> None:
+        """Enter what has happened to a run, in the store first."""
+        if entry.number is None:  # it begins, or its process has died before it could
+            entry.number = self.store.begin(self.name, entry.run, self.conditions)
+        elif isinstance(event, Started):
+            self.store.restart(entry.number)
+        if isinstance(event, Row):
+            self.store.add(entry.number, event)
+            entry.rows.append(event)
+        elif isinstance(event, Ended):
+            self.store.end(entry.number, event.status, event.message)
+            entry.status, entry.message = event.status, event.message
+
+    def interrupt(self) -> None:
+        """Enter that the runs still running have been cut short."""
+        self.store.interrupt(self.name)

@@ -5,12 +5,14 @@ A view is told of every event and knows nothing of how runs are executed.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from gradus.runs import Row, Run
@@ -30,28 +32,31 @@ class View(Protocol):
         """Something has happened to the run of that index."""
 
 
-def label(run: Run, several_seeds: bool) -> str:
-    """A run's name, and its seed where there are several."""
-    return f"{run.name} · seed {run.seed}" if several_seeds else run.name
-
-
-def pick_view(runs: Sequence[Run], draw: Callable[[dict[int, list[Row]]], Any], console: Console | None = None) -> View:
+def pick_view(runs: Sequence[Run], draw: Callable[[], Any], console: Console | None = None) -> View:
     """Curves in a notebook, bars in a terminal, lines elsewhere.
 
     Args:
         runs: what is going to be executed.
-        draw: makes a figure of the rows so far, by the index of their run.
+        draw: makes a picture of what has come of them so far, for a notebook to display.
         console: where bars and lines go; standard error unless given, so that standard output stays clean.
     """
     if _in_notebook():
-        return NotebookView(runs, draw)
+        return NotebookView(draw)
     console = console or Console(stderr=True)
-    return BarView(runs, console) if console.is_terminal else LineView(runs, console)
+    # Rich takes FORCE_COLOR for a terminal; a file would be filled with the commands that move bars about.
+    live = console.file.isatty() and not console.is_dumb_terminal
+    return BarView(runs, console) if live else LineView(runs, console)
 
 
 def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    return bool(shell) and "IPKernelApp" in shell.config
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The runs' names, with their seeds where there are several."""
+    several = len({run.seed for run in runs}) > 1
+    return [f"{run.name}, seed {run.seed}" if several else run.name for run in runs]
 
 
 class LineView:
@@ -59,10 +64,9 @@ class LineView:
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         self.console = console
-        several = len({run.seed for run in runs}) > 1
-        self.labels = [label(run, several) for run in runs]
+        self.labels = _labels(runs)
         self.epochs = [run.epochs for run in runs]
-        self.width = max(map(len, self.labels))
+        self.width = max(map(len, self.labels), default=0)
 
     def __enter__(self) -> Self:
         return self
@@ -74,40 +78,34 @@ class LineView:
 
     def on(self, index: int, event: Event) -> None:
         if isinstance(event, Row):
-            self._print(index, f"epoch {event.epoch}/{self.epochs[index]}  {_figures(event)}")
+            self._print(
+                index,
+                f"epoch {event.epoch}/{self.epochs[index]}  rate {event.lr:<8.4g} loss {event.train_loss:<7.4g} "
+                f"train {100 * event.train_accuracy:5.2f} %  test {100 * event.test_accuracy:5.2f} %",
+            )
         elif isinstance(event, Ended) and event.status != "finished":
-            self._print(index, f"{event.status}: {event.message}")
+            self._print(index, event.message if event.status == "diverged" else f"failed: {event.message}")
 
     def _print(self, index: int, text: str) -> None:
         self.console.print(f"{self.labels[index]:{self.width}}  {text}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _figures(row: Row) -> str:
-    return (
-        f"rate {row.lr:<8.4g} loss {row.train_loss:<6.4f} "
-        f"train {100 * row.train_accuracy:5.2f} %  test {100 * row.test_accuracy:5.2f} %"
-    )
-
-
 class BarView:
-    """A bar for each run that has begun, with its epoch, rate, losses, accuracies and the time it still needs."""
+    """A bar for each run that has begun, with its epoch, rate, loss, accuracies and the time it still needs.
+
+    Where the terminal is too low for all, those that have ended first make room for those that run.
+    """
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
-        self.runs = runs
-        several = len({run.seed for run in runs}) > 1
-        self.labels = [label(run, several) for run in runs]
-        narrow = console.width < 100
-        columns: list[str | ProgressColumn] = [
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=8 if narrow else None),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[figures]}", markup=False),
-            _TimeLeft(),
+        self.epochs = [run.epochs for run in runs]
+        self.seconds = [0.0] * len(runs)
+        self.ended: list[TaskID] = []
+        self.room = console.height - 4  # the headings take two lines, the cursor one
+        self.progress = _Bars(console)
+        self.bars = [
+            self.progress.add_task(label, total=run.epochs, visible=False, row=None, left="")
+            for label, run in zip(_labels(runs), runs, strict=True)
         ]
-        self.narrow = narrow
-        self.progress = Progress(*columns, console=console, expand=not narrow)
-        self.bars: dict[int, TaskID] = {}
-        self.begun: dict[int, float] = {}
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -119,58 +117,97 @@ class BarView:
         self.progress.stop()
 
     def on(self, index: int, event: Event) -> None:
+        bar = self.bars[index]
         if isinstance(event, Started):
-            self.begun[index] = time.monotonic()
-            self.bars[index] = self.progress.add_task(
-                self.labels[index], total=self.runs[index].epochs, figures="begins", left=None
-            )
+            self._make_room()
+            self.progress.update(bar, visible=True)
         elif isinstance(event, Row):
-            spent = time.monotonic() - self.begun[index]
-            left = spent / event.epoch * (self.runs[index].epochs - event.epoch)
-            self.progress.update(self.bars[index], completed=event.epoch, figures=self._figures(event), left=left)
-        elif event.status == "finished":
-            self.progress.update(self.bars[index], left=0.0)
+            self.seconds[index] += event.seconds
+            left = self.seconds[index] / event.epoch * (self.epochs[index] - event.epoch)
+            self.progress.update(bar, completed=event.epoch, row=event, left=self.progress.get_time() + left)
         else:
-            self.progress.update(self.bars[index], figures=event.status, left=0.0)
+            self.progress.update(bar, visible=True, left="done" if event.status == "finished" else event.status)
+            self.ended.append(bar)
 
-    def _figures(self, row: Row) -> str:
-        if self.narrow:
-            return f"η{row.lr:<6.3g} L{row.train_loss:.3f} {100 * row.train_accuracy:4.1f}|{100 * row.test_accuracy:4.1f}%"
-        return _figures(row)
+    def _make_room(self) -> None:
+        shown = sum(task.visible for task in self.progress.tasks)
+        while self.ended and shown >= self.room:
+            self.progress.update(self.ended.pop(0), visible=False)
+            shown -= 1
 
 
-class _TimeLeft(ProgressColumn):
-    """How long the run still needs, from its own epochs so far."""
+class _Bars(Progress):
+    """Rich's progress bars with a heading over each column."""
+
+    HEADINGS = ("", "", "epoch", "rate", "train loss", "train %", "test %", "left")
+
+    def __init__(self, console: Console) -> None:
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=max(10, console.width - 54))
+        super().__init__(
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=8 if console.width < 100 else 24),
+            _Figure(lambda task: f"{task.completed:.0f}/{task.total:.0f}"),
+            _Figure(lambda task: _of_row(task, "lr", ".4g")),
+            _Figure(lambda task: _of_row(task, "train_loss", ".4g")),
+            _Figure(lambda task: _of_row(task, "train_accuracy", ".1f", 100)),
+            _Figure(lambda task: _of_row(task, "test_accuracy", ".1f", 100)),
+            _Figure(_left),
+            console=console,
+        )
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        table = super().make_tasks_table(tasks)
+        for column, heading in zip(table.columns, self.HEADINGS, strict=True):
+            column.header = heading
+        table.show_header = any(task.visible for task in self.tasks)
+        return table
+
+
+class _Figure(ProgressColumn):
+    """A number, as wide as it needs to be."""
+
+    def __init__(self, text: Callable[[Task], str]) -> None:
+        super().__init__(Column(justify="right"))  # only a heading has a blank to be broken at
+        self.text = text
 
     def render(self, task: Task) -> Text:
-        left = task.fields.get("left")
-        return Text("" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}", style="progress.remaining")
+        return Text(self.text(task))
+
+
+def _of_row(task: Task, name: str, form: str, scale: float = 1) -> str:
+    row: Row | None = task.fields["row"]
+    return "" if row is None else f"{scale * getattr(row, name):{form}}"
+
+
+def _left(task: Task) -> str:
+    """How the run ended, or how long it still needs, by its epochs so far."""
+    left: str | float = task.fields["left"]
+    if isinstance(left, str):
+        return left
+    return str(timedelta(seconds=max(0, round(left - task.get_time()))))
 
 
 class NotebookView:
     """Live curves in a notebook: one picture, drawn anew at most once a second."""
 
-    def __init__(self, runs: Sequence[Run], draw: Callable[[dict[int, list[Row]]], Any]) -> None:
+    def __init__(self, draw: Callable[[], Any]) -> None:
         self.draw, self.drawn = draw, 0.0
-        self.rows: dict[int, list[Row]] = {index: [] for index in range(len(runs))}
 
     def __enter__(self) -> Self:
         from IPython.display import display  # there is one wherever there is a notebook
 
-        self.handle = display(self.draw(self.rows), display_id=True)
+        self.handle = display(self.draw(), display_id=True)  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        self.handle.update(self.draw(self.rows))
+        self.handle.update(self.draw())
 
-    def on(self, index: int, event: Event) -> None:
-        if isinstance(event, Row):
-            self.rows[index].append(event)
-            if time.monotonic() - self.drawn > 1:
-                self.handle.update(self.draw(self.rows))
-                self.drawn = time.monotonic()
+    def on(self, index: int, event: Event) -> None:  # noqa: ARG002  # the picture shows all runs
+        if isinstance(event, Row) and time.monotonic() - self.drawn > 1:
+            self.handle.update(self.draw())
+            self.drawn = time.monotonic()
 
 
 class DownloadBars:

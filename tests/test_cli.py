@@ -1,0 +1,311 @@
+"""Laws of the command line: what it prints, what it writes, and the exit codes it leaves with."""
+
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import gradus
+from gradus import cli
+from gradus.schedules import parse
+from gradus.store import Store
+
+COMMAND = [sys.executable, "-c", "from gradus.cli import main; main()"]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder, in this process; its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gradus", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return run
+
+
+def quick(*arguments):
+    """The arguments of a comparison that takes a moment."""
+    return ("compare", "--epochs", "1", "--workers", "1", *arguments)
+
+
+ERRORS = [
+    (("compare", "--task", "nope"), 2, "unknown task 'nope'"),
+    (("compare", "--task", "nope:task"), 2, "task 'nope:task' can't be imported"),
+    (("compare", "--schedule", "m=Cosne(3)"), 2, "did you mean Cosine?"),
+    (("compare", "--schedule", "Cosine(3)"), 2, '--schedule takes NAME="..."'),
+    (("compare", "--schedule", "m=1", "--schedule", "m=2"), 2, "'m' is given twice"),
+    (("compare", "--schedule", "m=warmup(tokens(5))"), 2, "tokens(5) can't be counted"),
+    (("compare", "--epochs", "0"), 2, "epochs must be a whole number from 1"),
+    (("compare", "--lr", "nan"), 2, "the learning rate must be a finite number above 0; got nan"),
+    (("compare", "--only", "nope"), 2, "unknown schedule 'nope'"),
+    (("compare", "--seeds", "0"), 2, "seeds must be a whole number from 1"),
+    (("compare", "--per", "week"), 2, 'per "epoch" or per "step"'),
+    (("compare", "--out", "file/out"), 1, "file/out/.gitignore can't be written"),
+    (("plot", "Cosne(3)"), 2, "did you mean Cosine?"),
+    (("plot", "warmup(fraction(0.1)) >> Cosine(rest())"), 2, "--steps"),
+    (("plot", "Cosine(epochs(3))"), 2, "--steps-per-epoch"),
+    (("plot", "Cosine(3)", "--steps", "0"), 2, "--steps must be a whole number from 1; got 0"),
+    (("plot", "Cosine(3)", "--out", "x.pdf"), 2, "--out must name a .png file; got x.pdf"),
+    (("plot", "a=1", "a=2"), 2, "'a' is given twice"),
+    (("runs",), 1, "there is no store at gradus-runs/store.sqlite"),
+    (("runs", "--out", "file"), 1, "there is no store at file/store.sqlite"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), ERRORS)
+def test_bad_input_is_one_sentence_with_its_exit_code_and_nothing_written(arguments, code, said, command, tmp_path):
+    """What can't be used leaves with 2, what fails with 1; one line says why, and no file appears."""
+    (tmp_path / "file").write_text("mine")
+    left, out, err = command(*arguments)
+    assert (left, out) == (code, "")
+    assert err.startswith("gradus: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("arguments", [("compare", "--nope"), ("nope",), ("plot",), ("compare", "--epochs", "x")])
+def test_unknown_words_and_missing_arguments_are_usage_errors(arguments, command):
+    """What the command line doesn't know leaves with 2 and names the help."""
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert "--help" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "plot", "runs"))])
+def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
+    """Each command explains itself within 80 columns, without a cut-off sentence."""
+    code, out, _ = command(*arguments)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.replace('NAME="..."', "").replace("(...)", "").replace("[ARGS]...", "").replace(
+        "}...", ""
+    ).replace("SCHEDULE...", "")
+    if arguments[0] in ("compare", "plot", "runs"):
+        for name in inspect.signature(getattr(cli, arguments[0])).parameters:
+            assert f"--{name.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "number"
+
+
+def test_the_version_is_the_packages(command):
+    """`gradus --version` prints the package's version."""
+    assert command("--version") == (0, f"gradus {gradus.__version__}\n", "")
+
+
+def test_every_command_looks_into_the_folder_that_compare_writes():
+    """The folder and the store's name are the same in the commands and in Python."""
+    from gradus import comparison
+
+    assert {inspect.signature(function).parameters["out"].default for function in (cli.compare, cli.runs)} == {
+        comparison.OUT
+    }
+    assert inspect.signature(cli.plot).parameters["out"].default.parent == comparison.OUT
+    assert comparison.STORE == cli._STORE
+
+
+def test_compare_prints_lines_and_a_table_and_says_what_it_wrote(command, tmp_path):
+    """Where there is no terminal, each epoch is a line on standard error, and standard output has the final table."""
+    code, out, err = command(*quick("--only", "cosine", "--schedule", 'mine="0.5"'.replace('"', "")))
+    assert code == 0
+    assert [line.split()[0] for line in err.splitlines()] == ["cosine", "mine"]
+    assert all("epoch 1/1" in line for line in err.splitlines())
+    for heading in ("schedule", "train loss", "train %", "test %", "best epoch", "seconds", "images/s"):
+        assert heading in out
+    assert "wrote gradus-runs/curves.png and gradus-runs/results.json" in out
+    assert json.loads((tmp_path / "gradus-runs" / "results.json").read_text())["task"] == "digits"
+    assert all(character.isprintable() for character in (out + err).replace("\n", ""))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_number_of_the_final_table_is_cut_or_broken(width, command, monkeypatch, tmp_path):
+    """With several seeds, at 80 columns too, each schedule's first line holds its whole means and half-widths."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = command(*quick("--seeds", "3", "--schedule", "a name that takes a lot of room=1"))
+    assert code == 0
+    table = out.split("digits:")[0]
+    assert max(map(len, table.splitlines())) <= width
+    for summary in json.loads((tmp_path / "gradus-runs" / "results.json").read_text())["summary"]:
+        (line,) = [one for one in table.splitlines() if f"{summary['images_per_second']:,.0f}" in one]
+        for metric, scale, digits in (("train_loss", 1, 3), ("train_accuracy", 100, 2), ("test_accuracy", 100, 2)):
+            mean, half = (scale * summary[metric][part] for part in ("mean", "half_width"))
+            assert f"{mean:.{digits}f} ± {half:.{digits}f}" in line
+
+
+def test_where_nothing_finishes_the_command_fails(command):
+    """A comparison none of whose runs finish leaves with 1, its table, and the step at which each diverged."""
+    code, out, _ = command(*quick("--lr", "1e6", "--only", "constant", "--out", "out"))
+    assert code == 1
+    assert "constant: 1 of 1 run did not finish: diverged at step" in out
+
+
+def test_a_task_of_the_users_own_lies_beside_the_users_work(command, tmp_path):
+    """`--task module:function` finds a module in the folder where the command runs."""
+    (tmp_path / "own_task_for_cli.py").write_text(
+        "from gradus.tasks import digits\nfrom dataclasses import replace\n"
+        "def small():\n    task = digits()\n"
+        "    return replace(task, name='small', train=tuple(part[:100] for part in task.train))\n"
+    )
+    code, out, _ = command(*quick("--task", "own_task_for_cli:small", "--only", "constant"))
+    sys.modules.pop("own_task_for_cli")
+    sys.path.remove(str(tmp_path))
+    assert code == 0
+    assert "own_task_for_cli:small: 1 run in" in out
+
+
+def test_runs_lists_the_runs_and_shows_the_rows_of_one(command, tmp_path):
+    """`gradus runs` has a line for each run in the store, `gradus runs N` one for each row, in the store's numbers."""
+    command("compare", "--epochs", "2", "--workers", "1", "--only", "cosine", "--schedule", "wild=absolute(Constant(300))")
+    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+        rows = store.rows(1)
+    code, listed, _ = command("runs")
+    assert code == 0
+    first, second = (line.split() for line in listed.splitlines() if re.match(r" *\d", line))
+    assert first[:6] == ["1", "cosine", "0", "2", f"{100 * rows[-1].test_accuracy:.2f}", "finished"]
+    assert second[:6] == ["2", "wild", "0", "0", "–", "diverged"]
+    code, shown, _ = command("runs", "1")
+    lines = [line.split() for line in shown.splitlines() if re.match(r" *\d", line)]
+    assert [line[:4] for line in lines] == [[str(r.epoch), str(r.step), f"{r.lr:.4g}", f"{r.train_loss:.4f}"] for r in rows]
+    code, _, err = command("runs", "99")
+    assert (code, err) == (2, "gradus: there is no run 99 in gradus-runs/store.sqlite; `gradus runs` lists them\n")
+
+
+def test_plot_draws_in_the_terminal_and_as_png_without_torch(tmp_path):
+    """`gradus plot` prints the curve, writes the picture into the ignored folder, and never imports torch."""
+    script = "import sys\nfrom gradus.cli import main\ntry:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    text = "warmup(5) >> Cosine(15, end=0.03)"
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "ascii"}  # whose pipes know no braille
+    done = subprocess.run(
+        [sys.executable, "-c", script, "plot", text], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert f"{text}: 0 at step 0, 0.03 at step 22" in done.stdout
+    assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} == {".gitignore", "schedules.png"}
+    assert (tmp_path / "gradus-runs" / "schedules.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        (("Cosine(10)",), 11),
+        (("Cosine(10)", "Cosine(100)"), 110),
+        (("Constant(0.3)",), 100),
+        (("Cosine(10)", "--steps", "1000"), 1000),
+        (("warmup(fraction(0.1)) >> Cosine(rest())", "--steps", "500"), 500),
+        (("Cosine(epochs(2))", "--steps-per-epoch", "50"), 110),
+        (("name=Cosine(1)",), 1),
+    ],
+)
+def test_plot_shows_a_little_more_than_the_longest_schedule_or_what_it_is_told(arguments, last, command, tmp_path):
+    """Each schedule's line says its value at the last step, under its name or its text; the picture goes to --out."""
+    code, out, _ = command("plot", *arguments, "--out", "deep/er/x.png")
+    assert code == 0
+    for text in (one for one in arguments if "(" in one):
+        name, _, definition = text.partition("=") if text.startswith("name=") else (text, "", text)
+        schedule = parse(definition).resolve(last, steps_per_epoch=50)
+        assert f"{name}: {schedule(0):.4g} at step 0, {schedule(last):.4g} at step {last}" in out
+    assert (tmp_path / "deep" / "er" / "x.png").is_file()
+
+
+@pytest.mark.parametrize(("sent", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
+def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code, workers, tmp_path):
+    """After Ctrl-C or SIGTERM: the signal's exit code, no traceback, no process left, every epoch told is in the store."""
+    arguments = ["compare", "--epochs", "3000", "--only", "constant", "--only", "cosine", "--workers", str(workers)]
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=out, stderr=err, start_new_session=True)
+        try:
+            wait_for_rows(tmp_path / "err", ["constant", "cosine"][:workers], process)
+            # Ctrl-C reaches the whole group, as a terminal sends it; SIGTERM the process alone
+            os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
+            left = process.wait(timeout=30)
+        finally:
+            process.kill()
+            process.wait()
+    told = (tmp_path / "err").read_text()
+    assert left == code, told
+    assert_gone(process.pid)
+    assert "Traceback" not in told
+    assert "stopped; every finished epoch is in gradus-runs/store.sqlite" in told
+    assert "the same command again" in told
+    assert (tmp_path / "out").read_text() == ""
+    assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} <= {".gitignore", "store.sqlite"}
+    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+        assert {one.status for one in store.runs()} == {"interrupted"}
+        lines = re.findall(r" epoch \d+/3000 ", told)
+        assert sum(one.epochs for one in store.runs()) - len(lines) in (0, 1)  # stored first, then told
+
+
+def assert_gone(group):
+    """Nobody is left in a group of processes, multiprocessing's own helper having a moment to see that all is over."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a process was left behind")
+
+
+def wait_for_rows(log, names, process):
+    """Wait until each run has told of an epoch."""
+    for _ in range(1200):
+        told = log.read_text()
+        if all(re.search(rf"^{name} +epoch", told, re.MULTILINE) for name in names):
+            return
+        assert process.poll() is None, told
+        time.sleep(0.1)
+    raise AssertionError(f"no epoch within two minutes; it told: {log.read_text()}")
+
+
+def test_the_same_command_again_keeps_the_finished_runs_and_says_so(command, monkeypatch):
+    """A command that was stopped after its first run keeps that run when it is given again, and its table has both."""
+    arguments = quick("--only", "constant", "--only", "cosine")
+    begin = Store.begin
+
+    def stop_at_the_second(store, sweep, run, conditions):
+        if run.name == "cosine":
+            raise KeyboardInterrupt
+        return begin(store, sweep, run, conditions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "begin", stop_at_the_second)
+        code, _, err = command(*arguments)
+    assert code == 130
+    assert "the same command again" in err
+    code, out, err = command(*arguments)
+    assert code == 0
+    assert "2 runs (1 kept from before)" in out
+    assert [line.split()[0] for line in err.splitlines()] == ["cosine"]
+
+
+@pytest.mark.parametrize("name", ["results.json", "curves.png"])
+def test_what_cannot_be_written_is_told_and_what_was_there_stays(name, command, tmp_path):
+    """Where the results can't be written the command fails with a sentence, and leaves no half of a file behind."""
+    (tmp_path / "out" / name / "mine").mkdir(parents=True)  # a folder where the file should go
+    code, _, err = command(*quick("--only", "constant", "--out", "out"))
+    assert code == 1
+    assert err.splitlines()[-1].startswith(f"gradus: out/{name} can't be written: ")
+    assert (tmp_path / "out" / name / "mine").is_dir()
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(f".{name}")]
+
+
+def test_the_installed_command_is_this_one():
+    """`gradus` on the path runs `gradus.cli.main`."""
+    from importlib.metadata import entry_points
+
+    (script,) = entry_points(group="console_scripts", name="gradus")
+    assert script.load() is cli.main
+    assert shutil.which("gradus", path=os.path.dirname(sys.executable))  # noqa: PTH120
