@@ -35,6 +35,7 @@ ROOMS_OF = {
     "sqlite3": {"store"},
     "sklearn": {"tasks"},
     "platformdirs": {"tasks"},
+    "filelock": {"files"},
     "scipy": {"sweep"},
     "IPython": {"progress"},
     "typer": {"cli"},
@@ -137,3 +138,14 @@ def test_the_front_door_is_light() -> None:
     """`import gradus` imports neither torch nor NumPy."""
     code = "import gradus, sys; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.stem)
+def test_tests_say_their_laws(path: Path) -> None:
+    """Each test has a docstring that states its law."""
+    silent = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert not silent

@@ -5,15 +5,18 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import gradus.comparison
-from gradus.comparison import HEADINGS, STORE, Finished, Summary, compare
+from gradus.comparison import HEADINGS, Finished, Summary, compare
+from gradus.comparison.results import comparison_picture
 from gradus.errors import GradusError, InvalidInput
+from gradus.files import locked
 from gradus.runs import Row, Run
-from gradus.schedules import Constant, Cosine, absolute, epochs, rest, warmup
-from gradus.store import Store
-from gradus.sweep import REFERENCE, Ended, Started
+from gradus.schedules import Constant, Cosine, absolute, epochs, rest, tokens, warmup
+from gradus.store import STORE_FILE, Store
+from gradus.sweep import REFERENCE, Ended, Machine, Started
 
 WILD = {"wild": absolute(Constant(300.0))}
 SETTINGS = {"only": ["constant", "cosine"], "epochs": 2, "seeds": 2, "workers": 1}
@@ -131,10 +134,10 @@ def test_results_json_has_the_documented_fields_and_gives_back_the_runs(whole, d
 
 def test_the_folder_holds_the_picture_the_results_and_the_store_and_git_passes_over_it(whole, folder):
     """A comparison writes curves.png, results.json and the store, with a .gitignore that covers them, and nothing else."""
-    assert {path.name for path in folder.iterdir()} == {".gitignore", "curves.png", "results.json", STORE}
+    assert {path.name for path in folder.iterdir()} == {".gitignore", "curves.png", "results.json", STORE_FILE, ".lock"}
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert (folder / ".gitignore").read_text() == "*\n"
-    with Store(folder / STORE, create=False) as store:
+    with Store(folder / STORE_FILE, create=False) as store:
         assert [store.rows(one.id) for one in store.runs()] == [list(one.rows) for one in whole.runs]
 
 
@@ -182,7 +185,7 @@ def test_the_picture_draws_what_the_table_says():
     done, lost = Finished(run, tuple(row), "finished", ""), Finished(run, (row[1],), "diverged", "why")
     running = Finished(run, tuple(row[:1]), "running", "")
     for seeds, drawn in (((done, lost), [4.0, 3.0, 2.0]), ((running, lost), [3.5])):
-        axes = gradus.comparison._figure("digits", seeds, 23).axes[0]
+        axes = comparison_picture("digits", seeds, 23).axes[0]
         np.testing.assert_array_equal(axes.lines[0].get_ydata(), drawn)
 
 
@@ -191,7 +194,7 @@ def test_the_picture_draws_what_the_table_says():
 def test_the_picture_draws_every_rate_that_the_schedule_gives(schedule, per):
     """The lower panel holds the rate of each epoch, or of each update where rates move at each."""
     run = Run("a", "digits", schedule, 0.3, 3, 64, per=per)
-    (line,) = gradus.comparison._figure("digits", (Finished(run, (), "running", ""),), 23).axes[-1].lines
+    (line,) = comparison_picture("digits", (Finished(run, (), "running", ""),), 23).axes[-1].lines
     steps = 3 if per == "epoch" else 3 * 23
     factor = 1.0 if repr(schedule).startswith("absolute") else 0.3
     concrete = schedule.resolve(steps, steps_per_epoch=steps // 3)
@@ -204,7 +207,7 @@ def test_a_comparison_cut_short_goes_on_to_the_same_rows_bit_for_bit(after, monk
     settings = {**SETTINGS, "schedules": WILD, "out": tmp_path}
     cut_short(monkeypatch, after, **settings)
     assert not (tmp_path / "results.json").exists()
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert sum(len(store.rows(one.id)) for one in store.runs()) == after
         assert "running" not in {one.status for one in store.runs()}
     resumed = compare(**settings)
@@ -212,7 +215,7 @@ def test_a_comparison_cut_short_goes_on_to_the_same_rows_bit_for_bit(after, monk
     ended_by = {0: 0, 2: 0, 3: 1, 7: 4}  # a run's end comes after its last row
     assert resumed.kept == ended_by[after]
     assert values(resumed) == values(whole)
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert len(store.runs()) == len(whole.runs)
     kept = f"({ended_by[after]} kept from before)"
     assert (kept in resumed.remarks()[-1]) == bool(resumed.kept)
@@ -223,7 +226,7 @@ def test_a_killed_comparison_goes_on_too(monkeypatch, tmp_path):
     monkeypatch.setattr(Store, "interrupt", lambda *_: None)
     settings = {"only": ["constant", "cosine"], "epochs": 1, "workers": 1, "out": tmp_path}
     cut_short(monkeypatch, 2, **settings)
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert [one.status for one in store.runs()] == ["finished", "running"]
     assert compare(**settings).kept == 1
 
@@ -235,10 +238,10 @@ def test_another_comparison_keeps_nothing(change, monkeypatch, tmp_path):
     """What was cut short is gone on with only where the same is asked for under the same conditions."""
     settings = {"only": ["constant", "cosine"], "epochs": 2, "workers": 1, "out": tmp_path}
     cut_short(monkeypatch, 3, **settings)
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         before = [(one, store.rows(one.id)) for one in store.runs()]
     assert compare(**{**settings, **change}).kept == 0
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert [(one, store.rows(one.id)) for one in store.runs()][: len(before)] == before
 
 
@@ -247,7 +250,7 @@ def test_a_finished_comparison_is_done_anew_and_both_stay_in_the_store(tmp_path)
     first, second = (compare(only=["constant"], epochs=1, workers=1, out=tmp_path) for _ in range(2))
     assert second.kept == 0
     assert values(first) == values(second)
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert len({one.sweep for one in store.runs()}) == 2
 
 
@@ -258,7 +261,7 @@ def test_a_run_whose_process_dies_before_it_begins_is_entered_as_failed(monkeypa
     monkeypatch.setitem(gradus.comparison.EXECUTORS, "serial", lambda *_: (event for event in events))
     comparison = compare(only=["constant", "cosine"], epochs=1, workers=1, out=tmp_path)
     assert [one.status for one in comparison.runs] == ["failed", "finished"]
-    with Store(tmp_path / STORE, create=False) as store:
+    with Store(tmp_path / STORE_FILE, create=False) as store:
         assert {one.name: one.status for one in store.runs()} == {"constant": "failed", "cosine": "finished"}
 
 
@@ -311,3 +314,42 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tmp_path)
     with pytest.raises(GradusError, match=r"file.* can't be written"):
         compare(out=tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    """While one comparison writes to a folder, another is refused and told to wait or to go elsewhere."""
+    with locked(tmp_path), pytest.raises(GradusError, match=r"another process is writing its results to .*; wait for it"):
+        compare(epochs=1, only=["constant"], out=tmp_path)
+
+
+def test_runs_share_the_cores(monkeypatch):
+    """Fewer runs than cores have more threads each; how many doesn't depend on the workers, and the user's word holds."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    cpu = torch.device("cpu")
+    assert gradus.comparison._machine(cpu, None, None, None, 2).threads == 4
+    assert gradus.comparison._machine(cpu, 1, None, None, 18) == Machine("cpu", threads=1, workers=1)
+    assert gradus.comparison._machine(cpu, 3, 5, None, 18) == Machine("cpu", threads=5, workers=3)
+
+
+def test_another_model_can_be_named(tmp_path):
+    """A run trains the model that it names, and one that can't be had is refused before anything is written."""
+    settings = {"epochs": 1, "only": ["constant"]}
+    own = compare(**settings, model="test_comparison:linear", out=tmp_path / "own")
+    usual = compare(**settings, out=tmp_path / "usual")
+    assert own.runs[0].run.model == "test_comparison:linear"
+    assert own.runs[0].rows[0].values() != usual.runs[0].rows[0].values()
+    for wrong, message in (("resnet", "unknown model 'resnet'; known are lenet, digits-net"), ("math:pi", "can't be made")):
+        with pytest.raises(InvalidInput, match=message):
+            compare(**settings, model=wrong, out=tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+
+def linear():
+    """A network of the user's own."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+
+def test_tokens_are_nothing_that_a_run_can_count(tmp_path):
+    """A schedule in tokens is refused with what a run can count."""
+    with pytest.raises(InvalidInput, match="a run has no tokens to count, only epochs and samples"):
+        compare(schedules={"mine": Cosine(tokens(5))}, out=tmp_path)

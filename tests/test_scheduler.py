@@ -10,21 +10,23 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from registry import COMPOSITIONS, SCHEDULES, Refused
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 import gradus
 from gradus.errors import InvalidInput
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, Schedule, Step, absolute, epochs, warmup
+from registry import COMPOSITIONS, SCHEDULES, Refused
 
 
 def an_optimizer(groups: int = 2, tensors: bool = False, **options: Any) -> torch.optim.Optimizer:
     rates = [0.1 * (index + 1) for index in range(groups)]
     return torch.optim.AdamW(
         [
-            {"params": [torch.zeros(2, requires_grad=True)], "lr": torch.tensor(rate, dtype=torch.float64) if tensors else rate}
+            {
+                "params": [torch.zeros(2, requires_grad=True)],
+                "lr": torch.tensor(rate, dtype=torch.float64) if tensors else rate,
+            }
             for rate in rates
         ],
         **options,
@@ -150,7 +152,9 @@ ORDERS = list(itertools.permutations(["load optimizer", "build scheduler", "load
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "lambda"])
-@pytest.mark.parametrize("order", [order for order in ORDERS if order.index("build scheduler") < order.index("load scheduler")])
+@pytest.mark.parametrize(
+    "order", [order for order in ORDERS if order.index("build scheduler") < order.index("load scheduler")]
+)
 @pytest.mark.parametrize("tensors", [False, True])
 def test_any_load_order_gives_the_same_values(name: str, order: tuple[str, ...], tensors: bool) -> None:
     """Interrupted anywhere and resumed in any order, the rates are the uninterrupted run's, exactly.
@@ -264,14 +268,28 @@ REFUSED = [
     Refused(lambda: Scheduler(an_optimizer()), "needs at least one schedule, such as lr=Cosine(1000)"),
     Refused(lambda: Scheduler(object(), lr=Cosine(1)), "needs an optimizer with param_groups"),
     Refused(lambda: Scheduler(an_optimizer(), lr=0.1), "lr must be a schedule, such as Cosine(1000); got 0.1"),
-    Refused(lambda: Scheduler(an_optimizer(), lr=Cosine(epochs(3))), "is a template; make it concrete first: .resolve(steps_per_epoch"),
-    Refused(lambda: Scheduler(an_optimizer(), momentum=Cosine(3)), "group 0 has no hyperparameter 'momentum'; it has amsgrad, betas"),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(epochs(3))),
+        "is a template; make it concrete first: .resolve(steps_per_epoch",
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), momentum=Cosine(3)),
+        "group 0 has no hyperparameter 'momentum'; it has amsgrad, betas",
+    ),
     Refused(lambda: Scheduler(an_optimizer(), **{"betas[2]": Cosine(3)}), "group 0 has no hyperparameter 'betas[2]'"),
     Refused(lambda: Scheduler(an_optimizer(), **{"betas[": Cosine(3)}), 'a hyperparameter is named as "lr" or "betas[0]"'),
-    Refused(lambda: Scheduler(an_optimizer(), betas=Cosine(3)), "'betas' of group 0 must be a number to be scheduled; it is (0.9"),
-    Refused(lambda: Scheduler(an_optimizer(), amsgrad=Cosine(3)), "'amsgrad' of group 0 must be a number to be scheduled; it is False"),
-    Refused(lambda: Scheduler(an_optimizer(), lr=Cosine(3)).set_step(-1), "set_step takes a whole number of updates from 0; got -1"),
-    Refused(lambda: Scheduler(an_optimizer(), lr=Lambda(lambda t: 1.0)).state_dict(), "can't be saved"),
+    Refused(
+        lambda: Scheduler(an_optimizer(), betas=Cosine(3)), "'betas' of group 0 must be a number to be scheduled; it is (0.9"
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), amsgrad=Cosine(3)),
+        "'amsgrad' of group 0 must be a number to be scheduled; it is False",
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3)).set_step(-1),
+        "set_step takes a whole number of updates from 0; got -1",
+    ),
+    Refused(lambda: Scheduler(an_optimizer(), lr=Lambda(lambda t: t + 1.0)).state_dict(), "can't be saved"),
     Refused(lambda: Scheduler(an_optimizer(), lr=Cosine(3)).load_state_dict({}), "this is no state of a gradus Scheduler"),
     Refused(lambda: _loaded({"gradus.scheduler": 99}), "has version 99; this Gradus reads version 1"),
     Refused(lambda: _loaded({"more": 1}), "a scheduler state has no field 'more'"),

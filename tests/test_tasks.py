@@ -769,7 +769,7 @@ OWN = [
     ("gradus_test_syntax:task", "can't be imported: SyntaxError: .*gradus_test_syntax.py, line 1"),
     (":task", "can't be imported: ValueError: Empty module name"),
     (".relative:task", "can't be imported: TypeError"),
-    ("gradus_test_good:something_else", "must return a gradus.tasks.Task; it returned dict"),
+    ("gradus_test_good:something_else", "must return a Task; it returned dict"),
     ("gradus_test_good:number", "can't be made: TypeError: 'int' object is not callable"),
     ("gradus_test_good:needs", "can't be made: TypeError: .*missing 1 required positional argument: 'what'"),
     ("gradus_test_good:fails", "can't be made: KeyError: 'data.csv'"),

@@ -1,7 +1,6 @@
 """The command line."""
 
 import io
-import os
 import re
 import signal
 import sys
@@ -11,10 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-# Idle OpenMP threads must not spin: on a shared machine that slows small networks many times over. Read by torch's
-# runtime when it is loaded, so it is set before anything below imports torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import typer
 from rich import box
 from rich.console import Console
@@ -22,12 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gradus.errors import GradusError, InvalidInput
-from gradus.files import make_ignored_folder, write_whole
+from gradus.files import RESULTS, make_ignored_folder, write_whole
 from gradus.schedules import Schedule, parse
+from gradus.store import STORE_FILE, Store
 
 if TYPE_CHECKING:
     from gradus.comparison import Comparison
-    from gradus.store import Store
 
 __all__ = ["app", "main"]
 
@@ -39,9 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-_FOLDER = Path("gradus-runs")
-_STORE = "store.sqlite"
 
 
 def main() -> None:
@@ -87,6 +79,9 @@ def compare(
             'itself. Repeatable. Example: mine="warmup(5) >> Cosine(25, end=0.03)".',
         ),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Another network than the task's: lenet, digits-net, or package.module:function.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of the six, train this one; repeatable.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Of the six, leave this one out; repeatable.")
@@ -95,17 +90,19 @@ def compare(
     per: Annotated[str, typer.Option(help="What the schedules count: epoch, or step.")] = "epoch",
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes side by side; on a CPU one a core by default.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads in each process; 1 by default.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for curves.png, results.json and the store.")] = _FOLDER,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads in each process; by default 1, or more where runs are few.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for curves.png, results.json and the store.")] = RESULTS,
 ) -> None:
     """Train one network under each classic schedule, side by side.
 
     The six: constant, square-root, factor, multi-factor, cosine, cosine with warmup.
     """
     named = _named_schedules(schedule or [], unnamed=False)
-    if ":" in task:  # a module of the user's own lies beside the user's work
+    if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
         sys.path.insert(0, str(Path.cwd()))
-    with _stopping_kindly(out / _STORE):
+    with _stopping_kindly(out / STORE_FILE):
         with Console(stderr=True).status("loading torch"):  # it takes seconds, and the other commands don't need it
             from gradus.comparison import compare as run_comparison
         comparison = run_comparison(
@@ -114,6 +111,7 @@ def compare(
             only=only,
             without=without,
             schedules=named,
+            model=model,
             lr=lr,
             epochs=epochs,
             batch_size=batch_size,
@@ -184,7 +182,7 @@ def plot(
         int | None, typer.Option(help="How many steps to show; a little more than the longest schedule by default.")
     ] = None,
     steps_per_epoch: Annotated[float | None, typer.Option(help="What epochs(...) are counted by.")] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = _FOLDER / "schedules.png",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = RESULTS / "schedules.png",
 ) -> None:
     """Show schedules in the terminal and as PNG, without training."""
     if steps is not None and not 1 <= steps <= 2**53:
@@ -197,7 +195,7 @@ def plot(
     from gradus.plots import png, schedules_figure, terminal_plot  # matplotlib, which `runs` doesn't need
 
     typer.echo(terminal_plot(shown, until, width=min(Console().width, 100)))
-    if out.parent == _FOLDER:
+    if out.parent == RESULTS:
         make_ignored_folder(out.parent)
     write_whole(out, png(schedules_figure(shown, until)))
     typer.echo(f"wrote {out}")
@@ -218,19 +216,17 @@ def _length_to_show(schedules: Mapping[str, Schedule]) -> int:
 @app.command()
 def runs(
     number: Annotated[int | None, typer.Argument(metavar="RUN", help="The number of a run whose rows to show.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = _FOLDER,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = RESULTS,
 ) -> None:
     """List the runs in a store, or show the rows of one."""
-    from gradus.store import Store
-
-    with Store(out / _STORE, create=False) as store:
+    with Store(out / STORE_FILE, create=False) as store:
         if number is None:
             _print_runs(store)
         else:
             _print_rows(store, number)
 
 
-def _print_runs(store: "Store") -> None:
+def _print_runs(store: Store) -> None:
     lines = []
     for one in store.runs():
         rows = store.rows(one.id)
@@ -240,7 +236,7 @@ def _print_runs(store: "Store") -> None:
     _print_table(("run", "schedule", "seed", "epochs", "test %", "status", "began (UTC)"), lines)
 
 
-def _print_rows(store: "Store", number: int) -> None:
+def _print_rows(store: Store, number: int) -> None:
     if number not in {one.id for one in store.runs()}:
         raise InvalidInput(f"there is no run {number} in {store.path}; `gradus runs` lists them")
     headings = ("epoch", "step", "rate", "train loss", "train %", "test loss", "test %", "seconds")

@@ -3,11 +3,16 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from gradus.errors import GradusError
 
-__all__ = ["make_ignored_folder", "write_whole"]
+__all__ = ["RESULTS", "locked", "make_ignored_folder", "write_whole"]
+
+RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -69,3 +74,25 @@ def make_ignored_folder(folder: Path) -> Path:
     if empty:
         write_whole(folder / ".gitignore", b"*\n")
     return folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder of results for one writer at a time; the lock goes with the process, however that ends.
+
+    Raises:
+        GradusError: another process is writing to it.
+    """
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise GradusError(
+            f"another process is writing its results to {folder}; wait for it, or name another folder"
+        ) from None
+    except OSError as error:
+        raise GradusError(f"{folder} can't be written to: {error.strerror or error}; name another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()

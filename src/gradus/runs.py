@@ -32,8 +32,9 @@ class Run:
         seed: of the weights, the order of the examples and everything else that is drawn; 0 or more.
         per: what the schedule counts: "epoch" holds a value over each epoch, "step" moves at each update.
         optimizer: the name of a class in `torch.optim`.
-        options: its further arguments, such as `{"momentum": 0.9}`: None, True and False, finite numbers, text, and lists
-            of these.
+        model: a network's name, as `gradus.tasks.load_model` takes it; the task's own unless given.
+        options: the optimizer's further arguments, such as `{"momentum": 0.9}`: None, True and False, finite numbers,
+            text, and lists of these.
 
     Raises:
         InvalidInput: an argument isn't as said.
@@ -52,10 +53,11 @@ class Run:
     seed: int = 0
     per: str = "epoch"
     optimizer: str = "SGD"
+    model: str | None = None
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("name", "task", "optimizer"):
+        for name in ("name", "task", "optimizer", *(() if self.model is None else ("model",))):
             _refuse_unprintable(name, getattr(self, name))
         if not isinstance(self.schedule, Schedule):
             raise InvalidInput(f"a run's schedule must be a Schedule; got {self.schedule!r}")
@@ -79,6 +81,8 @@ class Run:
         Raises:
             InvalidInput: the schedule can't be counted in this run.
         """
+        if "tokens_per_step" in self.schedule._missing:
+            raise InvalidInput(f"a run has no tokens to count, only epochs and samples; its schedule is {self.schedule!r}")
         if self.per == "epoch":
             return self.schedule.resolve(self.epochs, steps_per_epoch=1, samples_per_step=steps_per_epoch * self.batch_size)
         return self.schedule.resolve(
@@ -86,7 +90,7 @@ class Run:
         )
 
     def rates(self, steps_per_epoch: int) -> list[float]:
-        """The learning rate of each epoch (its first update's, where the schedule counts steps).
+        """The learning rate of each epoch, or of each update where the schedule counts those.
 
         Args:
             steps_per_epoch: updates in one pass over the training data.
@@ -96,8 +100,7 @@ class Run:
         """
         schedule = self.resolved(steps_per_epoch)
         factor = 1.0 if isinstance(schedule, Absolute) else self.lr
-        stride = 1 if self.per == "epoch" else steps_per_epoch
-        return [factor * schedule(epoch * stride) for epoch in range(self.epochs)]
+        return [factor * schedule(t) for t in range(self.epochs * (1 if self.per == "epoch" else steps_per_epoch))]
 
     def to_json(self) -> str:
         """The specification as JSON; `Run.from_json` gives back an equal Run.

@@ -18,7 +18,9 @@ from typing import Any, Literal, Self
 from gradus.errors import GradusError
 from gradus.runs import Row, Run
 
-__all__ = ["Status", "Store", "StoredRun"]
+__all__ = ["STORE_FILE", "Status", "Store", "StoredRun"]
+
+STORE_FILE = "store.sqlite"  # its name in a folder of results
 
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 

@@ -13,7 +13,7 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
 from gradus.scheduler import Scheduler
-from gradus.tasks import Task
+from gradus.tasks import Task, load_model
 
 __all__ = ["DIVERGED_AT", "Diverged", "pick_device", "train"]
 
@@ -150,7 +150,7 @@ def _mean(losses: list[float], sizes: list[int]) -> float:
 def _fresh_model(run: Run, task: Task) -> nn.Module:
     with _own_randomness(torch.device("cpu")):
         _reseed(seed_for(run.seed, "weights"), torch.device("cpu"))
-        return task.model()
+        return task.model() if run.model is None else load_model(run.model)
 
 
 def _optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:

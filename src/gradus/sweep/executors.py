@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
@@ -57,10 +58,11 @@ class Ended:
 
 
 Event = Started | Row | Ended
-Executor = Callable[[Sequence[Run], Machine], Iterator[tuple[int, Event]]]
+Events = Generator[tuple[int, Event], None, None]
+Executor = Callable[[Sequence[Run], Machine], Events]
 
 
-def serial(runs: Sequence[Run], machine: Machine) -> Iterator[tuple[int, Event]]:
+def serial(runs: Sequence[Run], machine: Machine) -> Events:
     """One run after the other, in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(machine.threads)
@@ -72,7 +74,7 @@ def serial(runs: Sequence[Run], machine: Machine) -> Iterator[tuple[int, Event]]
         torch.set_num_threads(threads)
 
 
-def processes(runs: Sequence[Run], machine: Machine) -> Iterator[tuple[int, Event]]:
+def processes(runs: Sequence[Run], machine: Machine) -> Events:
     """Several runs at a time, each in a process of its own that takes the next run when it is done.
 
     A process that dies fails its run only; another takes its place.
@@ -125,7 +127,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, machine), daemon=True)
-        with _environment(OMP_NUM_THREADS=str(machine.threads)), _no_main_module():
+        with _environment(OMP_NUM_THREADS=str(machine.threads)), _no_main_module(), _interrupts_ignored():
             self.process.start()
         theirs.close()
         self.index = -1
@@ -171,7 +173,6 @@ def _occupy(
 
 def _work(connection: Connection, machine: Machine) -> None:
     """The life of a worker: receive a run, send its events, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     torch.set_num_threads(machine.threads)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone, and so is the work
         while True:
@@ -204,3 +205,19 @@ def _no_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C from their first moment.
+
+    It reaches the whole group of processes, and the parent decides what it means.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

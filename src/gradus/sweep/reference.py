@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gradus.errors import InvalidInput
 from gradus.runs import Run
 from gradus.schedules import Constant, Cosine, Exponential, InverseSqrt, MultiStep, Schedule, epochs, warmup
-from gradus.tasks import Task
+from gradus.tasks import Task, load_model
 
 __all__ = ["REFERENCE", "Reference", "reference_runs"]
 
@@ -38,6 +38,7 @@ def reference_runs(
     only: list[str] | None = None,
     without: list[str] | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    model: str | None = None,
     lr: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -52,6 +53,7 @@ def reference_runs(
         only: which of the reference's schedules; all unless given.
         without: which of them to leave out.
         schedules: further ones by name, factors of `lr`.
+        model: another network than the task's, by name.
         lr: one learning rate for all; each schedule's own, and 0.3 for further ones, unless given.
         epochs: passes over the data.
         batch_size: examples in an update.
@@ -82,12 +84,15 @@ def reference_runs(
             batch_size=task.batch_size if batch_size is None else batch_size,
             seed=seed,
             per=per,
+            model=model,
         )
         for seed in range(seeds)
         for name, reference in chosen.items()
     ]
+    if model is not None:
+        load_model(model)  # refused now, before anything is trained, as are the schedules
     for run in runs[: len(chosen)]:
-        run.resolved(task.steps_per_epoch(run.batch_size))  # refused now, before anything is trained
+        run.resolved(task.steps_per_epoch(run.batch_size))
     return runs
 
 

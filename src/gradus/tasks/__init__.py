@@ -1,7 +1,11 @@
 """What is trained: data sets and models by name, and a user's own by import path."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
 
 from gradus.errors import GradusError, InvalidInput
 from gradus.tasks.digits import digits
@@ -9,9 +13,12 @@ from gradus.tasks.fashion_mnist import Progress, fashion_mnist
 from gradus.tasks.models import DigitsNet, LeNet
 from gradus.tasks.task import Split, Task
 
-__all__ = ["TASKS", "DigitsNet", "LeNet", "Split", "Task", "digits", "fashion_mnist", "load_task"]
+__all__ = ["MODELS", "TASKS", "DigitsNet", "LeNet", "Split", "Task", "digits", "fashion_mnist", "load_model", "load_task"]
 
 TASKS = ("digits", "fashion-mnist")
+MODELS: dict[str, Callable[[], nn.Module]] = {"lenet": LeNet, "digits-net": DigitsNet}
+
+_Kind = TypeVar("_Kind")
 
 
 def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progress | None = None) -> Task:
@@ -33,24 +40,41 @@ def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progre
         return fashion_mnist(data_dir, progress=progress)
     if ":" not in name:
         raise InvalidInput(f"unknown task {name!r}; known are {', '.join(TASKS)}, or package.module:function of your own")
-    return _own_task(name)
+    return _own("task", name, Task)
 
 
-def _own_task(name: str) -> Task:
+def load_model(name: str) -> nn.Module:
+    """A fresh network of that name; called under a seed, as it draws its weights from torch's global generator.
+
+    Args:
+        name: "lenet", "digits-net", or "package.module:function" for a function or class of your own that takes nothing.
+
+    Raises:
+        InvalidInput: there is no such model, or one of your own can't be imported, fails, or isn't an `nn.Module`.
+    """
+    if name in MODELS:
+        return MODELS[name]()
+    if ":" not in name:
+        raise InvalidInput(f"unknown model {name!r}; known are {', '.join(MODELS)}, or package.module:function of your own")
+    return _own("model", name, nn.Module)
+
+
+def _own(what: str, name: str, kind: type[_Kind]) -> _Kind:
+    """What the function of that import path makes, which must be of that kind."""
     module, _, function = name.partition(":")
     try:
         make = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:  # a module of the user's may raise anything, or be a script that leaves
         reason = f"{type(error).__name__}: {error}"
         raise InvalidInput(
-            f"task {name!r} can't be imported: {reason}; it must be package.module:function, on Python's path"
+            f"{what} {name!r} can't be imported: {reason}; it must be package.module:function, on Python's path"
         ) from error
     try:
-        task = make()
+        made = make()
     except GradusError:
         raise
     except Exception as error:
-        raise InvalidInput(f"task {name!r} can't be made: {type(error).__name__}: {error}") from error
-    if not isinstance(task, Task):
-        raise InvalidInput(f"task {name!r} must return a gradus.tasks.Task; it returned {type(task).__name__}")
-    return task
+        raise InvalidInput(f"{what} {name!r} can't be made: {type(error).__name__}: {error}") from error
+    if not isinstance(made, kind):
+        raise InvalidInput(f"{what} {name!r} must return a {kind.__name__}; it returned {type(made).__name__}")
+    return made
