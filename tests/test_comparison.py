@@ -1,7 +1,7 @@
 """Laws of `gradus.compare`: what it says, what it keeps, and how it goes on where it was cut short."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,14 +9,15 @@ import torch
 from scipy import stats
 
 import gradus.comparison
-from gradus.comparison import HEADINGS, Finished, Summary, compare
+from gradus.comparison import HEADINGS, Comparison, Finished, Summary, compare
 from gradus.comparison.results import comparison_picture
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked
 from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, absolute, epochs, rest, tokens, warmup
 from gradus.store import STORE_FILE, Store
-from gradus.sweep import REFERENCE, Ended, Machine, Started
+from gradus.sweep import REFERENCE, Ended, Machine, Started, reference_runs
+from gradus.tasks import digits
 
 WILD = {"wild": absolute(Constant(300.0))}
 SETTINGS = {"only": ["constant", "cosine"], "epochs": 2, "seeds": 2, "workers": 1}
@@ -353,3 +354,15 @@ def test_tokens_are_nothing_that_a_run_can_count(tmp_path):
     """A schedule in tokens is refused with what a run can count."""
     with pytest.raises(InvalidInput, match="a run has no tokens to count, only epochs and samples"):
         compare(schedules={"mine": Cosine(tokens(5))}, out=tmp_path)
+
+
+def test_runs_that_learned_nothing_are_named():
+    """A run that finishes no better than naming the most frequent class is called what it is, beside its row."""
+    run = reference_runs(digits(), "digits", only=["constant"], epochs=1)[0]
+    rows = {accuracy: Row(1, 23, 0.3, 2.3, accuracy, 2.3, accuracy, 1.0) for accuracy in (0.1, 0.11, 0.5)}
+    runs = tuple(Finished(run, (row,), "finished", "") for row in rows.values())
+    conditions = {"device": "cpu", "workers": 2}
+    comparison = Comparison("digits", runs, 1437, 23, digits().chance(), conditions, 3.0, 0)
+    assert comparison.remarks()[0] == "constant: 2 of 3 runs ended no better than chance: the rate was too high"
+    assert not any("chance" in remark for remark in replace(comparison, chance=None).remarks())
+    assert digits().chance() == np.bincount(digits().test.targets).max() / 360

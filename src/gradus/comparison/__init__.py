@@ -105,7 +105,8 @@ def compare(
         _execute(sweep, machine, lambda: comparison_picture(task, sweep.so_far(), steps))
         seconds = time.perf_counter() - start
         conditions = conditions | {"workers": machine.workers}
-        comparison = Comparison(task, sweep.so_far(), len(loaded.train.inputs), steps, conditions, seconds, kept)
+        images, chance = len(loaded.train.inputs), loaded.chance()
+        comparison = Comparison(task, sweep.so_far(), images, steps, chance, conditions, seconds, kept)
         comparison.write(folder)
     return comparison
 

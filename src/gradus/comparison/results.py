@@ -98,6 +98,7 @@ class Comparison:
         runs: each schedule with each seed.
         images: how many training images an epoch has.
         steps_per_epoch: how many updates.
+        chance: the test accuracy of naming the most frequent class every time; None where targets aren't classes.
         conditions: device, threads, workers and versions.
         seconds: wall-clock time of what was trained this time.
         kept: how many runs were kept from a comparison that was cut short.
@@ -107,6 +108,7 @@ class Comparison:
     runs: tuple[Finished, ...]
     images: int
     steps_per_epoch: int
+    chance: float | None
     conditions: Mapping[str, Any]
     seconds: float
     kept: int
@@ -116,16 +118,26 @@ class Comparison:
         return [_summary(name, runs, self.images) for name, runs in _by_name(self.runs).items()]
 
     def remarks(self) -> list[str]:
-        """What the table leaves out, a sentence each: the runs that didn't finish, and how all were executed."""
+        """What the table leaves out, a sentence each: runs that didn't finish or learned nothing, and how all were done."""
+        told = []
+        for one, seeds in zip(self.summaries(), _by_name(self.runs).values(), strict=True):
+            runs, dead = _counted(one.seeds, "run"), sum(map(self._is_dead, seeds))
+            if one.finished < one.seeds:
+                told.append(f"{one.name}: {one.seeds - one.finished} of {runs} did not finish: {one.message}")
+            if dead:
+                told.append(f"{one.name}: {dead} of {runs} ended no better than chance: the rate was too high")
         kept = f" ({self.kept} kept from before)" if self.kept else ""
-        return [
-            f"{one.name}: {one.seeds - one.finished} of {_counted(one.seeds, 'run')} did not finish: {one.message}"
-            for one in self.summaries()
-            if one.finished < one.seeds
-        ] + [
-            f"{self.task}: {_counted(len(self.runs), 'run')}{kept} in {self.seconds:.1f} s on "
-            f"{self.conditions['device']}, {self.conditions['workers']} at a time"
-        ]
+        runs, workers = _counted(len(self.runs), "run"), self.conditions["workers"]
+        told.append(f"{self.task}: {runs}{kept} in {self.seconds:.1f} s on {self.conditions['device']}, {workers} at a time")
+        return told
+
+    def _is_dead(self, one: Finished) -> bool:
+        """Whether a run has finished and learned nothing, as a ReLU network does that a high rate has killed."""
+        return (
+            self.chance is not None
+            and one.status == "finished"
+            and max(one.rows[-1].test_accuracy, one.rows[-1].train_accuracy) <= 1.05 * self.chance
+        )
 
     def figure(self) -> Picture:
         """The curves, with the schedules under them, as a matplotlib figure."""
@@ -135,8 +147,8 @@ class Comparison:
         """Everything as strict JSON, for another program to read; this is what `results.json` holds.
 
         Its fields: `gradus.comparison` (the format's version), `task`, `conditions`, `seconds`, `kept`, `images`,
-        `steps_per_epoch`; `summary`, a `Summary` for each schedule, its intervals as `{"mean", "half_width"}`; and `runs`,
-        each with `run` (what `Run.from_json` reads), `schedule` (as it is printed), `status`, `message` and `rows`.
+        `steps_per_epoch`, `chance`; `summary`, a `Summary` for each schedule, its intervals as `{"mean", "half_width"}`; and
+        `runs`, each with `run` (what `Run.from_json` reads), `schedule` (as it is printed), `status`, `message` and `rows`.
         """
         document = {
             "gradus.comparison": 1,
@@ -146,6 +158,7 @@ class Comparison:
             "kept": self.kept,
             "images": self.images,
             "steps_per_epoch": self.steps_per_epoch,
+            "chance": self.chance,
             "summary": [
                 {name: value._asdict() if isinstance(value, Interval) else value for name, value in vars(one).items()}
                 for one in self.summaries()

@@ -79,6 +79,13 @@ class Task:
         moved = {which: Split(*(part.to(device) for part in getattr(self, which))) for which in ("train", "test")}
         return replace(self, **moved)  # type: ignore[arg-type]  # both are splits
 
+    def chance(self) -> float | None:
+        """The test accuracy of naming the most frequent class every time; None where the targets aren't classes."""
+        targets = self.test.targets
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            return None
+        return float(targets.unique(return_counts=True)[1].max()) / len(targets)
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """Updates in one pass over the training data, a short last batch included.
 
