@@ -122,7 +122,8 @@ def test_times_and_best_epoch_follow_from_the_rows(document):
 
 def test_results_json_has_the_documented_fields_and_gives_back_the_runs(whole, document):
     """results.json is strict JSON with the fields its docstring names, and its runs and rows are read back equal."""
-    named = {"gradus.comparison", "task", "conditions", "seconds", "kept", "images", "steps_per_epoch", "summary", "runs"}
+    named = {"gradus.comparison", "task", "conditions", "seconds", "kept", "images", "steps_per_epoch", "chance"}
+    named |= {"summary", "runs"}
     assert set(document) == named
     assert all(f"`{name}`" in type(whole).to_json.__doc__ for name in named)
     assert all(set(summary) == {field.name for field in fields(Summary)} for summary in document["summary"])
