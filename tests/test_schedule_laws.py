@@ -15,11 +15,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from registry import COMPOSITIONS, ENDING_LEAVES, LEAVES, RUN, SCHEDULES, TEMPLATES, close
 
 from gradus.schedules import Constant, Lambda, Linear, Schedule, parse, schedule
 from gradus.schedules import max as highest
 from gradus.schedules import min as lowest
+from registry import COMPOSITIONS, ENDING_LEAVES, LEAVES, RUN, SCHEDULES, TEMPLATES, close
 
 STEPS = np.arange(60)
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
@@ -169,11 +169,15 @@ def test_operators_do_what_they_say(a: Schedule, b: Schedule, t: int) -> None:
 @given(a=ENDING_LEAVES, n=st.integers(0, 30), k=st.integers(1, 5), t=st.integers(0, 200))
 @settings(max_examples=100, deadline=None)
 def test_methods_do_what_they_say(a: Schedule, n: int, k: int, t: int) -> None:
-    """delay shifts, take stops, stretch slows, repeat starts again, mirror comes back."""
+    """delay shifts, take stops, skip begins later, stretch slows, staircase waits, repeat starts again, mirror comes back."""
     length = a.length
     assert isinstance(length, int)
     assert a.delay(n)(t) == a(max(t - n, 0))
     assert a.take(n)(t) == a(min(t, n))
+    assert a.skip(n)(t) == a(t + n)
+    assert a.skip(n).length == max(length - n, 0)
+    assert a.staircase(k)(t) == a(t // k * k)
+    assert a.staircase(k).length == -(-length // k) * k
     assert a.stretch(k)(k * t) == a(t)
     assert a.stretch(k).length == k * length
     assert a.after("hold") == a

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 import gradus
 from gradus.errors import InvalidInput
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, Schedule, Step, absolute, epochs, warmup
+from gradus.schedules.metric import Greedy, Plateau
 from registry import COMPOSITIONS, SCHEDULES, Refused
 
 
@@ -146,6 +148,150 @@ def test_any_position_is_reached_directly(name: str) -> None:
     assert rates(jumped) == rates(stepped)
 
 
+# Groups, clocks and metrics
+
+
+def test_groups_follow_schedules_of_their_own() -> None:
+    """A mapping gives groups their schedules by index, by name or by a function; the first key that fits holds."""
+    optimizer = an_optimizer(4)
+    optimizer.param_groups[1]["name"] = "head"
+    scheduler = Scheduler(
+        optimizer, lr={0: Linear(10), "head": absolute(Constant(0.7)), (lambda group: group["lr"] > 0.35): Constant(0.5)}
+    )
+    scheduler.set_step(5)
+    assert rates(optimizer) == pytest.approx([0.05, 0.7, 0.3, 0.2])
+    state = json.loads(json.dumps(scheduler.state_dict()))
+    again = an_optimizer(4)
+    again.param_groups[1]["name"] = "head"
+    other = Scheduler(again, lr={0: Linear(10), "head": absolute(Constant(0.7)), 3: Constant(0.5)})
+    other.load_state_dict(state)
+    assert rates(again) == rates(optimizer)
+    other = Scheduler(again, lr={2: Linear(10), "head": absolute(Constant(0.7)), 3: Constant(0.5)})
+    with pytest.raises(InvalidInput, match="the saved schedules differ"):
+        other.load_state_dict(state)
+
+
+def test_a_start_in_the_middle() -> None:
+    """start_step=k begins where k steps lead."""
+    stepped, started = an_optimizer(), an_optimizer()
+    run(stepped, Scheduler(stepped, lr=Cosine(20)), 7)
+    assert Scheduler(started, lr=Cosine(20), start_step=7).last_epoch == 7
+    assert rates(started) == rates(stepped)
+
+
+@pytest.mark.parametrize("unit", ["samples", "tokens"])
+def test_a_clock_of_samples_or_tokens(unit: str) -> None:
+    """advance moves a clock that counts samples or tokens, and a clock keeps to its unit, in its state too."""
+    optimizer = an_optimizer()
+    scheduler = Scheduler(optimizer, lr=Linear(10**6))
+    for count in (100_000, 1, 399_999):
+        scheduler.advance(**{unit: count})
+    assert rates(optimizer) == pytest.approx([0.05, 0.1])
+    again = Scheduler(an_optimizer(), lr=Linear(10**6))
+    again.load_state_dict(scheduler.state_dict())
+    for one in (scheduler, again):
+        with pytest.raises(InvalidInput, match=f"this scheduler's clock counts {unit}, and can't go on in steps"):
+            one.step()
+
+
+def test_skipped_updates_do_not_count() -> None:
+    """With count_updates, steps that a GradScaler skips leave the schedule where it is.
+
+    pytorch/pytorch#44511, #55585, #67590: torch warns instead, and warns falsely.
+    """
+    optimizer = an_optimizer()
+    scheduler = Scheduler(optimizer, lr=Linear(10), count_updates=True)
+    for is_finite in (True, False, True, False, False):
+        if is_finite:  # what GradScaler.step does
+            optimizer.step()
+        scheduler.step()
+    assert scheduler.last_epoch == 2
+    other, again = copy.deepcopy((optimizer, scheduler))
+    run(other, again, 3)
+    assert (again.last_epoch, scheduler.last_epoch) == (5, 2)
+
+
+def test_a_compiled_step_sees_every_rate() -> None:
+    """Building before or after torch.compile(optimizer.step) works: the step itself is never touched."""
+    optimizer = an_optimizer()
+    optimizer.step = torch.compile(optimizer.step, backend="eager")  # type: ignore[method-assign]
+    compiled = optimizer.step
+    Scheduler(optimizer, lr=Linear(10)).set_step(5)
+    assert optimizer.step is compiled
+    assert rates(optimizer) == pytest.approx([0.05, 0.1])
+
+
+metrics = st.lists(st.floats(-5, 5) | st.just(math.nan), min_size=1, max_size=60)
+
+
+@given(
+    seen=metrics,
+    mode=st.sampled_from(["min", "max"]),
+    threshold_mode=st.sampled_from(["rel", "abs"]),
+    patience=st.integers(0, 4),
+    cooldown=st.integers(0, 3),
+    threshold=st.floats(0, 0.5),
+)
+@settings(max_examples=100, deadline=None)
+def test_plateau_is_torchs(
+    seen: list[float], mode: Any, threshold_mode: Any, patience: int, cooldown: int, threshold: float
+) -> None:
+    """Constant() * Plateau(...) does to the groups what torch's ReduceLROnPlateau does, for any metrics."""
+    ours, theirs = an_optimizer(1), an_optimizer(1)
+    common = {"mode": mode, "factor": 0.5, "patience": patience, "cooldown": cooldown}
+    common |= {"threshold": threshold, "threshold_mode": threshold_mode}
+    scheduler = Scheduler(ours, lr=Constant() * Plateau(**common, min_factor=0.01, eps=1e-7))
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **common, min_lr=0.1 * 0.01, eps=0.1 * 1e-7)
+    for metric in seen:
+        scheduler.observe(metric)
+        torchs.step(metric)
+        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9)
+
+
+@pytest.mark.parametrize("factor", [Plateau(patience=1, factor=0.5), Greedy(patience=1, factor=0.5, window=2)])
+def test_metric_driven_factors_multiply_any_schedule(factor: Schedule) -> None:
+    """The factor multiplies warmup and all, its state is saved, and resuming goes on as if nothing had happened.
+
+    pytorch/pytorch#68978: torch's plateau can't be composed or warmed up.
+    """
+    schedule = (warmup(5) >> Cosine(20)) * factor * 0.5
+    seen = [1.0, 0.9, 0.8, 0.7, 0.7, 0.8, 0.9, math.nan, 0.9, 0.95, 0.6, 0.6]
+    whole = an_optimizer()
+    running = Scheduler(whole, lr=schedule)
+    state = factor.initial()  # type: ignore[attr-defined]
+    for step, metric in enumerate(seen):
+        resumed = an_optimizer()
+        again = Scheduler(resumed, lr=schedule)
+        again.load_state_dict(json.loads(json.dumps(running.state_dict())))
+        for optimizer, scheduler in ((whole, running), (resumed, again)):
+            scheduler.step()
+            scheduler.observe(torch.tensor(metric))
+            assert scheduler.last_epoch == step + 1, optimizer
+        state = factor.observed(state, float(torch.tensor(metric)))  # type: ignore[attr-defined]
+        expected = schedule(step + 1) * state["factor"]
+        assert rates(whole) == rates(resumed) == pytest.approx([0.1 * expected, 0.2 * expected])
+    assert state["factor"] != 1.0
+
+
+@given(seen=st.lists(st.floats(0.01, 5), min_size=1, max_size=80), patience=st.integers(0, 3))
+def test_greedy_is_the_papers(seen: list[float], patience: int) -> None:
+    """Without window and threshold, Greedy divides by F after `patience` + 1 falls in a row and multiplies after as many
+    others, between its bounds.
+    """
+    greedy = Greedy(factor=0.5, patience=patience, threshold=0.0, min_factor=0.1, max_factor=4.0)
+    state, factor, good, bad = greedy.initial(), 1.0, 0, 0
+    for index, loss in enumerate(seen):
+        state = greedy.observed(state, loss)
+        if index == 0:
+            continue
+        good, bad = (good + 1, 0) if loss < seen[index - 1] else (0, bad + 1)
+        if good > patience:
+            factor, good = min(factor / 0.5, 4.0), 0
+        elif bad > patience:
+            factor, bad = max(factor * 0.5, 0.1), 0
+        assert state["factor"] == factor
+
+
 # State
 
 ORDERS = list(itertools.permutations(["load optimizer", "build scheduler", "load scheduler"]))
@@ -209,6 +355,32 @@ def test_a_changed_definition_is_refused_until_the_user_picks() -> None:
     assert rates(optimizer) == [0.1 * Cosine(100)(10), 0.2 * Cosine(100)(10)]
 
 
+def test_another_length_is_rescaled_or_spliced() -> None:
+    """With "rescale" it goes on from the same part of the new schedule, with "splice" that begins where the old one stands.
+
+    pytorch/pytorch#38170: in torch, loading overwrites the new length.
+    """
+    saved = Scheduler(an_optimizer(), lr=Cosine(100))
+    saved.set_step(30)
+    optimizer = an_optimizer()
+    scheduler = Scheduler(optimizer, lr=Cosine(200))
+    scheduler.load_state_dict(saved.state_dict(), on_change="rescale")
+    assert scheduler.last_epoch == 60
+    assert rates(optimizer) == pytest.approx([0.1 * Cosine(100)(30), 0.2 * Cosine(100)(30)])
+    scheduler = Scheduler(optimizer, lr=Linear(50, start=0.5))
+    scheduler.load_state_dict(saved.state_dict(), on_change="splice")
+    assert rates(optimizer) == pytest.approx([0.05, 0.1])
+    run(optimizer, scheduler, 25)
+    assert scheduler.last_epoch == 55
+    assert rates(optimizer) == pytest.approx([0.025, 0.05])
+    again = Scheduler(an_optimizer(), lr=Cosine(100).take(30) >> Linear(50, start=0.5))
+    again.load_state_dict(scheduler.state_dict())
+    with pytest.raises(InvalidInput, match='"rescale" needs an end, before and after'):
+        Scheduler(an_optimizer(), lr=Constant()).load_state_dict(saved.state_dict(), on_change="rescale")
+    with pytest.raises(InvalidInput, match=r"joins factors to factors and absolute\(\.\.\.\) to absolute"):
+        Scheduler(an_optimizer(), lr=absolute(Cosine(3))).load_state_dict(saved.state_dict(), on_change="splice")
+
+
 def test_bases_are_kept_by_the_state() -> None:
     """A scheduler built on an optimizer that holds another rate takes up the saved bases, not that rate."""
     saved = Scheduler(an_optimizer(), lr=Linear(10))
@@ -264,6 +436,16 @@ def _loaded(change: dict[str, Any]) -> None:
     scheduler.load_state_dict({**scheduler.state_dict(), **change})
 
 
+def _loaded_track(change: dict[str, Any]) -> None:
+    scheduler = Scheduler(an_optimizer(), lr=Cosine(10))
+    track = {**scheduler.state_dict()["hyperparameters"]["lr"], **change}
+    scheduler.load_state_dict({**scheduler.state_dict(), "hyperparameters": {"lr": track}})
+
+
+def _state() -> dict[str, Any]:
+    return Scheduler(an_optimizer(), lr=Cosine(3)).state_dict()
+
+
 REFUSED = [
     Refused(lambda: Scheduler(an_optimizer()), "needs at least one schedule, such as lr=Cosine(1000)"),
     Refused(lambda: Scheduler(object(), lr=Cosine(1)), "needs an optimizer with param_groups"),
@@ -287,7 +469,7 @@ REFUSED = [
     ),
     Refused(
         lambda: Scheduler(an_optimizer(), lr=Cosine(3)).set_step(-1),
-        "set_step takes a whole number of updates from 0; got -1",
+        "set_step takes a whole number from 0; got -1",
     ),
     Refused(lambda: Scheduler(an_optimizer(), lr=Lambda(lambda t: t + 1.0)).state_dict(), "can't be saved"),
     Refused(lambda: Scheduler(an_optimizer(), lr=Cosine(3)).load_state_dict({}), "this is no state of a gradus Scheduler"),
@@ -295,7 +477,29 @@ REFUSED = [
     Refused(lambda: _loaded({"more": 1}), "a scheduler state has no field 'more'"),
     Refused(lambda: _loaded({"step": -3}), "a scheduler state's 'step' can't be -3"),
     Refused(lambda: _loaded({"step": "3"}), "a scheduler state's 'step' can't be '3'"),
-    Refused(lambda: _loaded({"bases": {"lr": ["x"]}}), "bases must be lists of numbers; 'lr' has ['x']"),
+    Refused(lambda: _loaded({"hyperparameters": {"lr": 3}}), "a scheduler state's 'lr' can't be 3"),
+    Refused(lambda: _loaded_track({"bases": ["x"]}), "bases must be lists of numbers; 'lr' has ['x']"),
+    Refused(lambda: _loaded_track({"schedules": [3]}), "schedules must be JSON texts; 'lr' has [3]"),
+    Refused(lambda: _loaded_track({"more": 3}), "a scheduler state has no field 'more'"),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr={5: Cosine(3)}),
+        "lr: no group fits 5, or an earlier key has taken it; there are 0, 1",
+    ),
+    Refused(lambda: Scheduler(an_optimizer(), lr={"head": Cosine(3)}), "no group fits 'head'"),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3), start_step=-1), "start_step takes a whole number from 0; got -1"
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3)).advance(),
+        "advance takes either samples=... or tokens=...; got neither",
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3)).observe(1.0), "no schedule here follows a metric; multiply one by"
+    ),
+    Refused(
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3)).load_state_dict(_state(), on_change="stretch"),
+        'on_change must be "keep"',
+    ),
 ]
 
 
@@ -313,7 +517,7 @@ def test_a_refused_load_changes_nothing() -> None:
     scheduler = Scheduler(optimizer, lr=Cosine(10))
     run(optimizer, scheduler, 3)
     before = scheduler.state_dict(), rates(optimizer)
-    for change in ({"step": math.nan}, {"schedules": {"lr": Constant(2.0).to_json()}}, {"bases": []}):
+    for change in ({"step": math.nan}, {"hyperparameters": {}}, {"hyperparameters": {"lr": []}}):
         with pytest.raises(InvalidInput):
             scheduler.load_state_dict({**before[0], "step": 9, **change})
     assert (scheduler.state_dict(), rates(optimizer)) == before

@@ -17,9 +17,27 @@ from gradus.schedules.leaves import (
     MultiStep,
     Piecewise,
     Polynomial,
+    PowerLaw,
+    Rectification,
+    Rex,
     Step,
+    Tanh,
 )
-from gradus.schedules.recipes import absolute, noam, one_cycle, sgdr, warmup, warmup_cosine, wsd
+from gradus.schedules.metric import Greedy, Plateau
+from gradus.schedules.noise import Noise
+from gradus.schedules.recipes import (
+    absolute,
+    cooldown,
+    noam,
+    one_cycle,
+    sgdr,
+    untuned_exponential,
+    untuned_linear,
+    warmup,
+    warmup_cosine,
+    wsd,
+    wsd_s,
+)
 from gradus.schedules.recipes import max as max  # noqa: A004 - the algebra's own name
 from gradus.schedules.recipes import min as min  # noqa: A004 - the algebra's own name
 from gradus.schedules.schedule import Absolute, Schedule
@@ -34,17 +52,25 @@ __all__ = [
     "CosineRestarts",
     "Cyclic",
     "Exponential",
+    "Greedy",
     "InverseSqrt",
     "Lambda",
     "Linear",
     "MultiStep",
+    "Noise",
     "OneCycle",
     "Piecewise",
+    "Plateau",
     "Polynomial",
+    "PowerLaw",
+    "Rectification",
+    "Rex",
     "Schedule",
     "Span",
     "Step",
+    "Tanh",
     "absolute",
+    "cooldown",
     "epochs",
     "fraction",
     "noam",
@@ -54,7 +80,10 @@ __all__ = [
     "samples",
     "sgdr",
     "tokens",
+    "untuned_exponential",
+    "untuned_linear",
     "warmup",
     "warmup_cosine",
     "wsd",
+    "wsd_s",
 ]

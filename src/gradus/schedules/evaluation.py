@@ -51,14 +51,18 @@ SCALARS: Any = SimpleNamespace(
     pieces=_pieces,
     full=lambda _, value: value,
     real=lambda t: t,
+    whole=math.floor,
     clip=lambda t, low, high: max(t, low) if high is None else min(max(t, low), high),
     where=lambda condition, a, b: a if condition else b,
     minimum=min,
     maximum=max,
     floor=math.floor,
     cos=math.cos,
+    tanh=math.tanh,
     sqrt=math.sqrt,
+    log=math.log,
     log1p=math.log1p,
+    expm1=math.expm1,
     count=lambda t, boundaries: bisect_right(boundaries, t),
     each=lambda function, t: function(t),
     largest=lambda t: t,
@@ -70,13 +74,20 @@ class Arrays:
 
     def __init__(self, xp: Any, real: Any) -> None:
         self.xp, self.dtype = xp, real
-        self.cos, self.sqrt, self.log1p = xp.cos, xp.sqrt, xp.log1p
+        self.cos, self.tanh, self.sqrt = xp.cos, xp.tanh, xp.sqrt
+        self.log, self.log1p, self.expm1 = xp.log, xp.log1p, xp.expm1
         self.floor = xp.floor
         self.minimum, self.maximum, self.where, self.clip = xp.minimum, xp.maximum, xp.where, xp.clip
 
     def real(self, t: Any) -> Any:
         """The clock as real numbers."""
         return self.xp.astype(t, self.dtype)
+
+    def whole(self, t: Any) -> Any:
+        """The clock as whole numbers again, where `stretch` has put it between two steps."""
+        if self.xp.isdtype(t.dtype, "integral"):
+            return t
+        return self.xp.astype(self.floor(t), _whole_dtype(self.xp, t))
 
     def full(self, t: Any, value: float) -> Any:
         return self.xp.full_like(t, value, dtype=self.dtype)
@@ -159,7 +170,12 @@ def _checked_array(t: Any, xp: Any) -> Any:
         raise InvalidInput(f"a step must be an integer, the number of updates done so far; got {t.dtype} values")
     if not _is_traced(t) and 0 not in t.shape and xp.min(t) < 0:
         raise InvalidInput(f"steps are counted from 0; got {int(xp.min(t))} in the array")
-    return xp.astype(t, xp.int64, copy=False) if _has_dtype(xp, "int64", t) else t
+    return xp.astype(t, _whole_dtype(xp, t), copy=False)
+
+
+def _whole_dtype(xp: Any, t: Any) -> Any:
+    """The widest whole numbers of the library where t lives; narrower ones would wrap around in a difference of steps."""
+    return xp.int64 if _has_dtype(xp, "int64", t) else xp.int32
 
 
 def _foreign_operations(t: Any) -> Arrays:

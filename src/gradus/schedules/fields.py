@@ -10,6 +10,7 @@ from gradus.errors import InvalidInput
 from gradus.schedules.spans import LENGTH_LIMIT, Span
 
 __all__ = [
+    "Beta",
     "Decay",
     "Factor",
     "Flag",
@@ -22,7 +23,9 @@ __all__ = [
     "Points",
     "Positive",
     "Real",
+    "Seed",
     "Times",
+    "Unfilled",
     "one_of",
 ]
 
@@ -62,6 +65,24 @@ def _growth(what: str, value: Any) -> float:
     return _number(what, value, "a finite number, 1 or more", lambda x: x >= 1)
 
 
+def _unfilled(what: str, value: Any) -> float:
+    return _number(what, value, "a number from 0 and below 1", lambda x: 0 <= x < 1)
+
+
+def _beta(what: str, value: Any) -> float:
+    return _number(what, value, "a number above 0.6 and below 1", lambda x: 0.6 < x < 1)
+
+
+def _seed(what: str, value: Any) -> int:
+    seed = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            seed = operator.index(value)
+    if seed is None or not 0 <= seed < 2**32:
+        raise InvalidInput(f"{what} must be a whole number from 0 to 2^32 - 1; got {value!r}")
+    return seed
+
+
 def _flag(what: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{what} must be True or False; got {value!r}")
@@ -97,6 +118,9 @@ Positive = Annotated[float, _positive]
 Fraction = Annotated[float, _fraction]
 Decay = Annotated[float, _decay]
 Growth = Annotated[float, _growth]
+Unfilled = Annotated[float, _unfilled]
+Beta = Annotated[float, _beta]
+Seed = Annotated[int, _seed]
 Flag = Annotated[bool, _flag]
 Length = Annotated[int | Span, _whole(0)]
 Period = Annotated[int | Span, _whole(1)]

@@ -7,12 +7,12 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
-from gradus.schedules.evaluation import between
-from gradus.schedules.fields import Factor, Length, Milestones, Period, Points, Positive, Real, one_of
+from gradus.schedules.evaluation import SCALARS, between
+from gradus.schedules.fields import Beta, Factor, Length, Milestones, Period, Points, Positive, Real, Unfilled, one_of
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -26,7 +26,11 @@ __all__ = [
     "MultiStep",
     "Piecewise",
     "Polynomial",
+    "PowerLaw",
+    "Rectification",
+    "Rex",
     "Step",
+    "Tanh",
 ]
 
 
@@ -72,14 +76,17 @@ class Linear(Schedule):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Cosine(Schedule):
-    """Half a wave: η(t) = end + (start − end)·(1 + cos(π·t/n))/2, then `end`.
+    """Half a wave: η(t) = end + (start − end)·((1 + cos(π·(t/n)^k))/2)^power, then `end`.
 
     Args:
         length: n, in steps or as a span.
         start: the value at step 0.
         end: the value from step n on.
+        k: of k-decay, above 0; more keeps it high for longer.
+        power: above 0; more falls earlier.
 
-    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5; k: Zhang and Li,
+    k-decay: A New Method for Learning Rate Schedule, 2020.
 
     >>> [round(Cosine(4)(t), 3) for t in range(6)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
@@ -88,32 +95,110 @@ class Cosine(Schedule):
     length: Length
     start: Real = 1.0
     end: Real = 0.0
+    k: Positive = 1.0
+    power: Positive = 1.0
 
     def _at(self, t: Any, ops: Any) -> Any:
-        return between(self.end, self.start, (1 + ops.cos(math.pi * ops.progress(t, self.length))) * 0.5)
+        wave = (1 + ops.cos(math.pi * ops.progress(t, self.length) ** self.k)) * 0.5
+        return between(self.end, self.start, wave**self.power)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Polynomial(Schedule):
-    """A power of what is left: η(t) = end + (start − end)·(1 − t/n)^power, then `end`.
+    """A power of what is left: η(t) = end + (start − end)·(1 − (t/n)^k)^power, then `end`.
 
     Args:
         length: n, in steps or as a span.
         start: the value at step 0.
         end: the value from step n on.
         power: above 0; 1 is a straight line, more falls early, less falls late.
+        k: of k-decay, above 0; more keeps it high for longer. With ½ it is the cooldown 1 − √(t/n).
+
+    Source: k: Zhang and Li, k-decay: A New Method for Learning Rate Schedule, 2020; 1 − √: Hägele et al., Scaling Laws and
+    Compute-Optimal Training Beyond Fixed Training Durations, 2024.
 
     >>> [Polynomial(4, power=2)(t) for t in range(5)]
     [1.0, 0.5625, 0.25, 0.0625, 0.0]
+    >>> [round(Polynomial(4, k=0.5)(t), 3) for t in range(5)]
+    [1.0, 0.5, 0.293, 0.134, 0.0]
     """
 
     length: Length
     start: Real = 1.0
     end: Real = 0.0
     power: Positive = 1.0
+    k: Positive = 1.0
 
     def _at(self, t: Any, ops: Any) -> Any:
-        return between(self.end, self.start, (1 - ops.progress(t, self.length)) ** self.power)
+        return between(self.end, self.start, (1 - ops.progress(t, self.length) ** self.k) ** self.power)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Tanh(Schedule):
+    """A hyperbolic tangent: η(t) = end + (start − end)·(tanh high − tanh x)/(tanh high − tanh low), then `end`.
+
+    x goes from `low` to `high` in a straight line. The paper has η = start·(1 − tanh x)/2, which starts and ends a little
+    off its ends; this one is scaled to reach both.
+
+    Args:
+        length: n, in steps or as a span.
+        start: the value at step 0.
+        end: the value from step n on.
+        low: x at step 0; the lower, the longer it stays at its start.
+        high: x at step n, above `low`; the higher, the longer it stays at its end.
+
+    Raises:
+        InvalidInput: `low` and `high` so near to each other, or so far from 0, that the tangent doesn't change between them.
+
+    Source: Hsueh, Li and Wu, Stochastic Gradient Descent with Hyperbolic-Tangent Decay, WACV 2019.
+
+    >>> [round(Tanh(4)(t), 3) for t in range(5)]
+    [1.0, 0.999, 0.952, 0.18, 0.0]
+    """
+
+    length: Length
+    start: Real = 1.0
+    end: Real = 0.0
+    low: Real = -6.0
+    high: Real = 3.0
+
+    def _settle(self) -> None:
+        if not math.tanh(self.low) < math.tanh(self.high):
+            raise InvalidInput(
+                f"Tanh needs low < high, and both near enough to 0 for the tangent to change between them "
+                f"(such as -6 and 3); got low={self.low}, high={self.high}"
+            )
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        top, bottom = math.tanh(self.high), math.tanh(self.low)
+        x = between(self.low, self.high, ops.progress(t, self.length))
+        return between(self.end, self.start, (top - ops.tanh(x)) / (top - bottom))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Rex(Schedule):
+    """A reflected hyperbola: η(t) = end + (start − end)·(1 − t/n)/(1 − d·t/n), then `end`.
+
+    Args:
+        length: n, in steps or as a span.
+        start: the value at step 0.
+        end: the value from step n on.
+        d: how much of it is held back to the end, from 0 (a straight line) to below 1; ½ is the paper's.
+
+    Source: Chen, Wolfe and Kyrillidis, REX: Revisiting Budgeted Training with an Improved Schedule, MLSys 2022.
+
+    >>> [round(Rex(4)(t), 3) for t in range(5)]
+    [1.0, 0.857, 0.667, 0.4, 0.0]
+    """
+
+    length: Length
+    start: Real = 1.0
+    end: Real = 0.0
+    d: Unfilled = 0.5
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        done = ops.progress(t, self.length)
+        return between(self.end, self.start, (1 - done) / (1 - self.d * done))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -242,6 +327,34 @@ def _require_order(owner: Schedule, steps: tuple[Any, ...], *, strict: bool) -> 
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class PowerLaw(Schedule):
+    """A power of the time: η(t) = start·(1 + t/timescale)^−exponent.
+
+    With exponent 1 it is the inverse time decay, with ½ `InverseSqrt`. A time scale between two steps is a stretch:
+    `PowerLaw(1).stretch(2.5)`.
+
+    Args:
+        exponent: 0 or more.
+        timescale: the steps (or span) after which it has fallen to start·2^−exponent.
+        start: the value at step 0.
+
+    Source: Robbins and Monro, A Stochastic Approximation Method, 1951 (exponent 1); Shen et al., Power Scheduler, 2024.
+
+    >>> [round(PowerLaw(1, timescale=2)(t), 3) for t in range(4)]
+    [1.0, 0.667, 0.5, 0.4]
+    """
+
+    exponent: Factor
+    timescale: Period = 1
+    start: Real = 1.0
+
+    length: ClassVar[None] = None
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.start * (1 + ops.real(t) / self.timescale) ** -self.exponent
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class InverseSqrt(Schedule):
     """One over the square root: η(t) = start / √(1 + t/timescale).
 
@@ -251,17 +364,58 @@ class InverseSqrt(Schedule):
 
     Source: Vaswani et al., Attention Is All You Need, 2017, section 5.3 (its decay); with timescale 1, start·(t+1)^−½.
 
-    >>> InverseSqrt(start=0.1)(99)
-    0.01
+    >>> InverseSqrt()(99)
+    0.1
     """
 
     timescale: Period = 1
     start: Real = 1.0
 
+    exponent: ClassVar[float] = 0.5
     length: ClassVar[None] = None
 
     def _at(self, t: Any, ops: Any) -> Any:
-        return self.start / ops.sqrt(1 + ops.real(t) / self.timescale)
+        return PowerLaw._at(self, t, ops)  # type: ignore[arg-type]  # it has the fields, one of them for the class
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Rectification(Schedule):
+    """RAdam's variance rectification as a warmup: η(t) = √((ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ)).
+
+    Here ρ∞ = 2/(1 − beta2) − 1 and ρ = ρ∞ − 2s·beta2^s/(1 − beta2^s), with s = t + s₀ and s₀ the first s for which ρ > 4;
+    before it RAdam takes unscaled steps, which no factor of a rate can be. It rises to 1 and never ends.
+
+    Args:
+        beta2: Adam's second coefficient, above 0.6 (below it nothing needs rectifying) and below 1.
+
+    Source: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, algorithm 2; as a warmup: Ma and
+    Yarats, On the Adequacy of Untuned Warmup for Adaptive Optimization, AAAI 2021.
+
+    >>> [round(Rectification()(t), 3) for t in (0, 10, 1000, 10**6)]
+    [0.017, 0.069, 0.647, 1.0]
+    """
+
+    beta2: Beta = 0.999
+
+    length: ClassVar[None] = None
+    _longest: ClassVar[float]  # ρ∞
+    _first: ClassVar[int]  # s₀
+
+    def _settle(self) -> None:
+        longest = 2 / (1 - self.beta2) - 1
+        first = next(s for s in count(1) if self._missing_length(s, SCALARS) < longest - 4)
+        object.__setattr__(self, "_longest", longest)
+        object.__setattr__(self, "_first", first)
+
+    def _missing_length(self, s: Any, ops: Any) -> Any:
+        """ρ∞ − ρ at update s, without a power of beta2 to cancel against 1."""
+        rate = -math.log(self.beta2)
+        s = ops.minimum(ops.real(s), ops.full(s, 40 / rate))  # nothing is missing from there on, to double precision
+        return 2 * s / ops.expm1(s * rate)
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        missing, longest = self._missing_length(t + self._first, ops), self._longest
+        return ops.sqrt((1 - missing / (longest - 4)) * (1 - missing / (longest - 2)) / (1 - missing / longest))
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -1,13 +1,48 @@
 """Compositions that have a name of their own. Each is an ordinary schedule, which prints as what it is made of."""
 
-from typing import Literal
+import math
+from collections.abc import Iterable
+from functools import reduce
+from operator import rshift
+from typing import Literal, get_args
 
 from gradus.errors import InvalidInput
-from gradus.schedules.leaves import Constant, Cosine, InverseSqrt, Linear
+from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Polynomial
 from gradus.schedules.schedule import Absolute, Maximum, Minimum, Schedule, joined
 from gradus.schedules.spans import Span, fraction, rest
 
-__all__ = ["absolute", "max", "min", "noam", "one_cycle", "sgdr", "warmup", "warmup_cosine", "wsd"]
+__all__ = [
+    "absolute",
+    "cooldown",
+    "max",
+    "min",
+    "noam",
+    "one_cycle",
+    "sgdr",
+    "untuned_exponential",
+    "untuned_linear",
+    "warmup",
+    "warmup_cosine",
+    "wsd",
+    "wsd_s",
+]
+
+Rise = Literal["linear", "cosine", "exponential"]
+Fall = Literal["linear", "cosine", "1-sqrt"]
+
+
+def _known(what: str, shape: str, known: object) -> None:
+    choices = [f'"{name}"' for name in get_args(known)]
+    if f'"{shape}"' not in choices:
+        raise InvalidInput(f"{what}'s shape must be {', '.join(choices[:-1])} or {choices[-1]}; got {shape!r}")
+
+
+def _fall(what: str, length: int | Span, end: float, shape: Fall) -> Schedule:
+    """From full height down to `end`."""
+    _known(what, shape, Fall)
+    if shape == "1-sqrt":
+        return Polynomial(length, end=end, k=0.5)
+    return (Linear if shape == "linear" else Cosine)(length, end=end)
 
 
 def absolute(schedule: Schedule) -> Absolute:
@@ -47,19 +82,73 @@ def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, .
     return schedules
 
 
-def warmup(length: int | Span, start: float = 0.0) -> Linear:
-    """A straight line up to full height: start + (1 − start)·t/n, so at t = n the next phase begins at its own start.
+def warmup(length: int | Span, start: float = 0.0, shape: Rise = "linear") -> Schedule:
+    """Up to full height, so that at t = n the next phase begins at its own start.
+
+    Linear: start + (1 − start)·t/n; cosine: start + (1 − start)·(1 − cos(π·t/n))/2; exponential: start^(1 − t/n).
+    `warmup(n) >> a` delays a by the warmup; `a * warmup(n)` lets both begin at once.
 
     Args:
-        length: n, in steps or as a span.
-        start: the factor at step 0; with 0 the first update moves nothing.
+        length: n, in steps or as a span; for the exponential shape 1 or more.
+        start: the factor at step 0; with 0 the first update moves nothing. The exponential shape needs one above 0.
+        shape: of the way up.
+
+    Raises:
+        InvalidInput: another shape, or an exponential one from 0 or below.
 
     Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
 
     >>> warmup(4)
     Linear(4, start=0.0, end=1.0)
+    >>> warmup(4, start=0.01, shape="exponential")
+    Exponential(100.0, start=0.01, every=4).take(4)
     """
-    return Linear(length, start=start, end=1.0)
+    _known("warmup", shape, Rise)
+    if shape != "exponential":
+        return (Linear if shape == "linear" else Cosine)(length, start=start, end=1.0)
+    if not start > 0:
+        raise InvalidInput(f"an exponential warmup multiplies, so its start must be above 0 (such as 0.01); got {start!r}")
+    return Exponential(1 / start, start=start, every=length).take(length)
+
+
+def untuned_linear(beta2: float = 0.999) -> Schedule:
+    """Adam's linear warmup with nothing to tune: min(1, (t + 1)/τ) with τ = 2/(1 − beta2), to the nearest whole step.
+
+    Meant as a factor that begins with the schedule: `Cosine(rest()) * untuned_linear(0.98)`.
+
+    Args:
+        beta2: Adam's second coefficient, from 0 and below 1.
+
+    Source: Ma and Yarats, On the Adequacy of Untuned Warmup for Adaptive Optimization, AAAI 2021.
+
+    >>> untuned_linear(0.99)
+    Linear(199, start=0.005, end=1.0)
+    """
+    period = round(2 / (1 - _below_one("untuned_linear", beta2)))
+    return Linear(period - 1, start=1 / period, end=1.0)
+
+
+def untuned_exponential(beta2: float = 0.999) -> Schedule:
+    """Adam's exponential warmup with nothing to tune: 1 − exp(−(1 − beta2)·(t + 1)), which has no end.
+
+    Meant as a factor that begins with the schedule: `Cosine(rest()) * untuned_exponential(0.98)`.
+
+    Args:
+        beta2: Adam's second coefficient, from 0 and below 1.
+
+    Source: Ma and Yarats, On the Adequacy of Untuned Warmup for Adaptive Optimization, AAAI 2021.
+
+    >>> round(untuned_exponential(0.99)(99), 6)
+    0.632121
+    """
+    gamma = math.exp(_below_one("untuned_exponential", beta2) - 1)
+    return 1 + Exponential(gamma, start=-gamma, floor=-1.0)
+
+
+def _below_one(what: str, beta2: float) -> float:
+    if isinstance(beta2, bool) or not isinstance(beta2, (int, float)) or not 0 <= beta2 < 1:
+        raise InvalidInput(f"{what}'s beta2 must be a number from 0 and below 1; got {beta2!r}")
+    return float(beta2)
 
 
 def warmup_cosine(warmup_length: int | Span, length: int | Span | None = None, end: float = 0.0) -> Schedule:
@@ -76,7 +165,7 @@ def wsd(
     stable: int | Span | None = None,
     decay: int | Span | None = None,
     end: float = 0.0,
-    shape: Literal["linear", "cosine"] = "linear",
+    shape: Fall = "linear",
 ) -> Schedule:
     """Warmup, stable, decay: up, level, and down to `end` in the last part of the run.
 
@@ -85,17 +174,66 @@ def wsd(
         stable: of the level part; what the other two leave of the run unless given.
         decay: of the way down; a fifth of the run unless given.
         end: the factor at the end.
-        shape: of the way down.
+        shape: of the way down; "1-sqrt" is 1 − √(t/n).
 
-    Source: Hu et al., MiniCPM, 2024, section 4.
+    Source: Hu et al., MiniCPM, 2024, section 4; 1-sqrt: Hägele et al., Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations, 2024.
 
     >>> wsd(100).resolve(total_steps=1000)
     Linear(100, start=0.0, end=1.0) >> Constant().take(700) >> Linear(200)
     """
-    if shape not in ("linear", "cosine"):
-        raise InvalidInput(f'wsd\'s shape must be "linear" or "cosine"; got {shape!r}')
-    down = (Linear if shape == "linear" else Cosine)(fraction(0.2) if decay is None else decay, end=end)
+    down = _fall("wsd", fraction(0.2) if decay is None else decay, end, shape)
     return warmup(warmup_length) >> Constant().take(rest() if stable is None else stable) >> down
+
+
+def wsd_s(
+    warmup_length: int | Span,
+    stable: Iterable[int | Span],
+    decay: int | Span,
+    end: float = 0.0,
+    shape: Fall = "linear",
+) -> Schedule:
+    """Warmup, then level and down to `end` again and again: a good model at each low, and the run goes on from it.
+
+    Args:
+        warmup_length: of the way up, in steps or as a span.
+        stable: of each level part.
+        decay: of each way down; the step after it is at full height again.
+        end: the factor that each way down leads to.
+        shape: of the ways down.
+
+    Source: Wen et al., Understanding Warmup-Stable-Decay Learning Rates: A River Valley Loss Landscape Perspective, 2024
+    (where 1/η rises in a straight line: the catalogue has it as a `PowerLaw`).
+
+    >>> wsd_s(5, (20, 40), 10)
+    Linear(5, start=0.0, end=1.0) >> Constant().take(20) >> Linear(10) >> Constant().take(40) >> Linear(10)
+    """
+    if isinstance(stable, (str, bytes)) or not isinstance(stable, Iterable):
+        raise InvalidInput(f"wsd_s's stable must be a list of lengths such as (700, 700); got {stable!r}")
+    down = _fall("wsd_s", decay, end, shape)
+    return reduce(rshift, (part for level in stable for part in (Constant().take(level), down)), warmup(warmup_length))
+
+
+def cooldown(schedule: Schedule, at: int | Span, length: int | Span, end: float = 0.0, shape: Fall = "linear") -> Schedule:
+    """The schedule up to step `at`, then down from the value that it has there.
+
+    Args:
+        schedule: what is cut short, of any kind.
+        at: the first step of the way down, in steps or as a span.
+        length: of the way down.
+        end: what is left at its end, as a part of the value at its start.
+        shape: of the way down.
+
+    Source: Zhai et al., Scaling Vision Transformers, 2022; Hägele et al., Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations, 2024.
+
+    >>> from gradus.schedules import InverseSqrt
+    >>> cooldown(InverseSqrt(1000), at=8000, length=2000)
+    InverseSqrt(1000).take(8000) * Linear(2000).delay(8000)
+    >>> cooldown(InverseSqrt(1000), at=8000, length=2000)(9000)
+    0.16666666666666666
+    """
+    return schedule.take(at) * _fall("cooldown", length, end, shape).delay(at)
 
 
 def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) -> Schedule:

@@ -1,7 +1,7 @@
 """`Schedule` and its algebra: every composition of schedules is a schedule again, to any depth."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -11,7 +11,7 @@ import numpy as np
 from gradus.errors import InvalidInput
 from gradus.schedules import codec
 from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock
-from gradus.schedules.fields import Length, Positive, Times, one_of
+from gradus.schedules.fields import Length, Period, Positive, Times, one_of
 from gradus.schedules.spans import Span, Units
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "Repeat",
     "Schedule",
     "Sequence",
+    "Skip",
+    "Staircase",
     "Stretch",
     "Sum",
     "Take",
@@ -55,6 +57,7 @@ class Schedule:
     """
 
     _precedence: ClassVar[int] = 4  # how tightly its printed form binds: >> 1, + 2, * 3, a call 4
+    _driven: ClassVar[bool] = False  # whether it is a factor that follows a metric, and so no function of the step alone
     _missing: frozenset[str]  # what `resolve` must be told before this schedule can be evaluated
 
     if TYPE_CHECKING:  # leaves have it as a field, which a property of the base would shadow
@@ -114,6 +117,9 @@ class Schedule:
         """Whether it holds a `rest()` that takes what the run has left."""
         return any(part.unit == "rest" if isinstance(part, Span) else part._fills() for part in self._parts())
 
+    def _follows_metric(self) -> bool:
+        return self._driven or any(part._follows_metric() for part in self._parts() if isinstance(part, Schedule))
+
     # Evaluation
 
     def __call__(self, t: Any) -> Any:
@@ -170,6 +176,24 @@ class Schedule:
     def stretch(self, factor: float) -> "Schedule":
         """The same curve over `factor` times the steps: schedule(t / factor)."""
         return Stretch(self, factor)
+
+    def skip(self, steps: int | Span) -> "Schedule":
+        """Without its first so many steps: schedule(t + steps).
+
+        >>> from gradus.schedules import Linear
+        >>> Linear(4).skip(1)(0)
+        0.75
+        """
+        return Skip(self, steps)
+
+    def staircase(self, every: int | Span) -> "Schedule":
+        """The same curve in stairs, for a value that changes once in `every` steps: schedule(every·⌊t/every⌋).
+
+        >>> from gradus.schedules import Linear
+        >>> [Linear(4).staircase(2)(t) for t in range(5)]
+        [1.0, 1.0, 0.5, 0.5, 0.0]
+        """
+        return Staircase(self, every)
 
     def take(self, steps: int | Span) -> "Schedule":
         """Its first so many steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
@@ -295,12 +319,32 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
 # The algebra
 
 
-def _member(what: str, value: Any) -> Schedule:
+def _outermost(what: str, value: Any) -> Schedule:
     if isinstance(value, Absolute):
         raise InvalidInput(f"absolute(...) says how a whole schedule is applied, so it goes outermost; {what} is {value!r}")
     if not isinstance(value, Schedule):
         raise InvalidInput(f"{what} must be a schedule; got {value!r}")
     return value
+
+
+def _member(what: str, value: Any) -> Schedule:
+    member = _outermost(what, value)
+    if member._follows_metric():
+        raise InvalidInput(f"a factor that follows a metric stands in the outermost product; {what} is {member!r}")
+    return member
+
+
+def _factors(what: str, value: Any) -> tuple[Schedule, ...]:
+    """The members of a product, among which factors that follow a metric may be."""
+    each = f"each of {what}"
+    return _some(what, (_outermost(each, one) if getattr(one, "_driven", False) else _member(each, one) for one in value))
+
+
+def _some(what: str, members: Iterable[Schedule]) -> tuple[Schedule, ...]:
+    some = tuple(members)
+    if not some:
+        raise InvalidInput(f"{what} must hold at least one schedule; got none")
+    return some
 
 
 def _ending(what: str, value: Any) -> Schedule:
@@ -311,10 +355,7 @@ def _ending(what: str, value: Any) -> Schedule:
 
 
 def _members(what: str, value: Any) -> tuple[Schedule, ...]:
-    members = tuple(_member(f"each of {what}", member) for member in value)
-    if not members:
-        raise InvalidInput(f"{what} must hold at least one schedule; got none")
-    return members
+    return _some(what, (_member(f"each of {what}", member) for member in value))
 
 
 def _phases(what: str, value: Any) -> tuple[Schedule, ...]:
@@ -328,6 +369,8 @@ def _phases(what: str, value: Any) -> tuple[Schedule, ...]:
 Member = Annotated[Schedule, _member]
 EndingMember = Annotated[Schedule, _ending]
 Members = Annotated[tuple[Schedule, ...], _members]
+Factors = Annotated[tuple[Schedule, ...], _factors]
+Outermost = Annotated[Schedule, _outermost]
 Phases = Annotated[tuple[Schedule, ...], _phases]
 
 
@@ -418,7 +461,7 @@ class _Pointwise(_Composite):
     """Members that act at the same step. It lasts as long as its longest member; constants don't count."""
 
     def _varying(self) -> list[Schedule]:
-        return [member for member in self.members if type(member) is not KINDS["Constant"]]
+        return [member for member in self.members if type(member) is not KINDS["Constant"] and not member._driven]
 
     @property
     def endless(self) -> bool:
@@ -437,7 +480,9 @@ class _Pointwise(_Composite):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Product(_Pointwise):
-    """`a * b`: the product of the values at each step."""
+    """`a * b`: the product of the values at each step. Factors that follow a metric may be among its members."""
+
+    members: Factors
 
     _symbol: ClassVar[str] = "*"
     _precedence: ClassVar[int] = 3
@@ -558,6 +603,40 @@ class Stretch(_Wrapper):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Skip(_Wrapper):
+    """`a.skip(steps)`: a(t + steps)."""
+
+    schedule: Member
+    steps: Length
+
+    def _length(self) -> int:
+        return max(len(self.schedule) - self.steps, 0)  # type: ignore[operator]  # concrete here
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(t + self.steps, ops)
+
+    def _resolved(self, units: Units) -> Schedule:
+        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
+        longer = units if units.budget is None else units.with_budget(units.budget + steps)
+        return Skip(self.schedule._resolved(longer), steps)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Staircase(_Wrapper):
+    """`a.staircase(every)`: a(every·⌊t/every⌋)."""
+
+    schedule: Member
+    every: Period
+
+    def _length(self) -> int:
+        every: Any = self.every
+        return int(-(-len(self.schedule) // every) * every)  # up to a whole stair
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return self.schedule._at(t // self.every * self.every, ops)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Take(_Wrapper):
     """`a.take(steps)`: a(min(t, steps))."""
 
@@ -616,7 +695,7 @@ class After(_Wrapper):
 class Absolute(_Wrapper):
     """`absolute(a)`: attached to an optimizer, a is the value itself and not a factor of each group's own."""
 
-    schedule: Member
+    schedule: Outermost
 
     def _length(self) -> int:
         return len(self.schedule)

@@ -18,7 +18,7 @@ from gradus.schedules.schedule import KINDS, Schedule
 __all__ = ["parse"]
 
 _LONGEST = 10_000  # characters
-_METHODS = ("after", "clip", "delay", "repeat", "stretch", "take")
+_METHODS = ("after", "clip", "delay", "repeat", "skip", "staircase", "stretch", "take")
 _LARGEST_POWER = 64  # 10**9 is a handy way to write a length; 9**9**9 is a way to hang a program
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.RShift: operator.rshift,
@@ -32,7 +32,7 @@ _NUMBERS_ONLY = (ast.Sub, ast.Div, ast.Pow)
 
 
 def _vocabulary() -> dict[str, Any]:
-    leaves = {name: kind for name, kind in KINDS.items() if kind.__module__.rpartition(".")[2] in ("leaves", "cycles")}
+    leaves = {name: kind for name, kind in KINDS.items() if kind.__module__.rpartition(".")[2] != "schedule"}
     named = {name: getattr(recipes, name) for name in recipes.__all__}
     lengths = {name: getattr(spans, name) for name in ("epochs", "fraction", "rest", "samples", "tokens")}
     return {**leaves, **named, **lengths}

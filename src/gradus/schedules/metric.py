@@ -1,0 +1,186 @@
+"""Factors that follow a metric: the one part of a schedule that isn't a function of the step alone.
+
+A factor stands in a product with any schedule, warmup included: `(warmup(500) >> Constant()) * Plateau()`. Its definition is
+a value like every schedule's. What it has seen is kept by whoever feeds it, a `gradus.Scheduler`, as a small JSON-able state
+that `observed` maps to the next one.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from gradus.errors import InvalidInput
+from gradus.schedules.fields import Factor, Growth, one_of
+from gradus.schedules.schedule import Absolute, Product, Schedule
+
+__all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
+
+State = dict[str, Any]
+
+
+def _below_one(what: str, value: Any) -> float:
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not 0 < float(value) < 1:
+        raise InvalidInput(f"{what} must be a number above 0 and below 1; got {value!r}")
+    return float(value)
+
+
+def _count(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise InvalidInput(f"{what} must be a whole number from 0; got {value!r}")
+    return value
+
+
+_BelowOne = Annotated[float, _below_one]
+_Count = Annotated[int, _count]
+_Mode = Annotated[str, one_of("min", "max")]
+_ThresholdMode = Annotated[str, one_of("rel", "abs")]
+
+
+class MetricFactor(Schedule):
+    """A factor that moves when a metric is observed. As a schedule it is what it is before the first one: 1."""
+
+    length: ClassVar[None] = None
+    _driven: ClassVar[bool] = True
+
+    mode: Any
+    threshold: Any
+    threshold_mode: Any
+
+    def _at(self, t: Any, ops: Any) -> Any:
+        return ops.full(t, 1.0)
+
+    def initial(self) -> State:
+        """The state before the first metric."""
+        raise NotImplementedError
+
+    def observed(self, state: State, metric: float) -> State:
+        """The state after one more metric. Its `factor` is what the schedule is multiplied by from now on."""
+        raise NotImplementedError
+
+    def _improves(self, metric: float, best: float | None) -> bool:
+        """Whether a metric is better than the best one by more than the threshold. One that is no number never is."""
+        sign = 1 if self.mode == "min" else -1  # a comparison with a number that is none is false
+        if best is None:
+            return sign * metric < math.inf
+        if self.threshold_mode == "rel":
+            return bool(sign * metric < sign * best * (1 - sign * self.threshold))
+        return bool(sign * metric < sign * best - self.threshold)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Plateau(MetricFactor):
+    """Lower the factor when a metric has stopped improving: factor ← max(factor·f, min_factor) after `patience` bad metrics.
+
+    A metric is bad when it isn't better than the best one by more than the threshold: best·(1 − threshold) with "rel",
+    best − threshold with "abs", the other way round where `mode` is "max". A metric that is no number is bad.
+
+    Args:
+        mode: "min" where the metric should fall, "max" where it should rise.
+        factor: f, above 0 and below 1.
+        patience: how many bad metrics in a row are borne.
+        threshold: by how much a metric must be better.
+        threshold_mode: "rel" or "abs".
+        cooldown: how many metrics after a change aren't counted as bad.
+        min_factor: the lowest factor.
+        eps: a change by no more than this is left out.
+
+    Source: torch's `ReduceLROnPlateau`, whose `min_lr` and `eps` speak of the rate where these speak of its factor.
+
+    >>> from gradus.schedules import Constant, warmup
+    >>> (warmup(500) >> Constant()) * Plateau(patience=3)
+    (Linear(500, start=0.0, end=1.0) >> Constant()) * Plateau(patience=3)
+    """
+
+    mode: _Mode = "min"
+    factor: _BelowOne = 0.1
+    patience: _Count = 10
+    threshold: Factor = 1e-4
+    threshold_mode: _ThresholdMode = "rel"
+    cooldown: _Count = 0
+    min_factor: Factor = 0.0
+    eps: Factor = 1e-8
+
+    def initial(self) -> State:
+        return {"factor": 1.0, "best": None, "bad": 0, "cooling": 0}
+
+    def observed(self, state: State, metric: float) -> State:
+        better = self._improves(metric, state["best"])
+        best = metric if better else state["best"]
+        cooling = max(state["cooling"] - 1, 0)
+        bad = 0 if better or state["cooling"] else state["bad"] + 1
+        if bad <= self.patience:
+            return {"factor": state["factor"], "best": best, "bad": bad, "cooling": cooling}
+        lower = max(state["factor"] * self.factor, self.min_factor)
+        factor = lower if state["factor"] - lower > self.eps else state["factor"]
+        return {"factor": factor, "best": best, "bad": 0, "cooling": self.cooldown}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Greedy(MetricFactor):
+    """Raise the factor while a metric improves and lower it while it doesn't: factor/f after `patience` good metrics in a
+    row, factor·f after as many bad ones, between `min_factor` and `max_factor`.
+
+    Metrics are smoothed by the mean of the last `window`. One that is no number is bad, and is left out of the mean.
+
+    Args:
+        mode: "min" where the metric should fall, "max" where it should rise.
+        factor: f, above 0 and below 1.
+        patience: how many good or bad metrics in a row are borne.
+        threshold: by how much a metric must be better than the one before.
+        threshold_mode: "rel" or "abs".
+        window: how many metrics are averaged, 1 or more.
+        min_factor: the lowest factor.
+        max_factor: the highest factor, 1 or more.
+
+    Source: Subramanian, Krishnamoorthy and Murthy, Dynamic Learning Rate Scheduling based on Loss Changes Leads to Faster
+    Convergence, 2025 (arXiv:2512.14527), algorithm 1: the rate is divided by F where the loss falls and multiplied by it
+    where it doesn't; patience, window and bounds as its section 3 adds them.
+
+    >>> greedy = Greedy(patience=0, factor=0.5, max_factor=4.0)
+    >>> state = greedy.initial()
+    >>> for loss in (1.0, 0.9, 0.8, 0.85):
+    ...     state = greedy.observed(state, loss)
+    >>> state["factor"]
+    2.0
+    """
+
+    mode: _Mode = "min"
+    factor: _BelowOne = 0.95
+    patience: _Count = 10
+    threshold: Factor = 1e-4
+    threshold_mode: _ThresholdMode = "rel"
+    window: Annotated[int, lambda what, value: _window(what, value)] = 1
+    min_factor: Factor = 1e-3
+    max_factor: Growth = 10.0
+
+    def initial(self) -> State:
+        return {"factor": 1.0, "seen": [], "before": None, "good": 0, "bad": 0}
+
+    def observed(self, state: State, metric: float) -> State:
+        seen = state["seen"] if math.isnan(metric) else [*state["seen"], metric][-self.window :]
+        smooth = math.nan if math.isnan(metric) else math.fsum(seen) / len(seen)
+        if state["before"] is None and seen:
+            return {**state, "seen": seen, "before": smooth}
+        better = self._improves(smooth, state["before"])
+        good, bad = (state["good"] + 1, 0) if better else (0, state["bad"] + 1)
+        factor = state["factor"]
+        if good > self.patience:
+            factor, good = min(factor / self.factor, self.max_factor), 0
+        elif bad > self.patience:
+            factor, bad = max(factor * self.factor, self.min_factor), 0
+        before = state["before"] if math.isnan(smooth) else smooth
+        return {"factor": factor, "seen": seen, "before": before, "good": good, "bad": bad}
+
+
+def _window(what: str, value: Any) -> int:
+    if _count(what, value) < 1:
+        raise InvalidInput(f"{what} must be a whole number from 1; got {value!r}")
+    return int(value)
+
+
+def factors_of(schedule: Schedule) -> tuple[MetricFactor, ...]:
+    """The metric-driven factors of a schedule: members of its outermost product."""
+    if isinstance(schedule, Absolute):
+        return factors_of(schedule.schedule)
+    members = schedule.members if isinstance(schedule, Product) else (schedule,)
+    return tuple(member for member in members if isinstance(member, MetricFactor))
