@@ -1,4 +1,4 @@
-"""The reference experiment on Fashion-MNIST: its speed beside the textbook's loop, and its figures beside the published ones.
+"""The reference experiment on Fashion-MNIST: its speed beside the textbook's loop, its figures beside the published ones.
 
     python benchmarks/reference_experiment.py speed DATA_DIR                  # about 10 minutes on 2 cores
     python benchmarks/reference_experiment.py figures DATA_DIR --seeds 3      # about 20 minutes
@@ -87,14 +87,16 @@ def figures(data_dir: Path, seeds: int, epochs: int) -> None:
     for name in dict.fromkeys(run["run"]["name"] for run in results["runs"]):
         last = [run["rows"][-1] for run in results["runs"] if run["run"]["name"] == name]
         cells = [name]
-        for metric, published in zip(("train_loss", "train_accuracy", "test_accuracy"), PUBLISHED.get(name, ()) or [None] * 3):
+        peers: tuple[Any, ...] = PUBLISHED.get(name, (None, None, None))
+        for metric, published in zip(("train_loss", "train_accuracy", "test_accuracy"), peers, strict=True):
             values = [row[metric] for row in last]
             cells.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}")
             spread = f" ({published[2]:.3f}, {published[3]:.3f})" if published and len(published) > 2 else ""
             cells.append(f"{published[0]:.3f} ± {published[1]:.3f}{spread}" if published else "–")
         print(f"| {' | '.join(cells)} |")
     conditions = results["conditions"]
-    print(f"\n{seeds} seeds, mean ± standard deviation; {len(results['runs'])} runs in {results['seconds']:.0f} s; {conditions}")
+    print(f"\n{seeds} seeds, mean ± standard deviation; {len(results['runs'])} runs in {results['seconds']:.0f} s")
+    print(f"torch {conditions['torch']} on {conditions['device']}, {conditions['workers']} processes")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The speed of schedules and of the scheduler, as ratios against their peers taken in one run.
 
-    python benchmarks/schedules.py        # under a minute; prints the table of benchmarks/schedules.md
+python benchmarks/schedules.py        # under a minute; prints the table of benchmarks/schedules.md
 """
 
 import statistics

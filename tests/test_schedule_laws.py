@@ -169,7 +169,7 @@ def test_operators_do_what_they_say(a: Schedule, b: Schedule, t: int) -> None:
 @given(a=ENDING_LEAVES, n=st.integers(0, 30), k=st.integers(1, 5), t=st.integers(0, 200))
 @settings(max_examples=100, deadline=None)
 def test_methods_do_what_they_say(a: Schedule, n: int, k: int, t: int) -> None:
-    """delay shifts, take stops, skip begins later, stretch slows, staircase waits, repeat starts again, mirror comes back."""
+    """delay shifts, take stops, skip begins later, stretch slows, staircase waits, repeat and mirror go on."""
     length = a.length
     assert isinstance(length, int)
     assert a.delay(n)(t) == a(max(t - n, 0))
