@@ -125,7 +125,7 @@ class Comparison:
             if one.finished < one.seeds:
                 told.append(f"{one.name}: {one.seeds - one.finished} of {runs} did not finish: {one.message}")
             if dead:
-                told.append(f"{one.name}: {dead} of {runs} ended no better than chance: the rate was too high")
+                told.append(f"{one.name}: {dead} of {runs} ended no better than chance")
         kept = f" ({self.kept} kept from before)" if self.kept else ""
         runs, workers = _counted(len(self.runs), "run"), self.conditions["workers"]
         told.append(f"{self.task}: {runs}{kept} in {self.seconds:.1f} s on {self.conditions['device']}, {workers} at a time")
