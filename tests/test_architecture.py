@@ -16,6 +16,7 @@ FLOORS = {
     "files": 1,
     "schedules": 1,
     "scheduler": 2,
+    "lr_scheduler": 3,
     "randomness": 3,
     "runs": 3,
     "tasks": 4,
@@ -29,7 +30,7 @@ FLOORS = {
 }
 # Heavy imports, and the only rooms that may have them.
 ROOMS_OF = {
-    "torch": {"scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
+    "torch": {"scheduler", "lr_scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
     "matplotlib": {"plots"},
     "plotext": {"plots"},
     "sqlite3": {"store"},

@@ -20,16 +20,22 @@ from gradus.schedules import (
     InverseSqrt,
     Linear,
     MultiStep,
+    Noise,
     OneCycle,
     Piecewise,
     Polynomial,
+    Rectification,
+    Rex,
     Schedule,
     Step,
+    Tanh,
+    cooldown,
     noam,
     one_cycle,
     sgdr,
     warmup,
     wsd,
+    wsd_s,
 )
 
 STEPS = 60
@@ -250,3 +256,93 @@ def test_exact_past_single_precision(t: int) -> None:
     late = Constant(1.0).take(t) >> Constant(2.0)
     assert [late(t - 1), late(t)] == [1.0, 2.0]
     assert late(np.array([t - 1, t])).tolist() == [1.0, 2.0]
+
+
+@given(
+    make=st.sampled_from([Linear, Cosine, Polynomial, Tanh, Rex]),
+    n=st.integers(1, 10**6),
+    start=st.floats(-1, 1),
+    end=st.floats(-1, 1),
+)
+def test_leaves_reach_both_ends(make: Any, n: int, start: float, end: float) -> None:
+    """A leaf with a length has its start at step 0 and its end from step n on, and stays between them."""
+    one = make(n, start=start, end=end)
+    assert one(0) == start
+    assert one(n) == one(n + 1) == end
+    low, high = sorted((start, end))
+    assert low - 1e-12 <= one(n // 3) <= high + 1e-12
+
+
+@given(
+    at=st.integers(0, 500), n=st.integers(1, 100), end=st.floats(0, 1), shape=st.sampled_from(["linear", "cosine", "1-sqrt"])
+)
+def test_a_cooldown_starts_from_the_value_there(at: int, n: int, end: float, shape: Any) -> None:
+    """A cooldown is the schedule up to its step, and leads from the value there to a part of it, for any schedule."""
+    whole = warmup(100) >> InverseSqrt(100)
+    cooled = cooldown(whole, at, n, end=end, shape=shape)
+    assert [cooled(t) for t in (0, at // 2, at)] == [whole(t) for t in (0, at // 2, at)]
+    assert cooled(at + n) == cooled(at + n + 7) == pytest.approx(end * whole(at), rel=1e-15)
+
+
+def test_wsd_s_is_at_full_height_again_after_each_low() -> None:
+    """WSD-S rises once; each way down ends one step short of its end value, and the next step is at full height."""
+    schedule = wsd_s(5, (20, 30), 10)
+    assert [schedule(t) for t in (0, 5, 24, 25, 35, 64, 65)] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [schedule(t) for t in (34, 74, 75, 99)] == pytest.approx([0.1, 0.1, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("beta2", [0.61, 0.9, 0.999, 0.9999])
+def test_rectification_is_radams(beta2: float) -> None:
+    """Rectification is RAdam's r, in fifty digits, from the first update at which its ρ is above 4."""
+    from decimal import Decimal, localcontext
+
+    with localcontext(prec=50):
+        beta = Decimal(beta2)
+        last = 2 / (1 - beta) - 1
+        rho = {s: last - 2 * s * beta**s / (1 - beta**s) for s in range(1, 3000)}
+        first = min(s for s in rho if rho[s] > 4)
+        for t in (0, 1, 5, 50, 2500):
+            r = rho[t + first]
+            exact = ((r - 4) * (r - 2) * last / ((last - 4) * (last - 2) * r)).sqrt()
+            assert Rectification(beta2)(t) == pytest.approx(float(exact), rel=1e-11)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    steps=st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 100), min_size=1, max_size=20),
+    distribution=st.sampled_from(["uniform", "normal"]),
+)
+@settings(max_examples=50, deadline=None)
+def test_noise_is_a_function_of_seed_and_step(seed: int, steps: list[int], distribution: Any) -> None:
+    """Noise has the same values alone, in NumPy, in torch and in JAX, in any order and from equal definitions."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    noise = Noise(0.3, seed=seed, distribution=distribution)
+    alone = [Noise(0.3, seed=seed, distribution=distribution)(t) for t in steps]
+    together = noise(np.array(steps))
+    assert together.tolist() == pytest.approx(alone, rel=1e-12)
+    assert noise(torch.tensor(steps)).tolist() == pytest.approx(alone, rel=1e-12)
+    assert noise(np.array(steps[::-1])).tolist() == pytest.approx(alone[::-1], rel=1e-12)
+    assert noise(jnp.array([t % 2**31 for t in steps])).tolist() == pytest.approx(
+        [noise(t % 2**31) for t in steps], abs=1e-5
+    )
+    if distribution == "uniform":
+        assert together.tolist() == alone  # to the bit: there is no transcendental function in it
+        assert all(0.7 <= value <= 1.3 for value in alone)
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_noise_is_even(distribution: Any) -> None:
+    """Noise has its mean and its deviation, no step tells of the next, and another seed is other noise."""
+    import numpy as np
+
+    steps = np.arange(100_000)
+    one, other = (Noise(1.0, seed=seed, center=0.0, distribution=distribution)(steps) for seed in (0, 1))
+    deviation = 1.0 if distribution == "normal" else 3**-0.5
+    assert abs(one.mean()) < 0.01
+    assert one.std() == pytest.approx(deviation, rel=0.01)
+    assert len(np.unique(one)) > 99_990
+    for lag in (1, 2, 16, 256):
+        assert abs(np.corrcoef(one[:-lag], one[lag:])[0, 1]) < 0.015
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.015

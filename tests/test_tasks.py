@@ -635,7 +635,7 @@ BOUNDS = {  # of a layer's uniform weights: torch's own, which the published bui
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_drawn_as_documented(name: str) -> None:
-    """LeNet's weights are uniform up to 1/√inputs, those of the digits up to √(6 / (inputs + outputs)), as torch is seeded."""
+    """LeNet's weights are uniform up to 1/√inputs, those of the digits up to √(6 / (inputs + outputs))."""
     make = MODELS[name][0]
     torch.manual_seed(3)
     model = make()

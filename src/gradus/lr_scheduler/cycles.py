@@ -1,0 +1,463 @@
+"""The drop-ins that go between given rates: triangles, one cycle, warm restarts, and the way to the averaging rate."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+
+from gradus.errors import InvalidInput
+from gradus.lr_scheduler.base import DropIn, checked_optimizer, floats, lengthwise, own_rate, per_group
+from gradus.lr_scheduler.plain import held_by
+from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
+
+__all__ = ["SWALR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"]
+
+
+class _WithMomentum(DropIn):
+    """Rates that are given outright, and momentum that goes the other way."""
+
+    _follows = False
+    _sets_rate = True
+
+    cycle_momentum: bool
+
+    def _require_momentum(self, optimizer: Optimizer) -> None:
+        if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
+            raise InvalidInput(
+                f"cycle_momentum needs an optimizer with momentum or betas, and {type(optimizer).__name__} has neither; "
+                f"pass cycle_momentum=False"
+            )
+        self.use_beta1 = "betas" in optimizer.defaults
+
+    def _keep_momentum(self, group: dict[str, Any], base: Any, top: Any) -> None:
+        """Give a group its momentums, where torch has them, and keep what the user gave."""
+        own = group["betas"][0] if "betas" in group else group["momentum"]
+        group.setdefault("user_momentum", float(own))
+        group["max_momentum"], group["base_momentum"] = top, base
+
+
+class CyclicLR(_WithMomentum):
+    """Triangles between base_lr and max_lr: `gradus.schedules.Cyclic`; momentum goes down where the rate goes up.
+
+    Args:
+        optimizer: whose groups' rates are set.
+        base_lr: the rate at a triangle's feet, or a list, one a group.
+        max_lr: the rate at the first tip, or a list.
+        step_size_up: steps from base_lr to max_lr.
+        step_size_down: steps back; as many as up unless given.
+        mode: "triangular", "triangular2" (half as high each cycle) or "exp_range" (gamma^t as high).
+        gamma: for "exp_range".
+        scale_fn: a factor on the height, instead of a mode.
+        scale_mode: whether scale_fn takes the "cycle", counted from 1, or the "iterations".
+        cycle_momentum: whether momentum, or beta1, is scheduled too.
+        base_momentum: at the tips, or a list.
+        max_momentum: at the feet, or a list.
+        last_epoch: the position to go on from; -1 starts anew.
+
+    Raises:
+        InvalidInput: an unknown mode, a list of the wrong length, no momentum to cycle.
+
+    Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | list[float],
+        max_lr: float | list[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: Literal["cycle", "iterations"] = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.8,
+        max_momentum: float | list[float] = 0.9,
+        last_epoch: int = -1,
+    ) -> None:
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise InvalidInput(
+                f"mode must be one of 'triangular', 'triangular2', 'exp_range' without scale_fn; got {mode!r}"
+            )
+        lows = floats(per_group("base_lr", checked_optimizer(optimizer), base_lr))
+        self.max_lrs = floats(per_group("max_lr", optimizer, max_lr))
+        down = step_size_up if step_size_down is None else step_size_down
+        self.total_size = float(step_size_up) + float(down)
+        self.step_ratio = step_size_up / self.total_size
+        self.mode, self.gamma = mode, gamma
+        self._scale_fn_custom = scale_fn
+        self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            self._require_momentum(optimizer)
+            self.base_momentums = floats(per_group("base_momentum", optimizer, base_momentum))
+            self.max_momentums = floats(per_group("max_momentum", optimizer, max_momentum))
+            if last_epoch == -1:
+                for group, base, top in zip(optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True):
+                    self._keep_momentum(group, base, top)
+        super().__init__(optimizer, last_epoch, bases=lows)
+
+    def _base_of(self, group: dict[str, Any]) -> float:
+        return own_rate(group) * (self.base_lrs[0] / self.max_lrs[0] if self.max_lrs[0] else 1.0)
+
+    def _join(self, group: dict[str, Any]) -> None:
+        """A group that is added later has its own rate for its tips."""
+        self.max_lrs.append(own_rate(group))
+        if self.cycle_momentum:
+            self.base_momentums.append(self.base_momentums[0])
+            self.max_momentums.append(self.max_momentums[0])
+            self._keep_momentum(group, self.base_momentums[0], self.max_momentums[0])
+        super()._join(group)
+
+    @property
+    def _sizes(self) -> tuple[float, float]:
+        up = self.total_size * self.step_ratio
+        return up, self.total_size - up
+
+    def _between(self, low: float, high: float) -> Schedule:
+        halving = self._scale_fn_custom is None and self.mode == "triangular2"
+        mode = "triangular2" if halving else "triangular"
+        triangle = lengthwise(self._sizes, lambda up, down: Cyclic(up, down, low=0.0, high=high - low, mode=mode))
+        if self._scale_fn_custom is not None:
+            by_cycle = self.total_size if self.scale_mode == "cycle" else None
+            triangle = triangle * Lambda(partial(_scaled, self._scale_fn_custom, by_cycle))
+        elif self.mode == "exp_range":
+            triangle = triangle * Exponential(self.gamma)
+        return low + triangle
+
+    def _rate(self, index: int) -> Schedule:
+        return self._between(self.base_lrs[index], self.max_lrs[index])
+
+    def _momentum(self, index: int) -> Schedule | None:
+        return self._between(self.max_momentums[index], self.base_momentums[index]) if self.cycle_momentum else None
+
+    def scale_fn(self, x: float) -> float:
+        """The factor on the height, of the cycle or of the iterations, whichever `scale_mode` says."""
+        return self._scale_fn_ref(x) if self._scale_fn_custom is None else self._scale_fn_custom(x)
+
+    @property
+    def _scale_fn_ref(self) -> Callable[[float], float]:
+        gamma = self.gamma
+        modes: dict[str, Callable[[float], float]] = {
+            "triangular": lambda _: 1.0,
+            "triangular2": lambda cycle: 0.5 ** (cycle - 1),
+            "exp_range": lambda t: gamma**t,
+        }
+        return modes[self.mode]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state; of a scale_fn, what a callable object holds."""
+        custom = self._scale_fn_custom
+        return {**super().state_dict(), "_scale_fn_custom": None if custom is None else held_by(custom)}
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        custom = self._scale_fn_custom
+        super()._take(state)
+        self._scale_fn_custom = custom
+        if custom is not None and state.get("_scale_fn_custom") is not None:
+            vars(custom).update(state["_scale_fn_custom"])
+        for name in ("max_lrs", "base_momentums", "max_momentums"):
+            if name in state:
+                setattr(self, name, floats(state[name]))
+
+
+class OneCycleLR(_WithMomentum):
+    """Up to max_lr, then far down, in total_steps steps: `gradus.schedules.OneCycle`; momentum goes the other way.
+
+    It begins at max_lr/div_factor, is at max_lr at step pct_start·total_steps − 1, and ends at step total_steps − 1 with
+    the initial rate/final_div_factor. Where there is no step to rise in, it begins at max_lr. The rates lie in the groups,
+    as in torch; what the user had given stays under "user_lr" and "user_momentum", and `restore()` puts it back.
+
+    Args:
+        optimizer: whose groups' rates are set.
+        max_lr: the highest rate, or a list, one a group.
+        total_steps: the length; or `epochs` times `steps_per_epoch`.
+        epochs: with steps_per_epoch, instead of total_steps.
+        steps_per_epoch: with epochs.
+        pct_start: the part of the cycle spent rising; at most ½ in three phases.
+        anneal_strategy: "cos" or "linear".
+        cycle_momentum: whether momentum, or beta1, is scheduled too.
+        base_momentum: where the rate is highest, or a list.
+        max_momentum: at the beginning and the end, or a list.
+        div_factor: max_lr over the initial rate.
+        final_div_factor: the initial rate over the last one.
+        three_phase: whether to come down to the initial rate as it went up, and then to the last one.
+        last_epoch: the position to go on from; -1 starts anew.
+
+    Raises:
+        InvalidInput: no length, an argument out of its range, no momentum to cycle, or a step past total_steps.
+
+    Source: Smith and Topin, Super-Convergence, 2018, section 3; the cosine form is fastai's.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
+        checked_optimizer(optimizer)
+        self.total_steps = _total(total_steps, epochs, steps_per_epoch)
+        if not isinstance(pct_start, (int, float)) or not 0 <= pct_start <= 1:
+            raise InvalidInput(f"pct_start must be a number from 0 to 1; got {pct_start!r}")
+        self._schedule_phases = _phases(pct_start * self.total_steps - 1, self.total_steps - 1, three_phase)
+        self._anneal_func_type = _checked_strategy(anneal_strategy)
+        tops = per_group("max_lr", optimizer, max_lr)
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            self._require_momentum(optimizer)
+        momentums = zip(
+            per_group("base_momentum", optimizer, base_momentum),
+            per_group("max_momentum", optimizer, max_momentum),
+            strict=True,
+        )
+        if last_epoch == -1:
+            for group, top, (base_momentum, max_momentum) in zip(optimizer.param_groups, tops, momentums, strict=True):
+                _set_rates(group, top, div_factor, final_div_factor)
+                if cycle_momentum:
+                    self._keep_momentum(group, base_momentum, max_momentum)
+        super().__init__(optimizer, last_epoch)
+
+    def _base_of(self, group: dict[str, Any]) -> float:
+        return float(group["initial_lr"])
+
+    def _join(self, group: dict[str, Any]) -> None:
+        """A group that is added later has its own rate for its highest."""
+        first = self.optimizer.param_groups[0]
+        if "max_lr" not in group:
+            initial, top = float(first["initial_lr"]), float(first["max_lr"])
+            _set_rates(group, own_rate(group), top / initial, initial / float(first["min_lr"]))
+        if self.cycle_momentum and "max_momentum" not in group:
+            self._keep_momentum(group, first["base_momentum"], first["max_momentum"])
+        super()._join(group)
+
+    def _basis(self) -> list[float]:
+        names = ["initial_lr", "max_lr", "min_lr"] + ["base_momentum", "max_momentum"] * self.cycle_momentum
+        groups = self.optimizer.param_groups[: len(self.base_lrs)]
+        return floats([group[name] for group in groups for name in names])
+
+    def _check(self, position: float) -> None:
+        if position > self.total_steps:
+            raise InvalidInput(
+                f"this OneCycleLR was made for {self.total_steps} steps, and step {position} was asked for; "
+                f"give it the total_steps that the run has"
+            )
+
+    def _one_cycle(self, start: Any, peak: Any, end: Any) -> Schedule:
+        length, peak_at = self.total_steps - 1, max(0.0, self._schedule_phases[0]["end_step"])
+        return OneCycle(
+            length,
+            start=start,
+            peak=peak,
+            end=end,
+            pct_start=peak_at / length if length else 0.0,
+            anneal="cosine" if self._anneal_func_type == "cos" else "linear",
+            three_phase=len(self._schedule_phases) == 3,
+        )
+
+    def _rate(self, index: int) -> Schedule:
+        group = self.optimizer.param_groups[index]
+        return self._one_cycle(group["initial_lr"], group["max_lr"], group["min_lr"])
+
+    def _momentum(self, index: int) -> Schedule | None:
+        if not self.cycle_momentum:
+            return None
+        group = self.optimizer.param_groups[index]
+        return self._one_cycle(group["max_momentum"], group["base_momentum"], group["max_momentum"])
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        state = dict(state)
+        if "anneal_func" in state and "_anneal_func_type" not in state:  # saved by a torch that kept the function itself
+            state["_anneal_func_type"] = "linear" if "linear" in state["anneal_func"].__name__ else "cos"
+        super()._take(state)
+
+    @staticmethod
+    def _annealing_cos(start: float, end: float, pct: float) -> float:
+        """Where states of older versions of torch point to."""
+        return end + (start - end) * (1 + math.cos(math.pi * pct)) * 0.5
+
+
+def _scaled(function: Callable[[float], float], cycle: float | None, t: float) -> float:
+    """A user's own scale, of the cycle counted from 1 or of the step."""
+    return function(t if cycle is None else 1 + t // cycle)
+
+
+def _total(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
+    if total_steps is not None:
+        return _counted("total_steps", total_steps)
+    if epochs is None or steps_per_epoch is None:
+        raise InvalidInput("OneCycleLR needs its length: total_steps, or epochs and steps_per_epoch")
+    return _counted("epochs", epochs) * _counted("steps_per_epoch", steps_per_epoch)
+
+
+def _counted(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise InvalidInput(f"{name} must be a whole number from 1; got {value!r}")
+    return value
+
+
+def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
+    if strategy not in ("cos", "linear"):
+        raise InvalidInput(f"anneal_strategy must be 'cos' or 'linear'; got {strategy!r}")
+    return strategy  # type: ignore[no-any-return]  # one of the two, as checked
+
+
+def _phases(peak: float, last: int, three_phase: bool) -> list[dict[str, Any]]:
+    """What torch keeps in its state about the phases; of ours, only the peak's place and their number are read."""
+    at_ends, at_peak = ("initial_lr", "max_momentum"), ("max_lr", "base_momentum")
+    knots = [(peak, at_ends, at_peak), (float(last), at_peak, ("min_lr", "max_momentum"))]
+    if three_phase:
+        knots[1:] = [(2 * peak, at_peak, at_ends), (float(last), at_ends, ("min_lr", "max_momentum"))]
+    return [
+        {
+            "end_step": until,
+            "start_lr": start[0],
+            "end_lr": end[0],
+            "start_momentum": start[1],
+            "end_momentum": end[1],
+        }
+        for until, start, end in knots
+    ]
+
+
+def _set_rates(group: dict[str, Any], top: Any, div_factor: float, final_div_factor: float) -> None:
+    """Put one cycle's rates where torch has them, and keep what the user gave."""
+    group.setdefault("user_lr", own_rate(group))
+    group["max_lr"] = top
+    group["initial_lr"] = top / div_factor
+    group["min_lr"] = group["initial_lr"] / final_div_factor
+
+
+class CosineAnnealingWarmRestarts(DropIn):
+    """Cosines from the base rate to eta_min that start again: `gradus.schedules.CosineRestarts` without its end point.
+
+    As torch documents, `step(epoch)` may stand between two steps: `step(epoch + batch / batches)`.
+
+    Args:
+        optimizer: whose groups' rates are set.
+        T_0: the length of the first cycle.
+        T_mult: how many times longer each cycle is than the one before.
+        eta_min: what each cycle falls to, though it starts again one step before it gets there.
+        last_epoch: the position to go on from; -1 starts anew.
+
+    Raises:
+        InvalidInput: a length or a factor below 1 or not whole; an eta_min that is no number; a negative epoch.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+    """
+
+    _follows = False
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        T_0: int,  # noqa: N803 - torch's names
+        T_mult: int = 1,  # noqa: N803
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:
+        self.T_0 = self.T_i = _counted("T_0", T_0)
+        self.T_mult = _counted("T_mult", T_mult)
+        if not isinstance(eta_min, (int, float)):
+            raise InvalidInput(f"eta_min must be a number; got {eta_min!r}")
+        self.eta_min = eta_min
+        self.T_cur: float = last_epoch
+        super().__init__(optimizer, last_epoch)
+
+    def _rate(self, index: int) -> Schedule:
+        return CosineRestarts(self.T_0, start=self.base_lrs[index], end=self.eta_min, growth=self.T_mult, endpoint=False)
+
+    @property
+    def _place(self) -> float:
+        """The cycle's beginning, as T_i tells it, and T_cur; cycles of one length are counted by last_epoch."""
+        if self.T_mult == 1:
+            place = self.last_epoch + (self.T_cur - self.last_epoch) % self.T_0
+        else:
+            place = (self.T_i - self.T_0) // (self.T_mult - 1) + self.T_cur
+        return int(place) if place == int(place) else place
+
+    def _arrive(self, position: float) -> None:
+        super()._arrive(position)
+        begin, period = 0, self.T_0
+        if self.T_mult == 1:
+            begin = math.floor(max(position, 0)) // period * period
+        while position >= begin + period:
+            begin, period = begin + period, period * self.T_mult
+        self.__dict__["T_i"], self.__dict__["T_cur"] = period, max(position, 0) - begin
+
+    def step(self, epoch: float | None = None) -> None:
+        """One update further, or to the position `epoch`, which needn't be whole."""
+        if epoch is not None and not (isinstance(epoch, (int, float)) and epoch >= 0):
+            raise InvalidInput(f"epoch must be a number from 0; got {epoch!r}")
+        self._update_lr(epoch)
+
+
+class SWALR(DropIn):
+    """From the rate it finds to swa_lr in anneal_epochs steps, then held: `gradus.schedules.Cosine` or `Linear`.
+
+    Args:
+        optimizer: whose groups' rates are set.
+        swa_lr: the rate for averaging, or a list, one a group.
+        anneal_epochs: the length of the way; 0 is there at once.
+        anneal_strategy: "cos" or "linear".
+        last_epoch: the position to go on from; -1 starts anew.
+
+    Raises:
+        InvalidInput: an unknown strategy, a length that is negative or not whole, a list of the wrong length.
+
+    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: float,
+        anneal_epochs: int = 10,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        last_epoch: int = -1,
+    ) -> None:
+        rates = per_group("swa_lr", checked_optimizer(optimizer), swa_lr)
+        self._anneal_strategy = _checked_strategy(anneal_strategy)
+        if anneal_epochs != 0:
+            _counted("anneal_epochs", anneal_epochs)
+        self.anneal_epochs = anneal_epochs
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["swa_lr"] = rate
+        super().__init__(optimizer, last_epoch)
+
+    def _basis(self) -> list[float]:
+        return [*super()._basis(), *floats([group["swa_lr"] for group in self.optimizer.param_groups[: len(self.base_lrs)]])]
+
+    def _join(self, group: dict[str, Any]) -> None:
+        group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
+        super()._join(group)
+
+    def _way(self, start: float, end: float) -> Schedule:
+        return (Cosine if self._anneal_strategy == "cos" else Linear)(self.anneal_epochs, start=start, end=end)
+
+    def _rate(self, index: int) -> Schedule:
+        return self._way(self.base_lrs[index], float(self.optimizer.param_groups[index]["swa_lr"]))
+
+    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
+        """From whatever rates there are: what is left of the way shrinks as the schedule's does."""
+        left = self._way(1.0, 0.0)
+        left_before, left_after = left(max(int(before), 0)), left(int(after))
+        ends = floats([group["swa_lr"] for group in self.optimizer.param_groups])
+        return [
+            end + (rate - end) * left_after / left_before if left_before else end
+            for rate, end in zip(rates, ends, strict=False)
+        ]
