@@ -15,7 +15,10 @@ FLOORS = {
     "errors": 0,
     "files": 1,
     "schedules": 1,
+    "rules": 1,
     "scheduler": 2,
+    "backends": 2,
+    "optim": 3,
     "lr_scheduler": 3,
     "randomness": 3,
     "runs": 3,
@@ -30,13 +33,15 @@ FLOORS = {
 }
 # Heavy imports, and the only rooms that may have them.
 ROOMS_OF = {
-    "torch": {"scheduler", "lr_scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
+    "torch": {"scheduler", "backends", "optim", "lr_scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
     "matplotlib": {"plots"},
     "plotext": {"plots"},
     "sqlite3": {"store"},
     "sklearn": {"tasks"},
-    "platformdirs": {"tasks"},
+    "platformdirs": {"tasks", "backends"},
     "filelock": {"files"},
+    "numba": {"backends"},
+    "llvmlite": {"backends"},
     "scipy": {"sweep"},
     "IPython": {"progress"},
     "typer": {"cli"},

@@ -7,10 +7,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Scheduler", "Store", "Task", "absolute", "compare", "lr_scheduler", "schedules", "train"]
+__all__ = ["Run", "Scheduler", "Store", "Task", "absolute", "compare", "lr_scheduler", "optim", "schedules", "train"]
 
 if TYPE_CHECKING:
-    from gradus import lr_scheduler, schedules
+    from gradus import lr_scheduler, optim, schedules
     from gradus.comparison import compare
     from gradus.runs import Run
     from gradus.scheduler import Scheduler
@@ -33,6 +33,6 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
-    if name in ("lr_scheduler", "schedules"):
+    if name in ("lr_scheduler", "optim", "schedules"):
         return importlib.import_module(f"gradus.{name}")
     raise AttributeError(f"module 'gradus' has no attribute {name!r}")

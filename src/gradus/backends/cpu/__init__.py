@@ -1,0 +1,160 @@
+"""The CPU backend: one kernel call updates all tensors, without temporaries, on as many cores as the work is worth."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
+from gradus.backends.row import Row, fill
+from gradus.rules.trace import Program
+
+__all__ = ["OnePass", "takes"]
+
+_PIECE = 1 << 15  # elements of a piece: its tensors fit into a core's cache together
+_SHARE = 1 << 17  # elements that are worth a thread
+_DTYPES = {getattr(torch, name): name for name in ELEMENTS}
+
+
+def takes(tensor: Tensor) -> bool:
+    """Whether a kernel can have this tensor: real, on the CPU, its elements side by side."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.dtype in _DTYPES
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_neg()
+        and _is_dense(tensor)
+    )
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+class OnePass:
+    """Updates tensors of the same dtypes in one call of a kernel.
+
+    Args:
+        rows: the tensors, by group and step.
+        program: what to do with each element.
+        scaled: whether gradients are multiplied by a number first.
+    """
+
+    def __init__(self, rows: Sequence[Row], program: Program) -> None:
+        self.rows, self.program = rows, program
+        self.params = [param for row in rows for param in row.params]
+        states = [state for row in rows for state in row.states]
+        slots = [[state[name] for state in states] for name in program.slots]
+        self._slots = slots  # they must live as long as their addresses are used
+        self._where = [param.data_ptr() for param in self.params]
+        self._plain = all(param.is_contiguous() for param in self.params)
+        grads: list[Any] = [param.grad for param in self.params]
+        dtypes = {
+            name: _DTYPES[column[0].dtype]
+            for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
+        }
+        title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}"
+        self._kernel = compiled(kernel_source(program, dtypes, title))
+        self._norm = norm_source(dtypes["grad"], 1)
+        self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in slots])
+        self._which = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
+        self._pieces, self._shares = _cut([param.numel() for param in self.params])
+        self._numbers = np.zeros((len(rows), len(program.arguments)), dtype=ELEMENTS[dtypes["param"]].real)
+        self.holds()
+
+    def holds(self) -> bool:
+        """Whether the parameters lie where they lay, and have gradients, which are taken note of.
+
+        A gradient of another layout than its parameter's is laid out anew.
+        """
+        if not _lie_at(self.params, self._where):
+            return False
+        grads: list[Any] = [param.grad for param in self.params]
+        try:
+            if not (self._plain and all(map(Tensor.is_contiguous, grads))):
+                grads = [_laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
+            self._addresses[1] = np.fromiter(map(Tensor.data_ptr, grads), np.int64, len(grads))
+        except TypeError:  # one is None
+            return False
+        self._grads = grads  # they must outlive the update
+        return True
+
+    def squares(self) -> float:
+        """The sum of the gradients' squares."""
+        sums = np.zeros(len(self._pieces))
+        kernel = compiled(self._norm)
+        self._shared_out(lambda first, last: kernel(self._addresses, self._pieces, sums, first, last))
+        return float(sums.sum())
+
+    def prepare(self, scale: float | None) -> bool:
+        """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
+        scalars = fill(self._numbers, self.program, self.rows, scale)
+        self._scalars = scalars or []
+        return scalars is not None
+
+    def update(self) -> None:
+        """One update of every tensor."""
+        self._shared_out(
+            lambda first, last: self._kernel(self._addresses, self._which, self._pieces, self._numbers, first, last)
+        )
+        for row, scalars in zip(self.rows, self._scalars, strict=True):
+            row.done(scalars)
+
+    def _shared_out(self, run: Callable[[int, int], None]) -> None:
+        """Run over all pieces, on several threads where there is enough to do."""
+        threads = min(torch.get_num_threads(), len(self._shares)) if len(self._shares) > 1 else 1
+        if threads == 1:
+            run(0, len(self._pieces))
+            return
+        waiting = deque(self._shares)
+
+        def work() -> None:
+            while waiting:
+                try:
+                    share = waiting.popleft()
+                except IndexError:  # another thread has taken the last
+                    return
+                run(*share)
+
+        others = [_threads().submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), thread_name_prefix="gradus")
+
+
+def _cut(sizes: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Tensors as pieces (tensor, first element, elements), and the pieces as shares worth a thread each."""
+    pieces = [
+        (tensor, begin, min(_PIECE, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, _PIECE)
+    ]
+    table = np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
+    done = np.cumsum(table[:, 2])
+    count = max(1, min(4 * torch.get_num_threads(), int(done[-1]) // _SHARE)) if len(pieces) else 1
+    ends = np.searchsorted(done, np.arange(1, count + 1) * (done[-1] / count) if len(pieces) else [0]) + 1
+    ends = np.unique(np.minimum(ends, len(pieces)))
+    return table, list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _laid_out(grad: Tensor, param: Tensor) -> Tensor:
+    same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
+    return grad if same else torch.empty_like(param).copy_(grad)
+
+
+def _lie_at(tensors: list[Tensor], addresses: list[int]) -> bool:
+    """Whether tensors lie at these addresses; torch's own check asks them all in one call."""
+    return _ask_all(tensors, addresses, range(len(tensors))) if _ask_all else [*map(Tensor.data_ptr, tensors)] == addresses
+
+
+_ask_all = getattr(torch._C, "_tensors_data_ptrs_at_indices_equal", None)

@@ -1,0 +1,171 @@
+"""Programs as Numba kernels: one call updates any number of tensors, which it finds through a table of addresses.
+
+A kernel's source is a file of its own, named after its contents, beside which Numba keeps the compiled code: a kernel is
+compiled once on a machine, and can be read by whoever wants to know what runs.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import linecache
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import platformdirs
+
+from gradus.backends.cpu import language
+from gradus.errors import GradusError
+from gradus.files import write_whole
+from gradus.rules.trace import Node, Program
+
+__all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "norm_source"]
+
+Kernel = Callable[..., None]
+
+
+class Element(NamedTuple):
+    """How a dtype lies in memory, the type it is calculated in, and how it is read and written."""
+
+    memory: str
+    real: str
+    read: str = "{}"
+    write: str = "{}"
+
+
+ELEMENTS = {
+    "float32": Element("float32", "float32"),
+    "float64": Element("float64", "float64"),
+    "bfloat16": Element("uint16", "float32", "from_bfloat16({})", "to_bfloat16({})"),
+    "float16": Element("uint16", "float32", "from_float16({})", "to_float16({})"),
+}
+_OPERATIONS = {
+    **{symbol: f"{{}} {symbol} {{}}" for symbol in ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=")},
+    **{name: f"{name}({{}})" for name in ("abs", "sqrt", "exp", "log")},
+    "neg": "-{}",
+    "power": "{} ** {}",
+    "sign": "one if {0} > zero else (-one if {0} < zero else zero)",
+    "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
+    "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "where": "{1} if {0} else {2}",
+}
+_UPDATE = '''"""{title}"""
+
+from gradus.backends.cpu.language import *
+
+
+@kernel("void(int64[:, ::1], int64[::1], int64[:, ::1], {real}[:, ::1], int64, int64)")
+def run(addresses, rows, pieces, numbers, first, last):
+    zero, one = real_{real}(0), real_{real}(1)
+    for piece in range(first, last):
+        tensor, begin, count = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
+        row = rows[tensor]
+{setting_up}
+        for i in range(count):
+{body}
+'''
+_NORM = '''"""The sum of squares of tensors, piece by piece, in double precision."""
+
+from gradus.backends.cpu.language import *
+
+
+@kernel("void(int64[:, ::1], int64[:, ::1], float64[::1], int64, int64)")
+def run(addresses, pieces, squares, first, last):
+    for piece in range(first, last):
+        tensor, begin, count = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
+        grad_ = elements(at_{memory}(addresses[{row}, tensor], begin), count)
+        # Eight sums side by side, because a processor adds eight numbers as fast as one.
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+        whole = count - count % 8
+        for i in range(0, whole, 8):
+{eight}
+        for i in range(whole, count):
+            x = real_float64({read})
+            s0 += x * x
+        squares[piece] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+'''
+
+
+def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> str:
+    """The source of a program's kernel.
+
+    Args:
+        program: what to do with each element.
+        dtypes: the dtype of each tensor that it reads or writes: "param", "grad", and slots by name. The table of addresses
+            has a row for each, in this order.
+        title: what the kernel is.
+    """
+    layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
+    setting_up = [f"{name} = numbers[row, {index}]" for index, name in enumerate(program.arguments)]
+    setting_up += [
+        f"{name}_ = elements(at_{element.memory}(addresses[{index}, tensor], begin), count)"
+        for index, (name, element) in enumerate(layout.items())
+    ]
+    body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in program.reads.items()]
+    body += [_line(node) for node in program.nodes]
+    body += [f"{name}_[i] = {layout[name].write.format(value)}" for name, value in program.writes.items()]
+    return _UPDATE.format(
+        title=title, real=layout["param"].real, setting_up=_indented(setting_up, 8), body=_indented(body, 12)
+    )
+
+
+def norm_source(dtype: str, row: int) -> str:
+    """The source of the kernel that sums the squares of the tensors in one row of the table of addresses."""
+    element = ELEMENTS[dtype]
+    eight = [
+        line for k in range(8) for line in (f"x = real_float64({element.read.format(f'grad_[i + {k}]')})", f"s{k} += x * x")
+    ]
+    return _NORM.format(memory=element.memory, row=row, read=element.read.format("grad_[i]"), eight=_indented(eight, 12))
+
+
+def _line(node: Node) -> str:
+    args = node.args
+    if node.op == "where" and args[0].startswith("n"):  # a condition on the whole step comes as a number
+        args = (f"{args[0]} != zero", *args[1:])
+    return f"{node.name} = {_OPERATIONS[node.op].format(*args)}"
+
+
+def _indented(lines: list[str], by: int) -> str:
+    return "\n".join(" " * by + line for line in lines)
+
+
+@cache
+def compiled(source: str) -> Kernel:
+    """The kernel of a source, compiled, or read from the disk where it has been before."""
+    basis = f"{numba.__version__} {Path(language.__file__).read_text()} {source}"
+    name = f"kernel_{hashlib.sha256(basis.encode()).hexdigest()[:24]}"
+    path = _folder() / f"{name}.py"
+    with contextlib.suppress(GradusError):  # where nothing can be kept, it is compiled for this process alone
+        if not path.exists():
+            write_whole(path, source.encode())
+        if os.access(path.parent, os.W_OK):
+            return _kept(name, path)
+    return _in_memory(name, source)
+
+
+def _folder() -> Path:
+    """Where kernels are kept: $GRADUS_KERNELS, or the user's cache."""
+    return Path(os.environ.get("GRADUS_KERNELS") or platformdirs.user_cache_path("gradus") / "kernels")
+
+
+def _kept(name: str, path: Path) -> Kernel:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Numba looks for it there
+    spec.loader.exec_module(module)
+    kernel: Kernel = module.run
+    return kernel
+
+
+def _in_memory(name: str, source: str) -> Kernel:
+    linecache.cache[f"<{name}>"] = (len(source), None, source.splitlines(keepends=True), f"<{name}>")
+    names: dict[str, Any] = {}
+    exec(compile(source.replace("@kernel(", "@uncached("), f"<{name}>", "exec"), names)
+    kernel: Kernel = names["run"]
+    return kernel

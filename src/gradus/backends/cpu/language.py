@@ -1,0 +1,126 @@
+"""What kernels are written in: Numba, with memory by address, and bfloat16 and float16, which Numba lacks."""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = [
+    "at_float32",
+    "at_float64",
+    "at_uint16",
+    "elements",
+    "exp",
+    "from_bfloat16",
+    "from_float16",
+    "kernel",
+    "log",
+    "real_float32",
+    "real_float64",
+    "rounded_to_bfloat16",
+    "sqrt",
+    "to_bfloat16",
+    "to_float16",
+    "uncached",
+]
+
+# Without the GIL, so that threads share the work; division by zero gives infinity, as in torch.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+elements = numba.carray
+real_float32, real_float64 = np.float32, np.float64
+exp, log, sqrt = math.exp, math.log, math.sqrt
+
+
+def kernel(signature: str) -> Any:
+    """Compile a kernel, or read it from the disk."""
+    return numba.njit(signature, cache=True, **_OPTIONS)
+
+
+def uncached(signature: str) -> Any:
+    """Compile a kernel for this process alone."""
+    return numba.njit(signature, **_OPTIONS)
+
+
+def _at(kind: Any, size: int) -> Any:
+    @intrinsic
+    def at(context: Any, address: Any, first: Any) -> Any:  # noqa: ARG001 - Numba's signature
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            offset = builder.mul(args[1], args[1].type(size))
+            return builder.inttoptr(builder.add(args[0], offset), context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64, types.int64), build
+
+    return at
+
+
+at_float32, at_float64, at_uint16 = _at(types.float32, 4), _at(types.float64, 8), _at(types.uint16, 2)
+
+
+@intrinsic
+def from_float16(context: Any, bits: Any) -> Any:  # noqa: ARG001
+    """A float16's bits as a float32."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), build
+
+
+@intrinsic
+def to_float16(context: Any, x: Any) -> Any:  # noqa: ARG001
+    """A float32 as the bits of the nearest float16."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), build
+
+
+@intrinsic
+def _float32_of(context: Any, bits: Any) -> Any:  # noqa: ARG001
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.uint32), build
+
+
+@intrinsic
+def _bits_of(context: Any, x: Any) -> Any:  # noqa: ARG001
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.uint32(types.float32), build
+
+
+@numba.njit(inline="always")
+def from_bfloat16(bits: Any) -> Any:
+    """A bfloat16's bits as a float32."""
+    return _float32_of(np.uint32(np.uint32(bits) << np.uint32(16)))
+
+
+@numba.njit(inline="always")
+def to_bfloat16(x: Any) -> Any:
+    """A float32 as the bits of the nearest bfloat16, to even in the middle; NaN stays NaN."""
+    bits = _bits_of(x)
+    nearest = np.uint32(bits + np.uint32(0x7FFF) + np.uint32((bits >> np.uint32(16)) & np.uint32(1)))
+    return np.uint16((nearest if x == x else np.uint32(0x7FC00000)) >> np.uint32(16))
+
+
+@numba.njit(inline="always")
+def rounded_to_bfloat16(x: Any, seed: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in bfloat16, the nearer one more often: on average, x itself.
+
+    The draw is a function of seed and index: the finalizer of MurmurHash3 (Appleby), 16 bits of it.
+    """
+    bits = _bits_of(x)
+    draw = np.uint32(np.uint32(index) * np.uint32(0x9E3779B9) + np.uint32(seed))
+    draw = np.uint32((draw ^ (draw >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    draw = np.uint32((draw ^ (draw >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    draw = draw ^ (draw >> np.uint32(16))
+    up = np.uint32(bits + (draw & np.uint32(0xFFFF)))
+    return np.uint16((up if x - x == 0 else bits) >> np.uint32(16))

@@ -1,0 +1,109 @@
+"""The reference: the rule itself, on torch tensors. Exact, differentiable, on any dtype and device."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradus.backends.row import Row
+from gradus.rules import ops
+from gradus.rules.trace import Program
+
+__all__ = ["Reference"]
+
+
+def _either(function: Any) -> Any:
+    """A torch function of two tensors, of which one may be a number."""
+
+    def call(a: Any, b: Any) -> Any:
+        like = a if isinstance(a, Tensor) else b
+        return function(
+            *(x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in (a, b))
+        )
+
+    return call
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    return torch.where(condition, a, b) if isinstance(condition, Tensor) else (a if condition else b)
+
+
+ops.machine(
+    Tensor,
+    SimpleNamespace(
+        sqrt=torch.sqrt,
+        exp=torch.exp,
+        log=torch.log,
+        abs=torch.abs,
+        sign=torch.sign,
+        power=torch.pow,
+        maximum=_either(torch.maximum),
+        minimum=_either(torch.minimum),
+        where=_where,
+    ),
+)
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+class Reference:
+    """Updates tensors one by one, by the rule as it is written.
+
+    Args:
+        rows: the tensors, by group and step.
+        program: what the rule does; here only the slots that it uses with these hyperparameters.
+    """
+
+    def __init__(self, rows: Sequence[Row], program: Program) -> None:
+        self.rows, self.program = rows, program
+
+    def holds(self) -> bool:
+        """Whether every tensor has a gradient; where it lies doesn't matter here."""
+        return all(param.grad is not None for row in self.rows for param in row.params)
+
+    def squares(self) -> float:
+        """The sum of the gradients' squares."""
+        grads = [param.grad for row in self.rows for param in row.params if param.grad is not None]
+        return sum(float(torch.linalg.vector_norm(_real(grad), dtype=torch.float64)) ** 2 for grad in grads)
+
+    def prepare(self, scale: float | None) -> bool:
+        """Whether the rule still uses the same slots."""
+        self._scale = scale
+        return all(row.read() and row.program(scale).slots == self.program.slots for row in self.rows)
+
+    def update(self) -> None:
+        """One update of each tensor."""
+        for row in self.rows:
+            hypers, scalars = row.hypers(), row.scalars
+            with torch.set_grad_enabled(row.group["differentiable"]):
+                for param, state in zip(row.params, row.states, strict=True):
+                    scalars = self._update_one(row, param, state, hypers)
+            row.done(list(scalars.values()))
+
+    def _update_one(self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any]) -> dict[str, float]:
+        grad = param.grad
+        assert grad is not None
+        slots = {name: _real(state[name]) for name in self.program.slots}
+        x, g = _real(param), _real(grad).to(_real(param).dtype)
+        new_param, new = row.rule.updated(
+            x, g if self._scale is None else g * self._scale, {**slots, **row.scalars}, row.step + 1, hypers
+        )
+        _write(param, new_param)
+        for name in self.program.slots:
+            _write(state[name], new[name])
+        return {name: float(new[name]) for name in row.scalars}
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones, which rules update one by one; half precision as single."""
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def _write(tensor: Tensor, value: Tensor) -> None:
+    target = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    if value is not target:
+        target.copy_(value)

@@ -1,0 +1,124 @@
+"""`Row`: tensors of one group at the same step, which share every number of the step; and tables of such numbers."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from torch import Tensor
+
+from gradus.rules.rule import Rule
+from gradus.rules.trace import Program, flattened, trace
+
+__all__ = ["Row", "fill"]
+
+_KNOWN: WeakKeyDictionary[Rule, dict[Any, list[Program]]] = WeakKeyDictionary()
+_SEVERAL = 8  # rows from which on it is cheaper to calculate with arrays
+
+
+class Row:
+    """Tensors of one group at the same step.
+
+    Args:
+        rule: the rule that updates them.
+        group: the parameter group, whose hyperparameters are read anew at each step.
+        step: how many updates they have had.
+        scalars: what their scalar slots hold.
+    """
+
+    def __init__(self, rule: Rule, group: Mapping[str, Any], step: int, scalars: dict[str, float]) -> None:
+        self.rule, self.group, self.step, self.scalars = rule, group, step, scalars
+        self.params: list[Tensor] = []
+        self.states: list[dict[str, Any]] = []
+        self._getter = operator.itemgetter(*rule.hypers)
+        self._values: Any = None
+        self._tensors = False
+        self._fixed: Any = None
+        self.read()
+
+    def read(self) -> bool:
+        """Read the hyperparameters; whether those that a program is made for are as they were.
+
+        Raises:
+            InvalidInput: one is out of its range.
+        """
+        values = self._getter(self.group)
+        if values == self._values and not self._tensors:
+            return True
+        hypers = self.hypers()
+        for name, hyper in self.rule.hypers.items():
+            if hyper.check is not None:
+                hyper.check(name, hypers[name])
+        self._tensors = any(isinstance(value, Tensor) for value in hypers.values())
+        before = self._fixed
+        numbers, self._fixed = flattened(hypers)
+        self._numbers = [float(number) for number in numbers]
+        self._values = values
+        return bool(self._fixed == before)
+
+    def hypers(self) -> dict[str, Any]:
+        """The hyperparameters, as they stand in the group."""
+        return {name: self.group[name] for name in self.rule.hypers}
+
+    def inputs(self, scale: float | None) -> list[float]:
+        """The arguments of `Program.numbers` for the next update."""
+        inputs = [self.step + 1, *self._numbers, *self.scalars.values()]
+        if scale is not None:
+            inputs.append(scale)
+        return inputs
+
+    def program(self, scale: float | None) -> Program:
+        """The program for the next update, made when it is first asked for."""
+        known = _KNOWN.setdefault(self.rule, {}).setdefault((self._fixed, scale is not None), [])
+        for program in known:
+            if program.numbers(*self.inputs(scale)) is not None:
+                return program
+        program = trace(self.rule, self.hypers(), self.step + 1, self.scalars, scaled=scale is not None)
+        known.append(program)
+        return program
+
+    def done(self, scalars: Sequence[float]) -> None:
+        """An update has been done, and left these in the scalar slots."""
+        self.step += 1
+        if scalars:
+            self.scalars = dict(zip(self.scalars, scalars, strict=True))
+
+    def write_back(self) -> None:
+        """Write the step and the scalar slots into the tensors' states."""
+        for state in self.states:
+            state.update(step=self.step, **self.scalars)
+
+
+def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float | None) -> list[Sequence[float]] | None:
+    """Write the numbers of the step for each row into a table.
+
+    Returns:
+        The new scalar slots of each row; None where the program isn't made for one of them.
+    """
+    if not all(row.read() for row in rows):
+        return None
+    if len(rows) >= _SEVERAL:
+        return _fill_columns(table, program, rows, scale)
+    kept = []
+    for index, row in enumerate(rows):
+        result = program.numbers(*row.inputs(scale))
+        if result is None:
+            return None
+        table[index] = result[0]
+        kept.append(result[1])
+    return kept
+
+
+def _fill_columns(
+    table: np.ndarray, program: Program, rows: Sequence[Row], scale: float | None
+) -> list[Sequence[float]] | None:
+    columns = np.array([row.inputs(scale) for row in rows], dtype=np.float64).T
+    with np.errstate(all="ignore"):
+        result = program.numbers(*columns)
+    if result is None:
+        return None
+    for index, column in enumerate(result[0]):
+        table[:, index] = column
+    kept = [np.broadcast_to(column, len(rows)).tolist() for column in result[1]]
+    return list(zip(*kept, strict=True)) if kept else [()] * len(rows)

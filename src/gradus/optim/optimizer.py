@@ -1,0 +1,250 @@
+"""`Optimizer`: torch's optimizer contract over a rule and a backend."""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from gradus.errors import InvalidInput
+from gradus.optim import state_dicts
+from gradus.optim.plan import Plan
+from gradus.rules.rule import Rule
+
+__all__ = ["Optimizer"]
+
+# torch's options that say how to run, not what to do; the last two are asked of the backend.
+_TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+_OURS = {"backend": "auto", "clip_norm": None, "skip_nonfinite": False}
+# What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
+_GROUP_KEYS = {"params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"}
+
+
+class Optimizer(torch.optim.Optimizer):
+    """An update rule as a torch optimizer. A class of your own needs its rule and no more:
+
+    >>> from gradus.rules import ops, rule
+    >>> @rule
+    ... def sign_descent(param, grad, *, lr=0.01):
+    ...     return param - lr * ops.sign(grad)
+    >>> class SignDescent(Optimizer, rule=sign_descent):
+    ...     pass
+    >>> param = torch.nn.Parameter(torch.ones(3))
+    >>> param.grad = torch.tensor([2.0, -0.5, 0.0])
+    >>> SignDescent([param], lr=0.5).step()
+    >>> param.tolist()
+    [0.5, 1.5, 1.0]
+
+    Its arguments are the parameters, the rule's hyperparameters, and these, for every rule:
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
+        backend: "reference", "cpu", "cuda", or "auto" for the fastest that takes each tensor.
+        clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
+            update reads them; `param.grad` stays as it is.
+        skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
+        foreach, fused, capturable: torch's ways to run. They are taken so that code needn't be changed, and ask for
+            nothing here: one pass over all tensors is the only way to run.
+        differentiable: whether updates are noted by autograd, which takes the reference backend.
+
+    Raises:
+        InvalidInput: a hyperparameter out of its range, an unknown one, or options that exclude each other.
+    """
+
+    rule: ClassVar[Rule]
+    _options: ClassVar[tuple[str, ...]] = tuple(_TORCHS)  # those of torch's options that torch's class of this name has
+    # GradScaler leaves its scale to the update, which does it in passing; while it steps, it sets these.
+    _step_supports_amp_scaling = True
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+
+    def __init_subclass__(cls, rule: Rule | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if rule is not None:
+            cls.rule = rule
+            cls.__signature__ = _signature(rule)  # type: ignore[attr-defined]  # what `inspect` and `help` read
+
+    def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            given = inspect.signature(type(self)).bind(params, *args, **kwargs)
+        except TypeError as error:
+            raise InvalidInput(f"{type(self).__name__}: {error}; it takes {inspect.signature(type(self))}") from None
+        given.apply_defaults()
+        values = dict(given.arguments)
+        values.pop("params")
+        self.backend, self.clip_norm, self.skip_nonfinite = (values.pop(name) for name in _OURS)
+        _check_options(self.backend, self.clip_norm, values)
+        for name, hyper in self.rule.hypers.items():
+            if hyper.check is not None:
+                hyper.check(name, values[name])
+        self._plan: Plan | None = None
+        super().__init__(_copied(params), values)
+
+    # The contract
+
+    @property
+    def state(self) -> defaultdict[Tensor, Any]:  # torch keeps a field
+        """What is kept for each parameter: "step", and the rule's slots, under torch's names.
+
+        Whoever looks gets it whole, and what they change holds from the next step on.
+        """
+        self._lay_open()
+        return self._state
+
+    @state.setter
+    def state(self, state: Mapping[Tensor, Any]) -> None:
+        self._plan = None
+        self._state: defaultdict[Tensor, Any] = defaultdict(dict, state)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss and the gradients anew; its value is returned.
+
+        Raises:
+            InvalidInput: a hyperparameter is out of its range, or a gradient doesn't fit its parameter. Nothing is changed.
+        """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        ):
+            return _hooked_step(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch wraps what isn't, at a few microseconds a step
+    step._torchdynamo_disable = True  # type: ignore[attr-defined]  # there is nothing in it for a compiler
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._update()
+        return loss
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; see `torch.optim.Optimizer.add_param_group`.
+
+        Raises:
+            InvalidInput: a hyperparameter out of its range, or one that the rule doesn't have.
+        """
+        if not isinstance(param_group, dict):
+            raise InvalidInput(f"a parameter group is a dict with 'params'; got {type(param_group).__name__}")
+        if unknown := sorted(param_group.keys() - self.defaults.keys() - _GROUP_KEYS):
+            raise InvalidInput(
+                f"{type(self).__name__} has no hyperparameter {unknown[0]!r}; it has {', '.join(self.rule.hypers)}. "
+                f"A key of your own can be set in optimizer.param_groups afterwards"
+            )
+        for name, hyper in self.rule.hypers.items():
+            if hyper.check is not None and name in param_group:
+                hyper.check(name, param_group[name])
+        self._lay_open()
+        super().add_param_group(dict(param_group))
+
+    def load_state_dict(  # type: ignore[override]  # torch returns nothing
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> state_dicts.Difference:
+        """Take up a state, this library's or torch's, into the parameters and groups that are here.
+
+        Parameters are matched by name where both sides have names, else by position. Groups are filled in place.
+
+        Args:
+            state_dict: what `state_dict` gave; it is copied.
+            strict: whether every parameter and group must be on both sides; otherwise what isn't is returned.
+
+        Returns:
+            The names (or positions) that are missing in the state, and those that it has too many.
+
+        Raises:
+            InvalidInput: it is another rule's state, or doesn't fit these parameters. Nothing is changed then.
+        """
+        return state_dicts.load(self, state_dict, strict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ours = {"backend": self.__dict__.get("backend"), **_OURS}
+        self.__dict__.update({name: value for name, value in ours.items() if name not in self.__dict__})
+        slots = state.pop("state", {})
+        super().__setstate__(state)
+        self.state = slots
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in _OURS}}
+
+    # The update
+
+    def _lay_open(self) -> None:
+        """Write what the plan knows into the state, and have the next step look at everything anew."""
+        if self._plan is not None:
+            self._plan.write_back()
+            self._plan = None
+
+    def _update(self) -> None:
+        found, scale = self._from_grad_scaler()
+        if found:
+            return
+        plan = self._plan
+        if plan is None or not plan.holds(self.param_groups, scale is not None):
+            plan = self._planned(scale is not None)
+        if self.clip_norm is not None or self.skip_nonfinite:
+            norm = plan.norm() * (1.0 if scale is None else scale)
+            if self.skip_nonfinite and not norm < float("inf"):
+                return
+            if self.clip_norm is not None:
+                scale = (1.0 if scale is None else scale) * min(1.0, self.clip_norm / (norm + 1e-6))
+        if not plan.prepare(scale):
+            plan = self._planned(scale is not None)
+            plan.prepare(scale)
+        plan.update()
+
+    def _planned(self, scaled: bool) -> Plan:
+        self._lay_open()
+        backend = "reference" if self.defaults["differentiable"] else self.backend
+        scaled = scaled or self.clip_norm is not None
+        with torch.no_grad():
+            self._plan = Plan(self.rule, self.param_groups, self._state, backend, scaled=scaled)
+        return self._plan
+
+    def _from_grad_scaler(self) -> tuple[bool, float | None]:
+        """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""
+        scale, found = self.grad_scale, self.found_inf
+        return found is not None and bool(found), None if scale is None else 1.0 / float(scale)
+
+
+_hooked_step = torch.optim.Optimizer.profile_hook_step(Optimizer._step)
+
+
+def _signature(rule: Rule) -> inspect.Signature:
+    """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("params", positional)]
+    for name, hyper in rule.hypers.items():
+        kind = inspect.Parameter.KEYWORD_ONLY if name == "maximize" else parameters[-1].kind
+        parameters.append(inspect.Parameter(name, kind, default=hyper.default))
+    for name, default in {**_TORCHS, **_OURS}.items():
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
+    return inspect.Signature(parameters)
+
+
+def _check_options(backend: str, clip_norm: float | None, values: Mapping[str, Any]) -> None:
+    if backend not in ("auto", "reference", "cpu", "cuda"):
+        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}')
+    if clip_norm is not None and not clip_norm > 0:
+        raise InvalidInput(f"clip_norm must be above 0, or None for no clipping; got {clip_norm!r}")
+    if values["foreach"] and values["fused"]:
+        raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
+    if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):
+        raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
+
+
+def _copied(params: Any) -> Any:
+    """Groups as copies, so that two optimizers built from one list of groups don't share them."""
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        return params  # torch says what is wrong with it
+    return [dict(param) if isinstance(param, dict) else param for param in params]

@@ -1,0 +1,129 @@
+"""`Plan`: which backend updates which tensors of an optimizer, worked out once and kept until something changes."""
+
+import math
+import operator
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradus.backends import batch_for, kind_for
+from gradus.backends.row import Row
+from gradus.errors import InvalidInput
+from gradus.rules.rule import Rule
+
+__all__ = ["Plan", "slot_like"]
+
+_WIDE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
+
+
+class Plan:
+    """The batches of an optimizer's tensors.
+
+    Args:
+        rule: the rule.
+        groups: the parameter groups.
+        state: what is kept for each parameter; slots are made when they are first needed.
+        backend: the one to use, or "auto".
+        scaled: whether gradients are multiplied by a number as they are read.
+
+    Raises:
+        InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        groups: Sequence[dict[str, Any]],
+        state: Mapping[Tensor, dict[str, Any]],
+        backend: str,
+        *,
+        scaled: bool,
+    ) -> None:
+        self._groups = [(group, group["params"], list(group["params"])) for group in groups]
+        self._scaled = scaled
+        rows: dict[Any, Row] = {}
+        self._idle: list[Tensor] = []
+        for index, group in enumerate(groups):
+            for param in group["params"]:
+                if param.grad is None:
+                    self._idle.append(param)
+                    continue
+                _check_gradient(param)
+                kept = state[param]
+                step, scalars = int(kept.get("step", 0)), _scalars(rule, group, kept)
+                key = (index, step, *scalars.values(), kind_for(param, backend), param.dtype, param.grad.dtype)
+                row = rows.setdefault(key, Row(rule, group, step, scalars))
+                row.params.append(param)
+                row.states.append(kept)
+        together: defaultdict[Any, list[Row]] = defaultdict(list)
+        for (*_, kind, dtype, grad_dtype), row in rows.items():
+            program = row.program(1.0 if scaled else None)
+            for param, kept in zip(row.params, row.states, strict=True):
+                _make_slots(rule, program.slots, param, kept, row.group)
+            together[kind, program, dtype, grad_dtype].append(row)
+        self.rows = list(rows.values())
+        self.batches = [batch_for(kind, rows, program) for (kind, program, *_), rows in together.items()]
+
+    def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
+        """Whether everything is still as it was planned; the gradients are taken note of."""
+        if (scaled and not self._scaled) or len(groups) != len(self._groups):
+            return False
+        for group, (known, params, members) in zip(groups, self._groups, strict=True):
+            now = group["params"]
+            if (
+                group is not known
+                or now is not params
+                or len(now) != len(members)
+                or not all(map(operator.is_, now, members))
+            ):
+                return False
+        return all(param.grad is None for param in self._idle) and all(batch.holds() for batch in self.batches)
+
+    def norm(self) -> float:
+        """The norm of all gradients together."""
+        return math.sqrt(sum(batch.squares() for batch in self.batches))
+
+    def prepare(self, scale: float | None) -> bool:
+        """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
+        scale = 1.0 if scale is None and self._scaled else scale
+        return all(batch.prepare(scale) for batch in self.batches)
+
+    def update(self) -> None:
+        """One update of every tensor."""
+        for batch in self.batches:
+            batch.update()
+
+    def write_back(self) -> None:
+        """Write the steps and the scalar slots into the tensors' states."""
+        for row in self.rows:
+            row.write_back()
+
+
+def slot_like(param: Tensor) -> Tensor:
+    """An empty slot for a parameter: laid out as it is, and single precision for half."""
+    return torch.empty_like(param, dtype=_WIDE.get(param.dtype, param.dtype), requires_grad=False)
+
+
+def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, float]:
+    begun = [name for name in rule.slots if name in rule.scalars]
+    return {name: float(kept[name]) if name in kept else rule.begun(name, group) for name in begun}
+
+
+def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str, Any], group: Mapping[str, Any]) -> None:
+    kept.setdefault("step", 0)
+    for name in slots:
+        if kept.get(name) is None:
+            kept[name] = slot_like(param).fill_(rule.begun(name, group))
+
+
+def _check_gradient(param: Tensor) -> None:
+    grad = param.grad
+    assert grad is not None
+    if grad.shape != param.shape or grad.device != param.device:
+        raise InvalidInput(
+            f"a gradient must have its parameter's shape and device, {tuple(param.shape)} on {param.device}; "
+            f"got {tuple(grad.shape)} on {grad.device}; run backward again after changing a parameter"
+        )

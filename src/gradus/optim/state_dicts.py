@@ -1,0 +1,136 @@
+"""Loading an optimizer's state: matched and checked wholly before anything is changed."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from gradus.errors import InvalidInput
+from gradus.optim.plan import slot_like
+
+if TYPE_CHECKING:
+    from gradus.optim.optimizer import Optimizer
+
+__all__ = ["RULE", "Difference", "load"]
+
+RULE = "gradus.rule"  # under which a state names its rule; torch overlooks it
+_NOT_RESTORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}  # how to run is chosen here
+
+
+class Difference(NamedTuple):
+    """The parameters that are on one side only, by name, or by position where there are no names."""
+
+    missing: list[Any]
+    unexpected: list[Any]
+
+
+def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Difference:
+    """Take up a state; see `Optimizer.load_state_dict`."""
+    given = dict(given)
+    for before in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        given = before(optimizer, given) or given
+    groups, saved = optimizer.param_groups, _checked(optimizer, given)
+    pairs, difference = _matched(groups, saved)
+    if strict and any(difference):
+        raise InvalidInput(
+            f"the saved state has other parameters: missing {difference.missing}, unexpected {difference.unexpected}; "
+            f"strict=False loads what both have"
+        )
+    if strict and len(groups) != len(saved):
+        raise InvalidInput(
+            f"the saved state has {len(saved)} parameter groups, this optimizer {len(groups)}; strict=False loads it"
+        )
+    for old in saved:
+        _check_group(optimizer, old)
+    states = {param: _state(optimizer, param, given["state"][key]) for key, param in pairs if key in given["state"]}
+    for group, old in zip(groups, saved, strict=False):
+        _fill(group, old)
+    optimizer.state = states  # made a defaultdict there
+    for after in optimizer._optimizer_load_state_dict_post_hooks.values():
+        after(optimizer)
+    return difference
+
+
+def _checked(optimizer: "Optimizer", given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The saved groups, if this is a state of the optimizer's rule."""
+    if not isinstance(given.get("state"), Mapping) or not isinstance(given.get("param_groups"), list):
+        raise InvalidInput("this is no optimizer's state: it must have 'state' and 'param_groups'")
+    if given.get(RULE, optimizer.rule.name) != optimizer.rule.name:
+        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, this optimizer's is {optimizer.rule.name!r}")
+    groups: list[dict[str, Any]] = given["param_groups"]
+    return groups
+
+
+def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
+    rule, name = optimizer.rule, type(optimizer).__name__
+    for hyper, described in rule.hypers.items():
+        if hyper not in saved:
+            if not isinstance(described.default, bool):  # flags have been added over the years, numbers haven't
+                raise InvalidInput(f"the saved state isn't of {name}: its groups have no {hyper!r}")
+            continue
+        if hyper == "decoupled_weight_decay" and saved[hyper] != optimizer.defaults[hyper]:
+            raise InvalidInput(
+                f"the saved state decays weights {'apart from' if saved[hyper] else 'within'} the gradient, as "
+                f"{'AdamW' if saved[hyper] else 'Adam'} does; build that optimizer and load it there"
+            )
+        if described.check is not None:
+            described.check(f"the saved {hyper}", saved[hyper])
+
+
+def _matched(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[tuple[Any, Tensor]], Difference]:
+    """Which saved parameter is which, and what is on one side only."""
+    if all("param_names" in group for group in (*groups, *saved)):
+        here = dict(_named(groups))
+        there = dict(_named(saved))
+        shared = [name for name in there if name in here]
+        missing, unexpected = [name for name in here if name not in there], [name for name in there if name not in here]
+        return [(there[name], here[name]) for name in shared], Difference(missing, unexpected)
+    pairs: list[tuple[Any, Tensor]] = []
+    difference = Difference([], [])
+    for group, old in zip(groups, saved, strict=False):
+        pairs += zip(old["params"], group["params"], strict=False)
+        first, second = len(old["params"]), len(group["params"])
+        difference.missing.extend(range(first, second))
+        difference.unexpected.extend(range(second, first))
+    return pairs, difference
+
+
+def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
+
+
+def _state(optimizer: "Optimizer", param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
+    rule = optimizer.rule
+    kept: dict[str, Any] = {}
+    for name, value in saved.items():
+        if name == "step":
+            continue
+        if name not in rule.slots:
+            raise InvalidInput(
+                f"the saved state isn't of {type(optimizer).__name__}: it has a slot {name!r}; {rule.slots} are its own"
+            )
+        if value is None:  # torch notes a slot without use so
+            continue
+        if name in rule.scalars:
+            kept[name] = float(value)
+        elif not isinstance(value, Tensor) or value.shape != param.shape:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else value
+            raise InvalidInput(f"a saved {name} must have its parameter's shape, {tuple(param.shape)}; got {shape}")
+        else:
+            kept[name] = slot_like(param).copy_(value)
+    # torch's SGD counts no steps; that there is a momentum says that one has been done.
+    return {"step": int(saved.get("step", 1 if kept else 0)), **kept}
+
+
+def _fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
+    """Fill a group in place; a tensor stays the same object."""
+    for name, value in saved.items():
+        if name in _NOT_RESTORED:
+            continue
+        if isinstance(group.get(name), Tensor):
+            group[name].fill_(float(value))
+        else:
+            group[name] = copy.deepcopy(value)

@@ -1,0 +1,104 @@
+"""`Rule`: an optimizer's update for one element, as a plain function whose signature says the rest."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints, overload
+
+from gradus.errors import InvalidInput
+from gradus.rules.fields import Scalar
+
+__all__ = ["Hyper", "Rule", "rule"]
+
+_REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A hyperparameter: its default, and the check that its annotation carries."""
+
+    default: Any
+    check: Callable[[str, Any], None] | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the user must give it."""
+        return self.default is _REQUIRED
+
+
+class Rule:
+    """An update rule: `(param, grad, *slots, step, **hyperparameters) -> (param, *slots)`.
+
+    It is the function itself, and can be called as such: on floats, on NumPy arrays, on tensors, within other rules.
+
+    Args:
+        function: the update, in + - * /, comparisons and the names of `gradus.rules.ops`. What follows param and grad are
+            its slots; what is named after a star, its hyperparameters, and `step`, the update's number from 1, if it asks.
+        start: what slots hold before the first update: a number, or the name of a hyperparameter; 0 where none is given.
+
+    Raises:
+        InvalidInput: the signature isn't a rule's, or a slot to start that there isn't.
+    """
+
+    def __init__(self, function: Callable[..., Any], start: Mapping[str, float | str]) -> None:
+        parameters = inspect.signature(function).parameters
+        hints = get_type_hints(function, include_extras=True)
+        given = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
+        named = [name for name in parameters if name not in given]
+        if given[:2] != ["param", "grad"]:
+            raise InvalidInput(f"a rule takes param, grad and its slots; {function.__name__} takes {', '.join(given)}")
+        self.function, self.start = function, start
+        self.name, self.slots = function.__name__, tuple(given[2:])
+        self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
+        self.hypers = {name: Hyper(parameters[name].default, _check_of(hints.get(name))) for name in named if name != "step"}
+        self.counts_steps = "step" in named
+        if unknown := start.keys() - set(self.slots):
+            raise InvalidInput(f"{self.name} has no slot {sorted(unknown)[0]!r} to start; it has {', '.join(self.slots)}")
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **hypers: Any) -> Any:
+        return self.function(*args, **hypers)
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}>"
+
+    def updated(self, param: Any, grad: Any, slots: Mapping[str, Any], step: Any, hypers: Mapping[str, Any]) -> Any:
+        """The new parameter, and the new slots by name; slots that aren't given hold None, and are expected to be unused."""
+        counted = {"step": step} if self.counts_steps else {}
+        new = self.function(param, grad, *(slots.get(name) for name in self.slots), **counted, **hypers)
+        if not isinstance(new, tuple):
+            new = (new,)
+        if len(new) != 1 + len(self.slots):
+            raise InvalidInput(
+                f"{self.name} must return param and its {len(self.slots)} slots; it returned {len(new)} values"
+            )
+        return new[0], dict(zip(self.slots, new[1:], strict=True))
+
+    def begun(self, slot: str, hypers: Mapping[str, Any]) -> float:
+        """What a slot holds before the first update."""
+        start = self.start.get(slot, 0.0)
+        return float(hypers[start] if isinstance(start, str) else start)
+
+
+def _check_of(hint: Any) -> Callable[[str, Any], None] | None:
+    return next(iter(getattr(hint, "__metadata__", ())), None)
+
+
+@overload
+def rule(function: Callable[..., Any], /) -> Rule: ...
+@overload
+def rule(**start: float | str) -> Callable[[Callable[..., Any]], Rule]: ...
+def rule(function: Callable[..., Any] | None = None, /, **start: float | str) -> Any:
+    """Make a rule of a function: `@rule`, or `@rule(slot=value)` where a slot doesn't start at 0.
+
+    >>> @rule
+    ... def sign_descent(param, grad, *, lr=0.01):
+    ...     return param - lr * ops.sign(grad)
+    >>> from gradus.rules import ops
+    >>> sign_descent(1.0, -3.0)
+    1.01
+    """
+    if function is not None:
+        return Rule(function, {})
+    return lambda function: Rule(function, start)

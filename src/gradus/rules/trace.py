@@ -1,0 +1,308 @@
+"""What a rule does, found by running it once on stand-ins: the program that kernels are made from.
+
+Everything that depends on hyperparameters and the step alone is arithmetic of the step: it is done once per step, in
+double precision, by `Program.numbers`. The rest is done for each element, by a kernel. A condition on a hyperparameter
+(`if momentum != 0`) is decided here, and the program says for which outcome it was made.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradus.errors import InvalidInput
+from gradus.rules import ops
+from gradus.rules.rule import Rule
+
+__all__ = ["Node", "Program", "flattened", "trace"]
+
+_COMPARED = {"<", "<=", ">", ">=", "==", "!="}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation on elements; its arguments are elements, or numbers of the step, by name."""
+
+    name: str
+    op: str
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A rule as elementwise operations in order.
+
+    Args:
+        reads: the tensors that it reads, "param", "grad" or a slot, with the names of their elements.
+        nodes: the operations, in order.
+        writes: the tensors that it writes, with the names of their new elements.
+        arguments: the names of the numbers of the step that the nodes use.
+        numbers: `(step, *hyperparameters, *scalar slots) -> (arguments, new scalar slots)`, on floats or on arrays of them;
+            None where a condition comes out otherwise than in this program.
+    """
+
+    reads: Mapping[str, str]
+    nodes: tuple[Node, ...]
+    writes: Mapping[str, str]
+    arguments: tuple[str, ...]
+    numbers: Callable[..., Any]
+    source: str
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots that it reads or writes."""
+        return tuple(name for name in {**self.reads, **self.writes} if name not in ("param", "grad"))
+
+
+class _Tape:
+    """What has been done so far."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.lines: list[str] = []
+        self.count = 0
+
+    def name(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def number(self, text: str, value: Any) -> "_Number":
+        """A number of the step, kept under a name of its own."""
+        name = self.name("n")
+        self.lines.append(f"{name} = {text}")
+        return _Number(self, name, value)
+
+    def argument(self, value: Any) -> str:
+        """The name of an operand; plain numbers are numbers of the step too."""
+        if isinstance(value, (_Element, _Number)):
+            return value.name
+        return self.number(repr(float(value)), float(value)).name
+
+    def element(self, op: str, *operands: Any) -> "_Element":
+        arguments = tuple(self.argument(operand) for operand in operands)
+        node = Node(self.name("x"), op, arguments)
+        self.nodes.append(node)
+        return _Element(self, node.name)
+
+
+def _infix(symbol: str, function: Callable[[Any, Any], Any], *, swapped: bool = False) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        a, b = (other, self) if swapped else (self, other)
+        return _applied(symbol, function, a, b)
+
+    return method
+
+
+class _Traced:
+    """A stand-in that notes what is done with it."""
+
+    def __init__(self, tape: _Tape, name: str) -> None:
+        self.tape, self.name = tape, name
+
+    __add__, __radd__ = _infix("+", operator.add), _infix("+", operator.add, swapped=True)
+    __sub__, __rsub__ = _infix("-", operator.sub), _infix("-", operator.sub, swapped=True)
+    __mul__, __rmul__ = _infix("*", operator.mul), _infix("*", operator.mul, swapped=True)
+    __truediv__, __rtruediv__ = _infix("/", operator.truediv), _infix("/", operator.truediv, swapped=True)
+    __lt__, __le__, __gt__, __ge__ = (
+        _infix("<", operator.lt),
+        _infix("<=", operator.le),
+        _infix(">", operator.gt),
+        _infix(">=", operator.ge),
+    )
+    __eq__, __ne__ = _infix("==", operator.eq), _infix("!=", operator.ne)
+    __hash__ = object.__hash__
+
+    def __neg__(self) -> Any:
+        return 0.0 - self if isinstance(self, _Number) else self.tape.element("neg", self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __pow__(self, exponent: Any) -> Any:
+        return _TRACES.power(self, exponent)
+
+    def __rpow__(self, base: Any) -> Any:
+        return _TRACES.power(base, self)
+
+
+class _Element(_Traced):
+    """A tensor's element."""
+
+    def __bool__(self) -> bool:
+        raise InvalidInput(
+            "a rule can't branch on an element, which differs within a tensor; use ops.where(condition, a, b)"
+        )
+
+    def __float__(self) -> float:
+        raise InvalidInput("a rule can't make a Python number of an element; it is plain arithmetic and gradus.rules.ops")
+
+
+class _Number(_Traced):
+    """A number of the step: its value in this run, and its name in the program."""
+
+    def __init__(self, tape: _Tape, name: str, value: Any) -> None:
+        super().__init__(tape, name)
+        self.value = value
+
+    def __bool__(self) -> bool:
+        outcome = bool(self.value)
+        self.tape.lines.append(f"if not held({self.name}, {outcome}): return None")
+        return outcome
+
+    def __float__(self) -> float:
+        raise InvalidInput("a rule can't fix a hyperparameter as a Python number; it may change from step to step")
+
+
+def _tape_of(*operands: Any) -> _Tape:
+    return next(operand.tape for operand in operands if isinstance(operand, _Traced))
+
+
+def _text(operand: Any) -> str:
+    return operand.name if isinstance(operand, _Number) else repr(operand)
+
+
+def _applied(symbol: str, function: Callable[..., Any], a: Any, b: Any) -> Any:
+    if not all(isinstance(operand, (_Traced, int, float)) for operand in (a, b)):
+        return NotImplemented
+    tape = _tape_of(a, b)
+    if isinstance(a, _Element) or isinstance(b, _Element):
+        return tape.element(symbol, a, b)
+    return tape.number(f"{_text(a)} {symbol} {_text(b)}", function(*map(_value, (a, b))))
+
+
+def _value(operand: Any) -> Any:
+    return operand.value if isinstance(operand, _Number) else operand
+
+
+def _called(name: str) -> Callable[..., Any]:
+    def call(*operands: Any) -> Any:
+        tape = _tape_of(*operands)
+        if any(isinstance(operand, _Element) for operand in operands):
+            if name == "where" and not any(isinstance(operand, _Element) for operand in operands[1:]):
+                raise InvalidInput(
+                    "ops.where must choose between two values of which one is an element, not between numbers"
+                )
+            return tape.element(name, *operands)
+        value = getattr(ops, name)(*map(_value, operands))
+        return tape.number(f"ops.{name}({', '.join(map(_text, operands))})", value)
+
+    return call
+
+
+class _Traces:
+    """`gradus.rules.ops` for stand-ins."""
+
+    sqrt, exp, log, abs, sign = (staticmethod(_called(name)) for name in ("sqrt", "exp", "log", "abs", "sign"))
+    maximum, minimum, where = (staticmethod(_called(name)) for name in ("maximum", "minimum", "where"))
+
+    @staticmethod
+    def power(x: Any, exponent: Any) -> Any:
+        if not isinstance(x, _Element) or type(exponent) is not int or not 1 <= exponent <= 4:
+            return _called("power")(x, exponent)
+        product = x
+        for _ in range(exponent - 1):
+            product = product * x
+        return product
+
+
+_TRACES = _Traces()
+ops.machine(_Traced, _TRACES)
+
+
+def flattened(hypers: Mapping[str, Any]) -> tuple[list[float], tuple[Any, ...]]:
+    """Hyperparameters as the numbers among them, in order, and the rest, which a program is made for."""
+    numbers: list[float] = []
+    fixed: list[Any] = []
+    for name, value in hypers.items():
+        if _is_number(value):
+            numbers.append(value)
+        elif isinstance(value, (tuple, list)) and all(map(_is_number, value)):
+            numbers.extend(value)
+            fixed.append((name, len(value)))
+        else:
+            fixed.append((name, value))
+    return numbers, tuple(fixed)
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (bool, str))
+
+
+def trace(
+    rule: Rule, hypers: Mapping[str, Any], step: float, scalars: Mapping[str, float], *, scaled: bool = False
+) -> Program:
+    """The program of a rule, for these hyperparameters and what else has the same outcome of its conditions.
+
+    Args:
+        rule: the rule.
+        hypers: its hyperparameters, by name.
+        step: the number of the update, from 1.
+        scalars: what its scalar slots hold.
+        scaled: whether gradients are multiplied by one more number of the step, which comes last.
+
+    Raises:
+        InvalidInput: the rule does something that no program can be made of; the message says what.
+    """
+    tape = _Tape()
+    names: list[str] = []
+
+    def number(name: str, value: Any) -> _Number:
+        names.append(name)
+        return _Number(tape, name, float(value))
+
+    def stand_in(name: str, value: Any) -> Any:
+        if _is_number(value):
+            return number(name, value)
+        if isinstance(value, (tuple, list)) and all(map(_is_number, value)):
+            return tuple(number(f"{name}_{index}", member) for index, member in enumerate(value))
+        return value
+
+    counted = number("step", step)
+    given = {name: stand_in(name, value) for name, value in hypers.items()}
+    slots = {name: number(name, scalars[name]) if name in rule.scalars else _Element(tape, name) for name in rule.slots}
+    grad = _Element(tape, "grad")
+    grad = grad * number("grad_scale", 1.0) if scaled else grad
+    param, new = rule.updated(_Element(tape, "param"), grad, slots, counted, given)
+    after = {"param": param, **{name: value for name, value in new.items() if name not in rule.scalars}}
+    writes = {name: tape.argument(value) for name, value in after.items() if getattr(value, "name", None) != name}
+    nodes = _needed(tape.nodes, writes.values())
+    used = {argument for node in nodes for argument in node.args} | set(writes.values())
+    defined = {node.name for node in nodes}
+    reads = {name: name for name in ("param", "grad", *rule.slots) if name in used and name not in rule.scalars}
+    arguments = tuple(sorted(used - defined - reads.keys(), key=lambda name: (len(name), name)))
+    kept = [_text(new[name]) for name in rule.slots if name in rule.scalars]
+    body = [*tape.lines, f"return ({_listed(arguments)}), ({_listed(kept)})"]
+    source = "\n    ".join([f"def numbers({', '.join(names)}):", *body])
+    return Program(reads, nodes, writes, arguments, _defined(source), source)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "".join(f"{name}, " for name in names)
+
+
+def _needed(nodes: Sequence[Node], ends: Any) -> tuple[Node, ...]:
+    """The nodes that an end depends on, in order."""
+    wanted, kept = set(ends), []
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted.update(node.args)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def _held(outcome: Any, expected: bool) -> bool:
+    """Whether a condition comes out as it did, for every row where there are several."""
+    return (
+        bool(np.all(outcome) if expected else not np.any(outcome))
+        if isinstance(outcome, np.ndarray)
+        else outcome == expected
+    )
+
+
+def _defined(source: str) -> Callable[..., Any]:
+    names: dict[str, Any] = {"ops": ops, "held": _held, "inf": float("inf"), "nan": float("nan")}
+    exec(compile(source, "<numbers of the step>", "exec"), names)  # built above from names and numbers alone
+    defined: Callable[..., Any] = names["numbers"]
+    return defined
