@@ -35,12 +35,12 @@ def kind_for(param: Tensor, backend: str) -> str:
     Raises:
         InvalidInput: the backend that was asked for doesn't take it.
     """
-    if backend == "reference" or param.grad is None or param.grad.is_sparse:
+    if backend == "reference" or param.grad is None:
         return "reference"
     from gradus.backends import cpu  # Numba takes a third of a second to import, which only those pay who need it
 
-    if backend in ("auto", "cpu") and cpu.takes(param):
-        return "cpu"
+    if backend in ("auto", "cpu") and cpu.takes(param, param.grad):
+        return "cpu sparse" if param.grad.is_sparse else "cpu"
     if backend != "auto":
         raise InvalidInput(
             f"the {backend} backend doesn't take a {param.dtype} tensor of layout {param.layout} on {param.device}; "
@@ -51,7 +51,7 @@ def kind_for(param: Tensor, backend: str) -> str:
 
 def batch_for(kind: str, rows: Sequence[Row], program: Program) -> Batch:
     """The tensors of some rows as a backend's batch."""
-    if kind == "cpu":
+    if kind in ("cpu", "cpu sparse"):
         from gradus.backends import cpu
 
         return cpu.OnePass(rows, program)

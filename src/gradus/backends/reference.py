@@ -85,14 +85,19 @@ class Reference:
     def _update_one(self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any]) -> dict[str, float]:
         grad = param.grad
         assert grad is not None
-        slots = {name: _real(state[name]) for name in self.program.slots}
-        x, g = _real(param), _real(grad).to(_real(param).dtype)
-        new_param, new = row.rule.updated(
-            x, g if self._scale is None else g * self._scale, {**slots, **row.scalars}, row.step + 1, hypers
-        )
-        _write(param, new_param)
+        where: Any = ...
+        if grad.is_sparse:  # only the rows that it touches are updated
+            entries = grad.coalesce()
+            where, grad = tuple(entries.indices()), entries.values()
+        slots = {name: _real(state[name])[where] for name in self.program.slots}
+        x = _real(param)[where]
+        g = _real(grad).to(x.dtype)
+        scaled = g if self._scale is None else g * self._scale
+        new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
+        _write(param, where, new_param)
         for name in self.program.slots:
-            _write(state[name], new[name])
+            if new[name] is not slots[name]:
+                _write(state[name], where, new[name])
         return {name: float(new[name]) for name in row.scalars}
 
 
@@ -103,7 +108,5 @@ def _real(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
-def _write(tensor: Tensor, value: Tensor) -> None:
-    target = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    if value is not target:
-        target.copy_(value)
+def _write(tensor: Tensor, where: Any, value: Tensor) -> None:
+    (torch.view_as_real(tensor) if tensor.is_complex() else tensor)[where] = value

@@ -96,12 +96,12 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
     Returns:
         The new scalar slots of each row; None where the program isn't made for one of them.
     """
-    if not all(row.read() for row in rows):
-        return None
     if len(rows) >= _SEVERAL:
-        return _fill_columns(table, program, rows, scale)
+        return _fill_columns(table, program, rows, scale) if all(row.read() for row in rows) else None
     kept = []
     for index, row in enumerate(rows):
+        if not row.read():
+            return None
         result = program.numbers(*row.inputs(scale))
         if result is None:
             return None

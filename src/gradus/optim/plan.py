@@ -80,7 +80,13 @@ class Plan:
                 or not all(map(operator.is_, now, members))
             ):
                 return False
-        return all(param.grad is None for param in self._idle) and all(batch.holds() for batch in self.batches)
+        for param in self._idle:
+            if param.grad is not None:
+                return False
+        for batch in self.batches:  # noqa: SIM110 - at a few microseconds a step, a generator is a part of it
+            if not batch.holds():
+                return False
+        return True
 
     def norm(self) -> float:
         """The norm of all gradients together."""
@@ -88,8 +94,12 @@ class Plan:
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
-        scale = 1.0 if scale is None and self._scaled else scale
-        return all(batch.prepare(scale) for batch in self.batches)
+        if scale is None and self._scaled:
+            scale = 1.0
+        for batch in self.batches:  # noqa: SIM110 - likewise
+            if not batch.prepare(scale):
+                return False
+        return True
 
     def update(self) -> None:
         """One update of every tensor."""

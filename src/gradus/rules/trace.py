@@ -199,6 +199,8 @@ class _Traces:
 
     @staticmethod
     def power(x: Any, exponent: Any) -> Any:
+        if not isinstance(x, _Element) and not isinstance(exponent, _Element):
+            return _applied("**", operator.pow, x, exponent)
         if not isinstance(x, _Element) or type(exponent) is not int or not 1 <= exponent <= 4:
             return _called("power")(x, exponent)
         product = x

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
+from gradus.backends.cpu.sparse import touched
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
 
@@ -21,15 +22,16 @@ _SHARE = 1 << 17  # elements that are worth a thread
 _DTYPES = {getattr(torch, name): name for name in ELEMENTS}
 
 
-def takes(tensor: Tensor) -> bool:
-    """Whether a kernel can have this tensor: real, on the CPU, its elements side by side."""
+def takes(param: Tensor, grad: Tensor) -> bool:
+    """Whether a kernel can have a parameter and its gradient: real, on the CPU, the parameter's elements side by side."""
     return (
-        type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.dtype in _DTYPES
-        and tensor.layout is torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_neg()
-        and _is_dense(tensor)
+        type(param) in (Tensor, torch.nn.Parameter)
+        and param.dtype in _DTYPES
+        and grad.dtype in _DTYPES
+        and param.layout is torch.strided
+        and param.device.type == "cpu"
+        and not param.is_neg()
+        and (param.is_contiguous() if grad.is_sparse else _is_dense(param))
     )
 
 
@@ -55,6 +57,7 @@ class OnePass:
         self._where = [param.data_ptr() for param in self.params]
         self._plain = all(param.is_contiguous() for param in self.params)
         grads: list[Any] = [param.grad for param in self.params]
+        self._sparse = grads[0].is_sparse
         dtypes = {
             name: _DTYPES[column[0].dtype]
             for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
@@ -63,8 +66,9 @@ class OnePass:
         self._kernel = compiled(kernel_source(program, dtypes, title))
         self._norm = norm_source(dtypes["grad"], 1)
         self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in slots])
-        self._which = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
-        self._pieces, self._shares = _cut([param.numel() for param in self.params])
+        self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
+        self._pieces = _cut([param.numel() for param in self.params])
+        self._shares = _shared(self._pieces)
         self._numbers = np.zeros((len(rows), len(program.arguments)), dtype=ELEMENTS[dtypes["param"]].real)
         self.holds()
 
@@ -73,16 +77,28 @@ class OnePass:
 
         A gradient of another layout than its parameter's is laid out anew.
         """
-        if not _lie_at(self.params, self._where):
+        if [*map(Tensor.data_ptr, self.params)] != self._where:
             return False
         grads: list[Any] = [param.grad for param in self.params]
+        if self._sparse:
+            return self._find_rows(grads)
         try:
             if not (self._plain and all(map(Tensor.is_contiguous, grads))):
                 grads = [_laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
             self._addresses[1] = np.fromiter(map(Tensor.data_ptr, grads), np.int64, len(grads))
-        except TypeError:  # one is None
+        except (TypeError, RuntimeError):  # one is None, or sparse
             return False
         self._grads = grads  # they must outlive the update
+        return True
+
+    def _find_rows(self, grads: list[Any]) -> bool:
+        """Take note of the rows that sparse gradients touch; whether there are only such."""
+        if not all(grad is not None and grad.is_sparse for grad in grads):
+            return False
+        found = touched(self.params, grads, self._slots)
+        self._grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
+        self._which = self._row_of[found.owners]
+        self._shares = _shared(self._pieces)
         return True
 
     def squares(self) -> float:
@@ -133,28 +149,26 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), thread_name_prefix="gradus")
 
 
-def _cut(sizes: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Tensors as pieces (tensor, first element, elements), and the pieces as shares worth a thread each."""
+def _cut(sizes: Sequence[int]) -> np.ndarray:
+    """Tensors as pieces: (tensor, first element, elements)."""
     pieces = [
         (tensor, begin, min(_PIECE, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, _PIECE)
     ]
-    table = np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
-    done = np.cumsum(table[:, 2])
-    count = max(1, min(4 * torch.get_num_threads(), int(done[-1]) // _SHARE)) if len(pieces) else 1
-    ends = np.searchsorted(done, np.arange(1, count + 1) * (done[-1] / count) if len(pieces) else [0]) + 1
-    ends = np.unique(np.minimum(ends, len(pieces)))
-    return table, list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+    return np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
+
+
+def _shared(pieces: np.ndarray) -> list[tuple[int, int]]:
+    """The pieces as shares (first, last) of about as many elements, each worth a thread."""
+    if len(pieces) == 0:
+        return []
+    done = np.cumsum(pieces[:, 2])
+    count = max(1, min(4 * torch.get_num_threads(), int(done[-1]) // _SHARE))
+    ends = np.unique(np.searchsorted(done, np.arange(1, count + 1) * (done[-1] / count)) + 1)
+    ends = np.minimum(ends, len(pieces)).tolist()
+    return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 @torch.no_grad()
 def _laid_out(grad: Tensor, param: Tensor) -> Tensor:
     same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
     return grad if same else torch.empty_like(param).copy_(grad)
-
-
-def _lie_at(tensors: list[Tensor], addresses: list[int]) -> bool:
-    """Whether tensors lie at these addresses; torch's own check asks them all in one call."""
-    return _ask_all(tensors, addresses, range(len(tensors))) if _ask_all else [*map(Tensor.data_ptr, tensors)] == addresses
-
-
-_ask_all = getattr(torch._C, "_tensors_data_ptrs_at_indices_equal", None)

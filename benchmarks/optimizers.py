@@ -1,0 +1,140 @@
+"""The speed of the optimizers, as ratios against every mode that torch has, taken in one run.
+
+python benchmarks/optimizers.py                          # LeNet and ResNet-18, torch's eager modes; about two minutes
+python benchmarks/optimizers.py --sets gpt2 --compiled   # 124 M parameters and torch.compile; an hour and 8 GB
+python benchmarks/optimizers.py --sets tiny              # what each further tensor costs
+"""
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import numba
+import torch
+
+import gradus.optim
+
+RULES: dict[str, dict[str, object]] = {
+    "SGD": {"momentum": 0.9},
+    "Adagrad": {},
+    "RMSprop": {},
+    "Adadelta": {},
+    "Adam": {},
+    "AdamW": {},
+    "Adamax": {},
+    "NAdam": {},
+    "RAdam": {},
+    "ASGD": {},
+    "Rprop": {},
+}
+MODES = ("foreach", "fused")
+
+
+def resnet18() -> Iterator[tuple[int, ...]]:
+    """The shapes of ResNet-18's parameters (He et al. 2016): 62 tensors, 11.7 million elements."""
+    yield from [(64, 3, 7, 7), (64,), (64,)]
+    before = 64
+    for width in (64, 128, 256, 512):
+        for block in range(2):
+            yield from [(width, before, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
+            if block == 0 and before != width:
+                yield from [(width, before, 1, 1), (width,), (width,)]
+            before = width
+    yield from [(1000, 512), (1000,)]
+
+
+def gpt2() -> Iterator[tuple[int, ...]]:
+    """The shapes of GPT-2's parameters (Radford et al. 2019): 148 tensors, 124 million elements."""
+    yield from [(50257, 768), (1024, 768)]
+    for _ in range(12):
+        yield from [(768,), (768,), (2304, 768), (2304,), (768, 768), (768,)]
+        yield from [(768,), (768,), (3072, 768), (3072,), (768, 3072), (768,)]
+    yield from [(768,), (768,)]
+
+
+SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {  # shapes, and how many rounds
+    "lenet": (
+        [(6, 1, 5, 5), (6,), (16, 6, 5, 5), (16,), (120, 400), (120,), (84, 120), (84,), (10, 84), (10,)],
+        400,
+    ),
+    "resnet18": (list(resnet18()), 30),
+    "gpt2": (list(gpt2()), 7),
+    "tiny": ([(1,)] * 500, 60),
+}
+
+
+def candidates(name: str, params: list[torch.nn.Parameter], compiled: bool) -> dict[str, Callable[[], object]]:
+    """The step of ours and of each of torch's modes; they share the parameters, whose values don't matter here."""
+    options, theirs = RULES[name], getattr(torch.optim, name)
+    steps: dict[str, Callable[[], object]] = {"ours": getattr(gradus.optim, name)(params, **options).step}
+    steps["loop"] = theirs(params, foreach=False, **options).step
+    for mode in MODES:
+        if mode in theirs.__init__.__code__.co_varnames:
+            steps[mode] = theirs(params, **{mode: True}, **options).step
+    if compiled:
+        steps["compiled"] = torch.compile(theirs(params, lr=torch.tensor(0.001), **options).step)
+    return steps
+
+
+def first_steps(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each first step, in which state is made and code compiled or read."""
+    seconds = {}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        step()
+        seconds[name] = time.perf_counter() - start
+        step()
+    return seconds
+
+
+def interleaved(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median of each candidate's milliseconds, the candidates taking turns."""
+    seen: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seen[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in seen.items()}
+
+
+def report(which: str, rules: list[str], compiled: bool) -> None:
+    """Measure one set of parameters and print its table."""
+    shapes, rounds = SETS[which]
+    params = [torch.nn.Parameter(torch.randn(shape) * 0.1) for shape in shapes]
+    for param in params:
+        param.grad = torch.randn_like(param) * 0.01
+    count = sum(param.numel() for param in params)
+    modes = ["ours", "loop", *MODES, *(["compiled"] if compiled else [])]
+    print(f"\n{which}: {len(params)} tensors, {count:,} elements, ms a step\n")
+    print(f"| rule | {' | '.join(modes)} | best of torch / ours | first step, s |")
+    print(f"|---|{'--:|' * (len(modes) + 2)}")
+    for name in rules:
+        steps = candidates(name, params, compiled)
+        first = first_steps(steps)
+        times = interleaved(steps, rounds)
+        best = min(value for mode, value in times.items() if mode != "ours")
+        cells = [f"{times[mode]:.3f}" if mode in times else "–" for mode in modes]
+        began = f"{first['ours']:.2f}" + (f" (compiled {first['compiled']:.0f})" if compiled else "")
+        print(f"| {name} | {' | '.join(cells)} | {best / times['ours']:.2f} | {began} |", flush=True)
+
+
+def main() -> None:
+    """Print a table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["lenet", "resnet18"])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser.add_argument("--compiled", action="store_true", help="torch.compile(optimizer.step) too; takes its time")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for which in arguments.sets:
+        report(which, arguments.rules, arguments.compiled)
+    threads = torch.get_num_threads()
+    print(f"\nPython {sys.version.split()[0]}, torch {torch.__version__}, Numba {numba.__version__}, {threads} threads")
+
+
+if __name__ == "__main__":
+    main()
