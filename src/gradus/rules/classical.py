@@ -7,7 +7,20 @@ from gradus.rules import ops
 from gradus.rules.fields import Always, Betas, Decay, Flag, NonNegative, Pair, Scalar
 from gradus.rules.rule import rule
 
-__all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"]
+__all__ = [
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sgd",
+    "sparse_adam",
+]
 
 
 def _descending(param, grad, weight_decay, maximize):
@@ -303,3 +316,25 @@ def rprop(
     step_size = ops.minimum(ops.maximum(step_size, smallest), largest)
     grad = ops.where(agreement < 0, 0.0, grad)  # having stepped over a minimum, stand still once
     return param - ops.sign(grad) * step_size, grad, step_size
+
+
+@rule
+def sparse_adam(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    *,
+    step,
+    lr: NonNegative = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    maximize: Flag = False,
+):
+    """Adam's update with ε beside √v and not beside its unbiased root, as torch's SparseAdam has it."""
+    beta1, beta2 = betas
+    grad = _descending(param, grad, 0.0, maximize)
+    exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
+    exp_avg_sq = exp_avg_sq + (1 - beta2) * (grad * grad - exp_avg_sq)
+    rate = lr * ops.sqrt(1 - beta2**step) / (1 - beta1**step)
+    return param - rate * exp_avg / (ops.sqrt(exp_avg_sq) + eps), exp_avg, exp_avg_sq

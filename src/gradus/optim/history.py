@@ -1,0 +1,127 @@
+"""`History`: the pairs of L-BFGS, and the inverse Hessian that they stand for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["History"]
+
+
+class History:
+    """The last pairs of a step s and a change of gradient y.
+
+    The two loops of L-BFGS need the vectors only in the products s·g, y·g, s·y and y·y. So they are run on those numbers,
+    in double precision, as two triangular systems (Byrd, Nocedal and Schnabel 1994, section 3), and give the coefficients
+    of the direction. And since y is a difference of gradients, s·y and y·y follow from s·g and y·g of this iteration and
+    the one before: the vectors are read once for the products and once for the direction, which is the least there is.
+
+    Args:
+        size: how many pairs are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._added = 0
+        self._steps = self._changes = torch.empty(0, 0)
+        self._sy = self._yy = torch.empty(0, 0, dtype=torch.float64)  # s·y where y isn't the older one, and y·y
+        self._sg = self._yg = torch.empty(0, dtype=torch.float64)  # with the gradient of the last direction
+        self._new: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return min(self._added, self.size)
+
+    def _order(self) -> list[int]:
+        """The places of the pairs, from the oldest."""
+        return [index % self.size for index in range(self._added - len(self), self._added)]
+
+    def add(self, step: Tensor, change: Tensor, curvature: float, mix: tuple[float, float] = (1.0, -1.0)) -> None:
+        """Keep a pair, in place of the oldest where all places are taken.
+
+        Args:
+            step: s.
+            change: y.
+            curvature: s·y.
+            mix: what y is of the gradient that comes next and of the one before.
+        """
+        if len(self) == len(self._steps) < self.size:
+            self._grow(step)
+        place = self._added % self.size
+        self._steps[place], self._changes[place] = step, change
+        self._sy[place, place], self._yy[place, place] = curvature, change.dot(change).double()
+        self._added += 1
+        self._new = mix
+
+    def _grow(self, like: Tensor) -> None:
+        """Make room for twice as many pairs, so that a history which stays short costs no more."""
+        room = min(self.size, max(4, 2 * len(self)))
+        self._steps, self._changes = (
+            _widened(old, like.new_empty(room, like.numel())) for old in (self._steps, self._changes)
+        )
+        self._sy, self._yy = (_widened(old, torch.zeros(room, room, dtype=torch.float64)) for old in (self._sy, self._yy))
+        self._sg, self._yg = (_widened(old, torch.zeros(room, dtype=torch.float64)) for old in (self._sg, self._yg))
+
+    def newton(self, gradient: Tensor) -> Tensor:
+        """−H·gradient."""
+        if not self._added:
+            return -gradient
+        kept, order = len(self), self._order()
+        steps, changes = self._steps[:kept], self._changes[:kept]
+        sg, yg = (steps @ gradient).double().cpu(), (changes @ gradient).double().cpu()
+        if self._new is not None:
+            self._enter(order, sg, yg, *self._new)
+            self._new = None
+        self._sg[:kept], self._yg[:kept] = sg, yg
+        upper = self._sy[order][:, order].triu()
+        curvatures = upper.diagonal()
+        # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
+        alpha = _solved(upper, -sg[order], upper=True)
+        q_y = -yg[order] - self._yy[order][:, order] @ alpha
+        gamma = curvatures[-1] / self._yy[order[-1], order[-1]]
+        weight = _solved(upper.T, curvatures * alpha - gamma * q_y, upper=False)
+        of_steps, of_changes = torch.empty_like(sg), torch.empty_like(sg)
+        of_steps[order], of_changes[order] = weight, -gamma * alpha
+        direction = torch.addmv(gradient, changes.T, of_changes.to(gradient), beta=-float(gamma))
+        return direction.addmv_(steps.T, of_steps.to(gradient))
+
+    def _enter(self, order: list[int], sg: Tensor, yg: Tensor, now: float, before: float) -> None:
+        """Enter the products of the older pairs with the newest y."""
+        *older, newest = order
+        self._sy[older, newest] = now * sg[older] + before * self._sg[older]
+        self._yy[older, newest] = self._yy[newest, older] = now * yg[older] + before * self._yg[older]
+
+    # State, in torch's form
+
+    def as_lists(self) -> dict[str, Any]:
+        """The pairs as torch's LBFGS keeps them."""
+        order, dtype = self._order(), self._steps.dtype
+        scale = self._sy[order[-1], order[-1]] / self._yy[order[-1], order[-1]] if order else torch.ones(())
+        return {
+            "old_stps": [self._steps[place].clone() for place in order],
+            "old_dirs": [self._changes[place].clone() for place in order],
+            "ro": [(1 / self._sy[place, place]).to(dtype) for place in order],
+            "H_diag": scale.to(dtype),
+        }
+
+    def load(self, steps: Sequence[Tensor], changes: Sequence[Tensor], gradient: Tensor | None) -> None:
+        """Take up pairs, the oldest first, and the gradient of the last direction."""
+        for step, change in zip(steps, changes, strict=True):
+            self.add(step, change, float(step.dot(change)))
+        self._new, kept = None, len(self)
+        if gradient is None or not kept:
+            return
+        s, y = self._steps[:kept], self._changes[:kept]
+        self._sy[:kept, :kept], self._yy[:kept, :kept] = (s @ y.T).double(), (y @ y.T).double()
+        self._sg[:kept], self._yg[:kept] = (s @ gradient).double(), (y @ gradient).double()
+
+
+def _widened(old: Tensor, new: Tensor) -> Tensor:
+    if old.numel():
+        new[tuple(slice(size) for size in old.shape)] = old
+    return new
+
+
+def _solved(matrix: Tensor, right: Tensor, *, upper: bool) -> Tensor:
+    solution: Tensor = torch.linalg.solve_triangular(matrix, right.unsqueeze(1), upper=upper)
+    return solution.squeeze(1)

@@ -1,0 +1,333 @@
+"""L-BFGS: the inverse Hessian from the last steps, and a line search that is safe from NaN."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradus.errors import InvalidInput
+from gradus.optim.history import History
+
+__all__ = ["LBFGS"]
+
+_ENOUGH_DESCENT, _ENOUGH_FLATTENING = 1e-4, 0.9  # Nocedal and Wright's c₁ and c₂ for quasi-Newton directions
+_TRIALS = 25  # of a line search
+_CURVATURE = 1e-10  # least s·y of a pair that is kept
+
+
+class LBFGS(torch.optim.Optimizer):
+    """Limited-memory BFGS (Liu and Nocedal 1989), with a strong-Wolfe line search on request.
+
+    θ ← θ + t·d, where d = −H∇f and H is the inverse Hessian that the last `history_size` pairs s = Δθ, y = Δ∇f say
+    (Nocedal and Wright 2006, Algorithm 7.4). H is applied in the space that the pairs span (Chen et al. 2014), so that
+    the history is read twice an iteration, whatever its size.
+
+    Args:
+        params: tensors, or groups of them. All are one vector; each group's own `lr` scales its part of the direction.
+        lr: t without a line search, and the first t that a search tries.
+        max_iter: iterations in one `step`.
+        max_eval: evaluations of the closure in one `step`; 1.25 · max_iter by default.
+        tolerance_grad: a greatest gradient element that counts as arrived.
+        tolerance_change: a change of loss or of parameters that counts as none.
+        history_size: how many pairs are kept, each twice the size of the parameters.
+        line_search_fn: "strong_wolfe" (Nocedal and Wright 2006, Algorithms 3.5 and 3.6), or None.
+        damped: whether pairs of little or negative curvature are mended (Powell 1978; Nocedal and Wright 2006, eq. 18.15)
+            where they would be left out.
+
+    Raises:
+        InvalidInput: an argument out of its range, or a step without a closure.
+
+    >>> point = torch.nn.Parameter(torch.tensor([-1.5, 2.0]))
+    >>> def rosenbrock():
+    ...     optimizer.zero_grad()
+    ...     loss = (1 - point[0]) ** 2 + 100 * (point[1] - point[0] ** 2) ** 2
+    ...     loss.backward()
+    ...     return loss
+    >>> optimizer = LBFGS([point], line_search_fn="strong_wolfe", max_iter=100)
+    >>> _ = optimizer.step(rosenbrock)
+    >>> torch.allclose(point, torch.ones(2), atol=1e-3)
+    True
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+        *,
+        damped: bool = False,
+    ) -> None:
+        if not float(lr) >= 0:
+            raise InvalidInput(f"lr must be a number that isn't negative; got {lr!r}")
+        if line_search_fn not in (None, "strong_wolfe"):
+            raise InvalidInput(f'line_search_fn must be "strong_wolfe" or None; got {line_search_fn!r}')
+        if not (isinstance(history_size, int) and history_size > 0):
+            raise InvalidInput(f"history_size must be a whole number above 0; got {history_size!r}")
+        defaults = {
+            "lr": lr,
+            "max_iter": max_iter,
+            "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+            "tolerance_grad": tolerance_grad,
+            "tolerance_change": tolerance_change,
+            "history_size": history_size,
+            "line_search_fn": line_search_fn,
+            "damped": damped,
+        }
+        self._history: History | None = None
+        super().__init__([dict(group) if isinstance(group, dict) else group for group in params], defaults)
+
+    # The parameters as one vector
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
+
+    def _parts(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each parameter with its part of a vector."""
+        sizes = [_real(param).numel() for param in self._params()]
+        for param, part in zip(self._params(), vector.split(sizes), strict=True):
+            yield _real(param), part.view(_real(param).shape)
+
+    def _gradient(self) -> Tensor:
+        params = self._params()
+        total = sum(_real(param).numel() for param in params)
+        vector = params[0].new_empty(total, dtype=params[0].real.dtype)
+        for param, (_, part) in zip(params, self._parts(vector), strict=True):
+            if param.grad is None:
+                part.zero_()
+            else:
+                part.copy_(_real(param.grad.to_dense() if param.grad.is_sparse else param.grad))
+        return vector
+
+    def _move(self, direction: Tensor, t: float) -> None:
+        for param, part in self._parts(direction):
+            param.add_(part, alpha=t)
+
+    def _place(self) -> Tensor:
+        return torch.cat([_real(param).reshape(-1) for param in self._params()])
+
+    def _put(self, place: Tensor) -> None:
+        for param, part in self._parts(place):
+            param.copy_(part)
+
+    def _scaled(self, direction: Tensor) -> Tensor:
+        """A direction with each group's part scaled by its rate, relative to the first group's."""
+        first, begin = float(self.param_groups[0]["lr"]), 0
+        for group in self.param_groups:
+            count = sum(_real(param).numel() for param in group["params"])
+            if float(group["lr"]) != first:
+                direction[begin : begin + count] *= float(group["lr"]) / first
+            begin += count
+        return direction
+
+    # The iteration
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # torch's asks for one too
+        """Up to `max_iter` iterations.
+
+        Args:
+            closure: clears the gradients, computes the loss and the gradients, and returns the loss.
+        """
+        if closure is None:
+            raise InvalidInput("LBFGS evaluates the loss several times in a step; give it a closure that computes it")
+        evaluate = torch.enable_grad()(closure)
+        group, state = self.param_groups[0], self.state[self._params()[0]]
+        history = self._history_of(state)
+        state.setdefault("func_evals", 0)
+        state.setdefault("n_iter", 0)
+        first = evaluate()
+        loss, gradient = float(first), self._gradient()
+        state["func_evals"] += 1
+        evaluations = 1
+        if not _greatest(gradient) > group["tolerance_grad"]:
+            return first
+        direction, t, before = state.get("d"), state.get("t"), state.get("prev_loss", loss)
+        for iteration in range(1, group["max_iter"] + 1):
+            state["n_iter"] += 1
+            if direction is None or state["n_iter"] == 1:
+                direction, t = self._scaled(-gradient), min(1.0, 1.0 / float(gradient.abs().sum())) * float(group["lr"])
+            else:
+                self._remember(history, state, direction, float(t), gradient, damped=group.get("damped", False))
+                direction, t = self._scaled(history.newton(gradient)), float(group["lr"])
+            state["prev_flat_grad"], before = gradient, loss
+            slope = float(gradient.dot(direction))
+            if not slope <= -group["tolerance_change"]:
+                break
+            used = 0
+            if group["line_search_fn"] == "strong_wolfe":
+                loss, gradient, t, used = self._searched(evaluate, direction, t, loss, gradient, slope)
+            else:
+                self._move(direction, t)
+                if iteration < group["max_iter"]:
+                    loss, gradient, used = float(evaluate()), self._gradient(), 1
+            evaluations += used
+            state["func_evals"] += used
+            if (
+                evaluations >= group["max_eval"]
+                or not _greatest(gradient) > group["tolerance_grad"]
+                or float(_greatest(direction)) * abs(t) <= group["tolerance_change"]
+                or not abs(loss - before) >= group["tolerance_change"]
+            ):
+                break
+        state.update(d=direction, t=t, prev_loss=before)
+        return first
+
+    def _remember(
+        self, history: History, state: dict[str, Any], direction: Tensor, t: float, gradient: Tensor, *, damped: bool
+    ) -> None:
+        """Keep the last step and the change of gradient along it, if they say something of the curvature."""
+        old = state["prev_flat_grad"]
+        step, change, mix = direction * t, gradient - old, (1.0, -1.0)
+        curvature = float(step.dot(change))
+        if damped:
+            straight = -t * float(step.dot(old))  # s·Bs, for the direction was −H∇f and so Bs = −t∇f
+            if curvature < 0.2 * straight:
+                theta = 0.8 * straight / (straight - curvature)
+                mix, curvature = (theta, -theta - (1 - theta) * t), 0.2 * straight
+                change = mix[0] * gradient + mix[1] * old
+        if curvature > _CURVATURE:
+            history.add(step, change, curvature, mix)
+
+    def _searched(
+        self, evaluate: Callable[[], Any], direction: Tensor, t: float, loss: float, gradient: Tensor, slope: float
+    ) -> tuple[float, Tensor, float, int]:
+        """The loss, the gradient and t of a point that satisfies the strong Wolfe conditions, and the evaluations."""
+        origin = self._place()
+
+        def at(t: float) -> "_Trial":
+            self._put(origin)
+            self._move(direction, t)
+            value, there = float(evaluate()), self._gradient()
+            return _Trial(t, value, there, float(there.dot(direction)))
+
+        search = _Search(at, _Trial(0.0, loss, gradient, slope), float(_greatest(direction)))
+        found = search.run(t, self.param_groups[0]["tolerance_change"])
+        self._put(origin)
+        self._move(direction, found.t)
+        return found.loss, found.gradient, found.t, search.evaluations
+
+    # State, in torch's own form
+
+    def _history_of(self, state: dict[str, Any]) -> History:
+        if self._history is None:
+            self._history = History(self.param_groups[0]["history_size"])
+            torchs = {name: state.pop(name, None) for name in ("old_stps", "old_dirs", "ro", "al", "H_diag")}
+            self._history.load(torchs["old_stps"] or [], torchs["old_dirs"] or [], state.get("prev_flat_grad"))
+        return self._history
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, in the form of torch's LBFGS."""
+        saved = super().state_dict()
+        if self._history is not None:
+            saved["state"] = {key: {**kept, **self._history.as_lists()} for key, kept in saved["state"].items()}
+        return saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state of this class or of torch's LBFGS."""
+        self._history = None
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group.setdefault("damped", False)
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _greatest(vector: Tensor) -> Tensor:
+    return vector.abs().max()
+
+
+class _Trial(NamedTuple):
+    """A point on the line, and what was found there."""
+
+    t: float
+    loss: float
+    gradient: Tensor
+    slope: float
+
+
+class _Search:
+    """A line search for the strong Wolfe conditions; a loss that is no number counts as too high."""
+
+    def __init__(self, at: Callable[[float], _Trial], origin: _Trial, size: float) -> None:
+        self.at, self.origin, self.size = at, origin, size
+        self.evaluations = 0
+
+    def run(self, t: float, tolerance: float) -> _Trial:
+        """The best point found; it satisfies the conditions unless the trials ran out."""
+        low, high = self._bracket(t)
+        return low if high is None else self._zoom(low, high, tolerance)
+
+    def _try(self, t: float) -> _Trial:
+        self.evaluations += 1
+        return self.at(t)
+
+    def _descends(self, trial: _Trial) -> bool:
+        return trial.loss <= self.origin.loss + _ENOUGH_DESCENT * trial.t * self.origin.slope
+
+    def _is_flat(self, trial: _Trial) -> bool:
+        return abs(trial.slope) <= -_ENOUGH_FLATTENING * self.origin.slope
+
+    def _bracket(self, t: float) -> tuple[_Trial, _Trial | None]:
+        """Two points between which the conditions hold somewhere; or one where they do (Algorithm 3.5)."""
+        before, trial = self.origin, self._try(t)
+        for count in range(_TRIALS):
+            if not self._descends(trial) or (count > 1 and trial.loss >= before.loss):
+                return before, trial
+            if self._is_flat(trial):
+                return trial, None
+            if trial.slope >= 0:
+                return before, trial
+            farther = _between(before, trial, trial.t + 0.01 * (trial.t - before.t), 10 * trial.t)
+            before, trial = trial, self._try(farther)
+        return self.origin, trial
+
+    def _zoom(self, one: _Trial, other: _Trial, tolerance: float) -> _Trial:
+        """Narrow two points down to one that satisfies the conditions (Algorithm 3.6); `low` is always the better."""
+        low, high = (one, other) if one.loss <= other.loss or not other.loss < math.inf else (other, one)
+        stalled = False
+        while self.evaluations <= _TRIALS and abs(high.t - low.t) * self.size >= tolerance:
+            left, right = sorted((low.t, high.t))
+            t = _between(low, high, left, right)
+            # A point close to an end says little: the second time, it is moved away from it.
+            margin = 0.1 * (right - left)
+            close = min(right - t, t - left) < margin
+            if close and (stalled or not left < t < right):
+                t = right - margin if right - t < t - left else left + margin
+                close = False
+            stalled = close
+            trial = self._try(t)
+            if not self._descends(trial) or trial.loss >= low.loss:
+                high = trial
+                if high.loss < low.loss:
+                    low, high = high, low
+                continue
+            if self._is_flat(trial):
+                return trial
+            if trial.slope * (high.t - low.t) >= 0:
+                high = low
+            low = trial
+        return low
+
+
+def _between(a: _Trial, b: _Trial, lowest: float, highest: float) -> float:
+    """The minimum of the cubic through two points with their slopes, within bounds (Nocedal and Wright 2006, eq. 3.59)."""
+    if a.t > b.t:
+        a, b = b, a
+    d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
+    square = d1 * d1 - a.slope * b.slope
+    if not 0 <= square < math.inf:
+        return (lowest + highest) / 2
+    d2 = math.sqrt(square)
+    denominator = b.slope - a.slope + 2 * d2
+    if denominator == 0:
+        return (lowest + highest) / 2
+    return min(max(b.t - (b.t - a.t) * ((b.slope + d2 - d1) / denominator), lowest), highest)

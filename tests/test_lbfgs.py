@@ -1,0 +1,188 @@
+"""L-BFGS, against torch's and against what the theory says."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gradus.optim
+from gradus.errors import InvalidInput
+from gradus.optim import LBFGS
+from gradus.optim.history import History
+
+
+class Problem:
+    """A small regression, whose loss is the closure's; it counts its evaluations."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).to(dtype)
+        self.inputs = torch.randn(64, 5, dtype=dtype)
+        self.targets = torch.sin(self.inputs.sum(1, keepdim=True))
+        self.evaluations = 0
+
+    def closure(self) -> Tensor:
+        self.net.zero_grad()
+        loss = ((self.net(self.inputs) - self.targets) ** 2).mean()
+        loss.backward()
+        self.evaluations += 1
+        return loss
+
+    def losses(self, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+        return [float(optimizer.step(self.closure).detach()) for _ in range(steps)]
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "rate": {"lr": 0.5},
+    "strong Wolfe": {"line_search_fn": "strong_wolfe"},
+    "short history": {"lr": 0.5, "history_size": 5, "max_iter": 10},
+    "few evaluations": {"line_search_fn": "strong_wolfe", "max_eval": 3},
+    "no change is small enough": {"tolerance_change": 0.0, "max_iter": 5, "lr": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_goes_torchs_way(name: str) -> None:
+    """In double precision it takes torch's steps, with torch's evaluations, while rounding hasn't grown yet."""
+    ours, theirs = Problem(), Problem()
+    got = ours.losses(LBFGS(ours.net.parameters(), **OPTIONS[name]), 4)
+    want = theirs.losses(torch.optim.LBFGS(theirs.net.parameters(), **OPTIONS[name]), 4)
+    assert got == pytest.approx(want, rel=1e-5)
+    assert ours.evaluations == theirs.evaluations
+
+
+@pytest.mark.parametrize("pairs", [1, 4, 7, 12])
+def test_the_direction_is_the_two_loops(pairs: int) -> None:
+    """The direction is that of the two-loop recursion over the last pairs (Nocedal and Wright 2006, Algorithm 7.4)."""
+    torch.manual_seed(pairs)
+    history, kept, size = History(7), [], 30
+    curvature = torch.diag(torch.rand(size, dtype=torch.float64) + 0.5)
+    gradient = torch.randn(size, dtype=torch.float64)
+    for _ in range(pairs):
+        history.newton(gradient)
+        step, before = torch.randn(size, dtype=torch.float64), gradient
+        change = curvature @ step
+        gradient = before + change
+        history.add(step, change, float(step @ change))
+        kept = [*kept, (step, change)][-7:]
+    q, alphas = -gradient, []
+    for step, change in reversed(kept):
+        alphas.append(step @ q / (step @ change))
+        q = q - alphas[-1] * change
+    step, change = kept[-1]
+    r = q * (step @ change) / (change @ change)
+    for (step, change), alpha in zip(kept, reversed(alphas), strict=True):
+        r = r + step * (alpha - change @ r / (step @ change))
+    torch.testing.assert_close(history.newton(gradient), r, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("first", "second"), [("torch", "gradus"), ("gradus", "torch"), ("gradus", "gradus")])
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_state_moves_between_torchs_and_ours(first: str, second: str, search: str | None) -> None:
+    """A state saved by one is loaded by the other, and training goes on as if nothing had happened."""
+    classes: dict[str, Callable[..., torch.optim.Optimizer]] = {"torch": torch.optim.LBFGS, "gradus": LBFGS}
+    options = {"max_iter": 5, "line_search_fn": search, "lr": 0.5}
+    whole, parted = Problem(), Problem()
+    want = whole.losses(torch.optim.LBFGS(whole.net.parameters(), **options), 6)
+    before = classes[first](parted.net.parameters(), **options)
+    got = parted.losses(before, 3)
+    after = classes[second](parted.net.parameters(), **options)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    assert got + parted.losses(after, 3) == pytest.approx(want, rel=1e-6)
+
+
+def test_groups_are_one_vector_with_rates_of_their_own() -> None:
+    """Several groups take the steps of one, and a group of rate 0 stands still."""
+    one, many, frozen = Problem(), Problem(), Problem()
+    want = one.losses(LBFGS(one.net.parameters(), lr=0.5), 3)
+    got = many.losses(LBFGS([{"params": [param]} for param in many.net.parameters()], lr=0.5), 3)
+    assert got == pytest.approx(want, rel=1e-9)
+    still = frozen.net[0].weight.detach().clone()
+    groups = [{"params": frozen.net[2].parameters()}, {"params": frozen.net[0].parameters(), "lr": 0.0}]
+    losses = frozen.losses(LBFGS(groups, lr=0.5), 5)
+    assert torch.equal(frozen.net[0].weight, still)
+    assert losses[-1] < losses[0]
+
+
+def test_a_loss_that_is_no_number_is_stepped_back_from() -> None:
+    """The line search takes NaN for a loss that is too high, and the parameters stay finite."""
+    param = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+    optimizer = LBFGS([param], lr=100.0, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (param - 4 * torch.log(param)).sum()  # beyond 0 there is no logarithm
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        optimizer.step(closure)
+    assert param.item() == pytest.approx(4.0, rel=1e-4)
+
+
+def test_damping_keeps_pairs_of_negative_curvature_usable() -> None:
+    """Where the curvature is negative, damped pairs are kept and every direction descends."""
+    torch.manual_seed(1)
+    param = torch.nn.Parameter(torch.randn(4, dtype=torch.float64) * 0.1)
+    optimizer = LBFGS([param], lr=0.05, damped=True, max_iter=8)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (torch.cos(param) + 0.01 * param**2).sum()
+        loss.backward()
+        return loss
+
+    losses = [float(optimizer.step(closure).detach()) for _ in range(30)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] - 5
+
+
+def test_complex_and_sparse_are_taken() -> None:
+    """Complex parameters are pairs of real ones, and sparse gradients are made dense, as in torch."""
+    torch.manual_seed(0)
+    target = torch.randn(6, dtype=torch.complex128)
+    param = torch.nn.Parameter(torch.zeros(6, dtype=torch.complex128))
+    table = torch.nn.Embedding(5, 3, sparse=True)
+    optimizer = LBFGS([param], line_search_fn="strong_wolfe")
+    rows = LBFGS(table.parameters(), line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = ((param - target).abs() ** 2).sum()
+        loss.backward()
+        return loss
+
+    def lookup() -> Tensor:
+        rows.zero_grad()
+        loss = ((table(torch.tensor([1, 3, 3])) - 1) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    rows.step(lookup)
+    torch.testing.assert_close(param.detach(), target)
+    torch.testing.assert_close(table.weight[[1, 3]].detach(), torch.ones(2, 3), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1.0}, r"lr must be a number that isn't negative; got -1\.0"),
+        ({"line_search_fn": "armijo"}, r"line_search_fn must be \"strong_wolfe\" or None; got 'armijo'"),
+        ({"history_size": 0}, r"history_size must be a whole number above 0; got 0"),
+    ],
+)
+def test_refused_with_a_reason(options: dict[str, Any], message: str) -> None:
+    """What can't be is refused, with what must hold and what was given."""
+    with pytest.raises(InvalidInput, match=message):
+        LBFGS([torch.nn.Parameter(torch.ones(1))], **options)
+
+
+def test_a_step_needs_its_closure() -> None:
+    """Without a closure a step is refused."""
+    with pytest.raises(InvalidInput, match="give it a closure"):
+        gradus.optim.LBFGS([torch.nn.Parameter(torch.ones(1))]).step(None)
