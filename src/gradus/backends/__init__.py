@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from gradus.backends.local import is_shared
 from gradus.backends.reference import Reference
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
@@ -40,7 +41,7 @@ def kind_for(param: Tensor, backend: str) -> str:
     from gradus.backends import cpu  # Numba takes a third of a second to import, which only those pay who need it
 
     if backend in ("auto", "cpu") and cpu.takes(param, param.grad):
-        return "cpu sparse" if param.grad.is_sparse else "cpu"
+        return "cpu, sparse" if param.grad.is_sparse else "cpu, shared out" if is_shared(param) else "cpu"
     if backend != "auto":
         raise InvalidInput(
             f"the {backend} backend doesn't take a {param.dtype} tensor of layout {param.layout} on {param.device}; "
@@ -51,7 +52,7 @@ def kind_for(param: Tensor, backend: str) -> str:
 
 def batch_for(kind: str, rows: Sequence[Row], program: Program) -> Batch:
     """The tensors of some rows as a backend's batch."""
-    if kind in ("cpu", "cpu sparse"):
+    if kind.startswith("cpu"):
         from gradus.backends import cpu
 
         return cpu.OnePass(rows, program)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradus.backends.local import local, summed
 from gradus.backends.row import Row
 from gradus.rules import ops
 from gradus.rules.trace import Program
@@ -66,7 +67,7 @@ class Reference:
     def squares(self) -> float:
         """The sum of the gradients' squares."""
         grads = [param.grad for row in self.rows for param in row.params if param.grad is not None]
-        return sum(float(torch.linalg.vector_norm(_real(grad), dtype=torch.float64)) ** 2 for grad in grads)
+        return summed((grad, _norm(local(grad)) ** 2) for grad in grads)
 
     def prepare(self, scale: float | None) -> bool:
         """Whether the rule still uses the same slots."""
@@ -85,13 +86,13 @@ class Reference:
     def _update_one(self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any]) -> dict[str, float]:
         grad = param.grad
         assert grad is not None
-        where: Any = ...
+        where: Any = None
         if grad.is_sparse:  # only the rows that it touches are updated
             entries = grad.coalesce()
             where, grad = tuple(entries.indices()), entries.values()
-        slots = {name: _real(state[name])[where] for name in self.program.slots}
-        x = _real(param)[where]
-        g = _real(grad).to(x.dtype)
+        slots = {name: _read(state[name], where) for name in self.program.slots}
+        x = _read(param, where)
+        g = _read(grad, None).to(x.dtype)
         scaled = g if self._scale is None else g * self._scale
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
         _write(param, where, new_param)
@@ -102,11 +103,23 @@ class Reference:
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones, which rules update one by one; half precision as single."""
-    if tensor.is_complex():
-        return torch.view_as_real(tensor)
-    return tensor.float() if tensor.dtype in _HALF else tensor
+    """Complex numbers as pairs of real ones, which rules update one by one."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _norm(tensor: Tensor) -> float:
+    real = _real(tensor.coalesce().values() if tensor.is_sparse else tensor)
+    return float(torch.linalg.vector_norm(real, dtype=torch.float64))
+
+
+def _read(tensor: Tensor, where: Any) -> Tensor:
+    """A tensor's elements, or the rows of them that are asked for; half precision as single."""
+    real = _real(tensor) if where is None else _real(tensor)[where]
+    return real.float() if real.dtype in _HALF else real
 
 
 def _write(tensor: Tensor, where: Any, value: Tensor) -> None:
-    (torch.view_as_real(tensor) if tensor.is_complex() else tensor)[where] = value
+    if where is None:
+        _real(tensor).copy_(value)
+    else:
+        _real(tensor)[where] = value

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
 from gradus.backends.cpu.sparse import touched
+from gradus.backends.local import is_shared, local, placement, summed
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
 
@@ -23,7 +24,13 @@ _DTYPES = {getattr(torch, name): name for name in ELEMENTS}
 
 
 def takes(param: Tensor, grad: Tensor) -> bool:
-    """Whether a kernel can have a parameter and its gradient: real, on the CPU, the parameter's elements side by side."""
+    """Whether a kernel can have a parameter and its gradient: real, on the CPU, the parameter's elements side by side.
+
+    Of a tensor that is shared out among processes it has the part that lies here.
+    """
+    if placement(param) != placement(grad):
+        return False
+    param, grad = local(param), local(grad)
     return (
         type(param) in (Tensor, torch.nn.Parameter)
         and param.dtype in _DTYPES
@@ -50,13 +57,15 @@ class OnePass:
 
     def __init__(self, rows: Sequence[Row], program: Program) -> None:
         self.rows, self.program = rows, program
-        self.params = [param for row in rows for param in row.params]
+        self._given = [param for row in rows for param in row.params]
+        self._shared = is_shared(self._given[0])
+        self.params = [local(param) for param in self._given]
         states = [state for row in rows for state in row.states]
-        slots = [[state[name] for state in states] for name in program.slots]
+        slots = [[local(state[name]) for state in states] for name in program.slots]
         self._slots = slots  # they must live as long as their addresses are used
         self._where = [param.data_ptr() for param in self.params]
         self._plain = all(param.is_contiguous() for param in self.params)
-        grads: list[Any] = [param.grad for param in self.params]
+        grads: list[Any] = [local(param.grad) for param in self._given]
         self._sparse = grads[0].is_sparse
         dtypes = {
             name: _DTYPES[column[0].dtype]
@@ -68,7 +77,7 @@ class OnePass:
         self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in slots])
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
         self._pieces = _cut([param.numel() for param in self.params])
-        self._shares = _shared(self._pieces)
+        self._shares = _shares_of(self._pieces)
         self._numbers = np.zeros((len(rows), len(program.arguments)), dtype=ELEMENTS[dtypes["param"]].real)
         self.holds()
 
@@ -77,9 +86,13 @@ class OnePass:
 
         A gradient of another layout than its parameter's is laid out anew.
         """
+        if self._shared:
+            self.params = [local(param) for param in self._given]
         if [*map(Tensor.data_ptr, self.params)] != self._where:
             return False
-        grads: list[Any] = [param.grad for param in self.params]
+        grads: list[Any] = [param.grad for param in self._given]
+        if self._shared:
+            grads = [local(grad) for grad in grads]
         if self._sparse:
             return self._find_rows(grads)
         try:
@@ -98,15 +111,17 @@ class OnePass:
         found = touched(self.params, grads, self._slots)
         self._grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
         self._which = self._row_of[found.owners]
-        self._shares = _shared(self._pieces)
+        self._shares = _shares_of(self._pieces)
         return True
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
         sums = np.zeros(len(self._pieces))
         kernel = compiled(self._norm)
-        self._shared_out(lambda first, last: kernel(self._addresses, self._pieces, sums, first, last))
-        return float(sums.sum())
+        self._share_out(lambda first, last: kernel(self._addresses, self._pieces, sums, first, last))
+        if not self._shared:
+            return float(sums.sum())
+        return summed(zip(self._given, np.bincount(self._pieces[:, 0], sums, len(self._given)).tolist(), strict=True))
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
@@ -116,13 +131,13 @@ class OnePass:
 
     def update(self) -> None:
         """One update of every tensor."""
-        self._shared_out(
+        self._share_out(
             lambda first, last: self._kernel(self._addresses, self._which, self._pieces, self._numbers, first, last)
         )
         for row, scalars in zip(self.rows, self._scalars, strict=True):
             row.done(scalars)
 
-    def _shared_out(self, run: Callable[[int, int], None]) -> None:
+    def _share_out(self, run: Callable[[int, int], None]) -> None:
         """Run over all pieces, on several threads where there is enough to do."""
         threads = min(torch.get_num_threads(), len(self._shares)) if len(self._shares) > 1 else 1
         if threads == 1:
@@ -157,7 +172,7 @@ def _cut(sizes: Sequence[int]) -> np.ndarray:
     return np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
 
 
-def _shared(pieces: np.ndarray) -> list[tuple[int, int]]:
+def _shares_of(pieces: np.ndarray) -> list[tuple[int, int]]:
     """The pieces as shares (first, last) of about as many elements, each worth a thread."""
     if len(pieces) == 0:
         return []

@@ -1,0 +1,45 @@
+"""Tensors that are shared out among processes (DTensor): the part that lies here, and sums over all parts."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["is_shared", "local", "placement", "summed"]
+
+
+def is_shared(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor; asked without importing it, which takes long."""
+    return type(tensor).__name__ == "DTensor"
+
+
+def local(tensor: Any) -> Tensor:
+    """The part of a tensor that lies in this process."""
+    part: Tensor = tensor._local_tensor if is_shared(tensor) else tensor
+    return part
+
+
+def placement(tensor: Any) -> Any:
+    """Over which processes a tensor is shared out, and how; None if it isn't."""
+    return (tensor.device_mesh, tuple(tensor.placements)) if is_shared(tensor) else None
+
+
+def summed(parts: Iterable[tuple[Tensor, float]]) -> float:
+    """The sum of a number of each tensor's part, over all processes that hold parts."""
+    totals: defaultdict[Any, float] = defaultdict(float)
+    for tensor, number in parts:
+        totals[placement(tensor)] += number
+    return sum(_reduced(total, shared) for shared, total in totals.items())
+
+
+def _reduced(total: float, shared: Any) -> float:
+    if shared is None:
+        return total
+    mesh, placements = shared
+    everywhere = torch.tensor(total, dtype=torch.float64, device=mesh.device_type)
+    for dimension, place in enumerate(placements):
+        if place.is_shard():
+            torch.distributed.all_reduce(everywhere, group=mesh.get_group(dimension))
+    return float(everywhere)

@@ -1,0 +1,76 @@
+"""Optimizers where several processes train together: two of them, over gloo."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import nn
+
+import gradus.optim
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
+STEPS = 10
+
+
+def _net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 11), nn.Tanh(), nn.Linear(11, 3))
+
+
+def _wrapped(kind: str) -> Any:
+    net = _net()
+    if kind == "DDP":
+        return nn.parallel.DistributedDataParallel(net)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    return fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
+
+
+def _batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(8, 6, generator=generator), torch.randn(8, 3, generator=generator)) for _ in range(STEPS)]
+
+
+def _alone(clip: float | None) -> list[torch.Tensor]:
+    """The parameters after training in one process, with torch's optimizer and torch's clipping."""
+    net = _net()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    for inputs, targets in _batches():
+        optimizer.zero_grad()
+        ((net(inputs) - targets) ** 2).mean().backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), clip)
+        optimizer.step()
+    return [param.detach() for param in net.parameters()]
+
+
+def _train(rank: int, meeting: str, kind: str, backend: str, clip: float | None, out: str) -> None:
+    """What each process does: half of every batch, and a save and a load in the middle."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    net = _wrapped(kind)
+    optimizer = gradus.optim.AdamW(net.parameters(), lr=0.01, backend=backend, clip_norm=clip)
+    for step, (inputs, targets) in enumerate(_batches()):
+        optimizer.zero_grad()
+        ((net(inputs[rank::2]) - targets[rank::2]) ** 2).mean().backward()
+        optimizer.step()
+        if step == STEPS // 2:
+            saved = optimizer.state_dict()
+            optimizer = gradus.optim.AdamW(net.parameters(), lr=0.01, backend=backend, clip_norm=clip)
+            optimizer.load_state_dict(saved)
+    params = [param.full_tensor() if hasattr(param, "full_tensor") else param for param in net.parameters()]
+    torch.save([param.detach() for param in params], f"{out}{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
+@pytest.mark.parametrize(("backend", "clip"), [("auto", 0.1), ("reference", None), ("reference", 0.1)])
+def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None, tmp_path: Path) -> None:
+    """Under DDP and FSDP2 (parameters as DTensors), clipping and a resume included, two processes do what one does."""
+    arguments = (str(tmp_path / "meeting"), kind, backend, clip, str(tmp_path / "params"))
+    multiprocessing.spawn(_train, arguments, nprocs=2)
+    for rank in range(2):
+        for got, want in zip(torch.load(tmp_path / f"params{rank}"), _alone(clip), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
