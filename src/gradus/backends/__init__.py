@@ -9,6 +9,7 @@ from gradus.backends.local import is_shared
 from gradus.backends.reference import Reference
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
+from gradus.rules.rule import Rule
 from gradus.rules.trace import Program
 
 __all__ = ["Batch", "batch_for", "kind_for"]
@@ -30,13 +31,13 @@ class Batch(Protocol):
         """One update of every tensor."""
 
 
-def kind_for(param: Tensor, backend: str) -> str:
-    """The backend that updates a parameter.
+def kind_for(rule: Rule, param: Tensor, backend: str) -> str:
+    """The backend that updates a parameter by a rule.
 
     Raises:
         InvalidInput: the backend that was asked for doesn't take it.
     """
-    if backend == "reference" or param.grad is None:
+    if backend == "reference" or rule.of_tensors or param.grad is None:
         return "reference"
     from gradus.backends import cpu  # Numba takes a third of a second to import, which only those pay who need it
 

@@ -90,13 +90,13 @@ class Reference:
         if grad.is_sparse:  # only the rows that it touches are updated
             entries = grad.coalesce()
             where, grad = tuple(entries.indices()), entries.values()
-        slots = {name: _read(state[name], where) for name in self.program.slots}
+        slots = {name: _read(state[name], where) for name in self.program.slots if name in state}
         x = _read(param, where)
         g = _read(grad, None).to(x.dtype)
         scaled = g if self._scale is None else g * self._scale
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
         _write(param, where, new_param)
-        for name in self.program.slots:
+        for name in slots:
             if new[name] is not slots[name]:
                 _write(state[name], where, new[name])
         return {name: float(new[name]) for name in row.scalars}

@@ -15,17 +15,21 @@ from gradus.optim.classical import (
     SparseAdam,
 )
 from gradus.optim.lbfgs import LBFGS
+from gradus.optim.matrices import SOAP, Adafactor, Muon
 from gradus.optim.optimizer import Optimizer
 
 __all__ = [
     "ASGD",
     "LBFGS",
     "SGD",
+    "SOAP",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -12,7 +12,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from gradus.errors import InvalidInput
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
-from gradus.rules.rule import Rule
+from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["Optimizer"]
 
@@ -20,7 +20,9 @@ __all__ = ["Optimizer"]
 _TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _OURS = {"backend": "auto", "clip_norm": None, "skip_nonfinite": False}
 # What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
-_GROUP_KEYS = {"params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"}
+_GROUP_KEYS = frozenset(
+    ("params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr")
+)
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -55,17 +57,37 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    hypers: ClassVar[dict[str, Hyper]]
+    _group_keys: ClassVar[frozenset[str]]
+    _besides: ClassVar[Rule | None] = None
+    _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
     _options: ClassVar[tuple[str, ...]] = tuple(_TORCHS)  # those of torch's options that torch's class of this name has
     # GradScaler leaves its scale to the update, which does it in passing; while it steps, it sets these.
     _step_supports_amp_scaling = True
     grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
 
-    def __init_subclass__(cls, rule: Rule | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        rule: Rule | None = None,
+        besides: Rule | None = None,
+        takes: Callable[[Tensor, Mapping[str, Any]], bool] | None = None,
+        group_keys: Iterable[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        """Give a class its rule; or two, with a function of a parameter and its group: whether the first takes it.
+
+        `group_keys` are what groups may hold for that function, beside hyperparameters.
+        """
         super().__init_subclass__(**kwargs)
-        if rule is not None:
-            cls.rule = rule
-            cls.__signature__ = _signature(rule)  # type: ignore[attr-defined]  # what `inspect` and `help` read
+        if rule is None:
+            return
+        cls.rule, cls._besides = rule, besides
+        cls.hypers = {**rule.hypers, **(besides.hypers if besides else {})}
+        cls._group_keys = _GROUP_KEYS.union(group_keys)
+        if takes is not None:
+            cls._takes = staticmethod(takes)
+        cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
         try:
@@ -77,7 +99,7 @@ class Optimizer(torch.optim.Optimizer):
         values.pop("params")
         self.backend, self.clip_norm, self.skip_nonfinite = (values.pop(name) for name in _OURS)
         _check_options(self.backend, self.clip_norm, values)
-        for name, hyper in self.rule.hypers.items():
+        for name, hyper in self.hypers.items():
             if hyper.check is not None:
                 hyper.check(name, values[name])
         self._plan: Plan | None = None
@@ -137,16 +159,20 @@ class Optimizer(torch.optim.Optimizer):
         """
         if not isinstance(param_group, dict):
             raise InvalidInput(f"a parameter group is a dict with 'params'; got {type(param_group).__name__}")
-        if unknown := sorted(param_group.keys() - self.defaults.keys() - _GROUP_KEYS):
+        if unknown := sorted(param_group.keys() - self.defaults.keys() - self._group_keys):
             raise InvalidInput(
-                f"{type(self).__name__} has no hyperparameter {unknown[0]!r}; it has {', '.join(self.rule.hypers)}. "
+                f"{type(self).__name__} has no hyperparameter {unknown[0]!r}; it has {', '.join(self.hypers)}. "
                 f"A key of your own can be set in optimizer.param_groups afterwards"
             )
-        for name, hyper in self.rule.hypers.items():
+        for name, hyper in self.hypers.items():
             if hyper.check is not None and name in param_group:
                 hyper.check(name, param_group[name])
         self._lay_open()
         super().add_param_group(dict(param_group))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, in torch's form: torch's optimizer of the same name loads it."""
+        return {**super().state_dict(), state_dicts.RULE: self.rule.name}
 
     def load_state_dict(  # type: ignore[override]  # torch returns nothing
         self, state_dict: Mapping[str, Any], strict: bool = True
@@ -179,6 +205,10 @@ class Optimizer(torch.optim.Optimizer):
 
     # The update
 
+    def rule_for(self, param: Tensor, group: Mapping[str, Any]) -> Rule:
+        """The rule that updates a parameter of a group."""
+        return self.rule if self._besides is None or type(self)._takes(param, group) else self._besides
+
     def _lay_open(self) -> None:
         """Write what the plan knows into the state, and have the next step look at everything anew."""
         if self._plan is not None:
@@ -208,7 +238,7 @@ class Optimizer(torch.optim.Optimizer):
         backend = "reference" if self.defaults["differentiable"] else self.backend
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():
-            self._plan = Plan(self.rule, self.param_groups, self._state, backend, scaled=scaled)
+            self._plan = Plan(self.rule_for, self.param_groups, self._state, backend, scaled=scaled)
         return self._plan
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
@@ -220,11 +250,11 @@ class Optimizer(torch.optim.Optimizer):
 _hooked_step = torch.optim.Optimizer.profile_hook_step(Optimizer._step)
 
 
-def _signature(rule: Rule) -> inspect.Signature:
+def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("params", positional)]
-    for name, hyper in rule.hypers.items():
+    for name, hyper in hypers.items():
         kind = inspect.Parameter.KEYWORD_ONLY if name == "maximize" else parameters[-1].kind
         parameters.append(inspect.Parameter(name, kind, default=hyper.default))
     for name, default in {**_TORCHS, **_OURS}.items():

@@ -3,7 +3,7 @@
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from gradus.backends.row import Row
 from gradus.errors import InvalidInput
 from gradus.rules.rule import Rule
 
-__all__ = ["Plan", "slot_like"]
+__all__ = ["Plan", "empty_slot"]
 
 _WIDE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 
@@ -23,7 +23,7 @@ class Plan:
     """The batches of an optimizer's tensors.
 
     Args:
-        rule: the rule.
+        rule_for: the rule that updates a parameter of a group.
         groups: the parameter groups.
         state: what is kept for each parameter; slots are made when they are first needed.
         backend: the one to use, or "auto".
@@ -35,7 +35,7 @@ class Plan:
 
     def __init__(
         self,
-        rule: Rule,
+        rule_for: Callable[[Tensor, Mapping[str, Any]], Rule],
         groups: Sequence[dict[str, Any]],
         state: Mapping[Tensor, dict[str, Any]],
         backend: str,
@@ -52,9 +52,9 @@ class Plan:
                     self._idle.append(param)
                     continue
                 _check_gradient(param)
-                kept = state[param]
+                rule, kept = rule_for(param, group), state[param]
                 step, scalars = int(kept.get("step", 0)), _scalars(rule, group, kept)
-                key = (index, step, *scalars.values(), kind_for(param, backend), param.dtype, param.grad.dtype)
+                key = (index, rule, step, *scalars.values(), kind_for(rule, param, backend), param.dtype, param.grad.dtype)
                 row = rows.setdefault(key, Row(rule, group, step, scalars))
                 row.params.append(param)
                 row.states.append(kept)
@@ -62,7 +62,7 @@ class Plan:
         for (*_, kind, dtype, grad_dtype), row in rows.items():
             program = row.program(1.0 if scaled else None)
             for param, kept in zip(row.params, row.states, strict=True):
-                _make_slots(rule, program.slots, param, kept, row.group)
+                _make_slots(row.rule, program.slots, param, kept, row.group)
             together[kind, program, dtype, grad_dtype].append(row)
         self.rows = list(rows.values())
         self.batches = [batch_for(kind, rows, program) for (kind, program, *_), rows in together.items()]
@@ -112,9 +112,12 @@ class Plan:
             row.write_back()
 
 
-def slot_like(param: Tensor) -> Tensor:
-    """An empty slot for a parameter: laid out as it is, and single precision for half."""
-    return torch.empty_like(param, dtype=_WIDE.get(param.dtype, param.dtype), requires_grad=False)
+def empty_slot(rule: Rule, slot: str, param: Tensor) -> Tensor | None:
+    """An empty slot for a parameter: laid out as it is, and single precision for half; None where it has no such slot."""
+    shape, dtype = rule.shape(slot, tuple(param.shape)), _WIDE.get(param.dtype, param.dtype)
+    if shape is None:
+        return None
+    return torch.empty_like(param, dtype=dtype) if shape == param.shape else param.new_empty(shape, dtype=dtype)
 
 
 def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, float]:
@@ -125,8 +128,8 @@ def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> d
 def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str, Any], group: Mapping[str, Any]) -> None:
     kept.setdefault("step", 0)
     for name in slots:
-        if kept.get(name) is None:
-            kept[name] = slot_like(param).fill_(rule.begun(name, group))
+        if kept.get(name) is None and (slot := empty_slot(rule, name, param)) is not None:
+            kept[name] = slot.fill_(rule.begun(name, group))
 
 
 def _check_gradient(param: Tensor) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from gradus.errors import InvalidInput
-from gradus.optim.plan import slot_like
+from gradus.optim.plan import empty_slot
+from gradus.rules.rule import Rule
 
 if TYPE_CHECKING:
     from gradus.optim.optimizer import Optimizer
@@ -44,7 +45,9 @@ def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Diff
         )
     for old in saved:
         _check_group(optimizer, old)
-    states = {param: _state(optimizer, param, given["state"][key]) for key, param in pairs if key in given["state"]}
+    group_of = {param: group for group in groups for param in group["params"]}
+    rules = {param: optimizer.rule_for(param, group_of[param]) for _, param in pairs}
+    states = {param: _state(rules[param], param, given["state"][key]) for key, param in pairs if key in given["state"]}
     for group, old in zip(groups, saved, strict=False):
         _fill(group, old)
     optimizer.state = states  # made a defaultdict there
@@ -57,17 +60,19 @@ def _checked(optimizer: "Optimizer", given: Mapping[str, Any]) -> list[dict[str,
     """The saved groups, if this is a state of the optimizer's rule."""
     if not isinstance(given.get("state"), Mapping) or not isinstance(given.get("param_groups"), list):
         raise InvalidInput("this is no optimizer's state: it must have 'state' and 'param_groups'")
-    if given.get(RULE, optimizer.rule.name) != optimizer.rule.name:
-        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, this optimizer's is {optimizer.rule.name!r}")
+    name = optimizer.rule.name
+    if given.get(RULE, name) != name:
+        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
     groups: list[dict[str, Any]] = given["param_groups"]
     return groups
 
 
 def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
-    rule, name = optimizer.rule, type(optimizer).__name__
-    for hyper, described in rule.hypers.items():
+    name = type(optimizer).__name__
+    for hyper, described in optimizer.hypers.items():
         if hyper not in saved:
-            if not isinstance(described.default, bool):  # flags have been added over the years, numbers haven't
+            # Flags have been added over the years, numbers haven't; and torch's Muon has no AdamW beside it.
+            if hyper in optimizer.rule.hypers and not isinstance(described.default, bool):
                 raise InvalidInput(f"the saved state isn't of {name}: its groups have no {hyper!r}")
             continue
         if hyper == "decoupled_weight_decay" and saved[hyper] != optimizer.defaults[hyper]:
@@ -101,26 +106,28 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
 
 
-def _state(optimizer: "Optimizer", param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any]:
+def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
-    rule = optimizer.rule
     kept: dict[str, Any] = {}
     for name, value in saved.items():
         if name == "step":
             continue
         if name not in rule.slots:
             raise InvalidInput(
-                f"the saved state isn't of {type(optimizer).__name__}: it has a slot {name!r}; {rule.slots} are its own"
+                f"the saved state isn't of the rule {rule.name}: it has a slot {name!r}; {', '.join(rule.slots)} are its own"
             )
         if value is None:  # torch notes a slot without use so
             continue
         if name in rule.scalars:
             kept[name] = float(value)
-        elif not isinstance(value, Tensor) or value.shape != param.shape:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else value
-            raise InvalidInput(f"a saved {name} must have its parameter's shape, {tuple(param.shape)}; got {shape}")
-        else:
-            kept[name] = slot_like(param).copy_(value)
+            continue
+        slot, shape = empty_slot(rule, name, param), tuple(getattr(value, "shape", ()))
+        if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
+            expected = "none" if slot is None else f"shape {tuple(slot.shape)}"
+            raise InvalidInput(
+                f"a parameter of shape {tuple(param.shape)} has a {name} of {expected}; the saved one's is {shape}"
+            )
+        kept[name] = slot.copy_(value)
     # torch's SGD counts no steps; that there is a momentum says that one has been done.
     return {"step": int(saved.get("step", 1 if kept else 0)), **kept}
 

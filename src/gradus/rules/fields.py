@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 from gradus.errors import InvalidInput
 
-__all__ = ["Always", "Betas", "Decay", "Flag", "NonNegative", "Pair", "Positive", "Real", "Scalar", "one_of"]
+__all__ = [
+    "Always",
+    "Betas",
+    "Decay",
+    "Flag",
+    "NonNegative",
+    "Pair",
+    "Positive",
+    "Real",
+    "Scalar",
+    "Whole",
+    "one_of",
+    "several",
+]
 
 Check = Callable[[str, Any], None]  # (what it is called, what was given)
 
@@ -32,6 +45,16 @@ def _several(must: str, count: int | None, check: Check) -> Check:
     return check_all
 
 
+def several(count: int) -> Check:
+    """So many finite numbers."""
+    return _several(f"{count} finite numbers", count, _number("a finite number", lambda _: True))
+
+
+def _whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} must be a whole number above 0; got {value!r}")
+
+
 def _flag(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise InvalidInput(f"{name} must be True or False; got {value!r}")
@@ -55,6 +78,7 @@ Positive = Annotated[float, _number("a finite number above 0", lambda x: x > 0)]
 Decay = Annotated[float, _in_unit]
 Betas = Annotated[tuple[float, float], _several("two numbers, each at least 0 and below 1", 2, _in_unit)]
 Pair = Annotated[tuple[float, float], _several("two numbers", 2, _number("a finite number above 0", lambda x: x > 0))]
+Whole = Annotated[int, _whole]
 Flag = Annotated[bool, _flag]
 
 

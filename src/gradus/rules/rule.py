@@ -9,9 +9,10 @@ from typing import Any, get_type_hints, overload
 from gradus.errors import InvalidInput
 from gradus.rules.fields import Scalar
 
-__all__ = ["Hyper", "Rule", "rule"]
+__all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
 
 _REQUIRED = inspect.Parameter.empty
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,19 @@ class Rule:
         function: the update, in + - * /, comparisons and the names of `gradus.rules.ops`. What follows param and grad are
             its slots; what is named after a star, its hyperparameters, and `step`, the update's number from 1, if it asks.
         start: what slots hold before the first update: a number, or the name of a hyperparameter; 0 where none is given.
+        shapes: for a rule of whole tensors, in torch's operations, which the reference backend alone can run: the shape of
+            each slot that isn't the parameter's, as a function of that; None where the parameter has no such slot.
 
     Raises:
         InvalidInput: the signature isn't a rule's, or a slot to start that there isn't.
     """
 
-    def __init__(self, function: Callable[..., Any], start: Mapping[str, float | str]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        start: Mapping[str, float | str],
+        shapes: Mapping[str, Callable[[Shape], Shape | None]] | None = None,
+    ) -> None:
         parameters = inspect.signature(function).parameters
         hints = get_type_hints(function, include_extras=True)
         given = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
@@ -49,6 +57,7 @@ class Rule:
         if given[:2] != ["param", "grad"]:
             raise InvalidInput(f"a rule takes param, grad and its slots; {function.__name__} takes {', '.join(given)}")
         self.function, self.start = function, start
+        self.of_tensors, self._shapes = shapes is not None, shapes or {}
         self.name, self.slots = function.__name__, tuple(given[2:])
         self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
         self.hypers = {name: Hyper(parameters[name].default, _check_of(hints.get(name))) for name in named if name != "step"}
@@ -74,6 +83,10 @@ class Rule:
                 f"{self.name} must return param and its {len(self.slots)} slots; it returned {len(new)} values"
             )
         return new[0], dict(zip(self.slots, new[1:], strict=True))
+
+    def shape(self, slot: str, param: Shape) -> Shape | None:
+        """The shape of a slot, for a parameter of this shape; None where it has no such slot."""
+        return self._shapes[slot](param) if slot in self._shapes else param
 
     def begun(self, slot: str, hypers: Mapping[str, Any]) -> float:
         """What a slot holds before the first update."""
@@ -102,3 +115,8 @@ def rule(function: Callable[..., Any] | None = None, /, **start: float | str) ->
     if function is not None:
         return Rule(function, {})
     return lambda function: Rule(function, start)
+
+
+def tensor_rule(**shapes: Callable[[Shape], Shape | None]) -> Callable[[Callable[..., Any]], Rule]:
+    """Make a rule of a function of whole tensors, in torch's operations; see `Rule` for `shapes`."""
+    return lambda function: Rule(function, {}, shapes)

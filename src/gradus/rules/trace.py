@@ -247,6 +247,8 @@ def trace(
     Raises:
         InvalidInput: the rule does something that no program can be made of; the message says what.
     """
+    if rule.of_tensors:
+        return Program({slot: slot for slot in rule.slots}, (), {}, (), lambda *_: ((), ()), "")
     tape = _Tape()
     names: list[str] = []
 
