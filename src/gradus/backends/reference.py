@@ -95,10 +95,11 @@ class Reference:
         g = _read(grad, None).to(x.dtype)
         scaled = g if self._scale is None else g * self._scale
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
-        _write(param, where, new_param)
-        for name in slots:
-            if new[name] is not slots[name]:
-                _write(state[name], where, new[name])
+        given = [x, *slots.values()]
+        changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
+        _write(param, where, new_param if new_param is x else _apart(new_param, given))
+        for name, value in changed.items():
+            _write(state[name], where, value)
         return {name: float(new[name]) for name in row.scalars}
 
 
@@ -116,6 +117,11 @@ def _read(tensor: Tensor, where: Any) -> Tensor:
     """A tensor's elements, or the rows of them that are asked for; half precision as single."""
     real = _real(tensor) if where is None else _real(tensor)[where]
     return real.float() if real.dtype in _HALF else real
+
+
+def _apart(value: Tensor, given: list[Tensor]) -> Tensor:
+    """A value that isn't the memory of what is about to be written."""
+    return value.clone() if any(value is other for other in given) else value
 
 
 def _write(tensor: Tensor, where: Any, value: Tensor) -> None:

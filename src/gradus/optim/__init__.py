@@ -17,6 +17,7 @@ from gradus.optim.classical import (
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
 from gradus.optim.optimizer import Optimizer
+from gradus.optim.prodigy import Prodigy
 
 __all__ = [
     "ASGD",
@@ -32,6 +33,7 @@ __all__ = [
     "Muon",
     "NAdam",
     "Optimizer",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",

@@ -1,0 +1,102 @@
+"""Prodigy, against its paper."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradus.errors import InvalidInput
+from gradus.optim import Prodigy
+
+
+def _problem() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.rand(10, dtype=torch.float64) + 0.5, torch.randn(10, dtype=torch.float64) * 3
+
+
+def _by_the_paper(steps: int, lr: float) -> tuple[Tensor, float]:
+    """Algorithm 4 of Mishchenko and Defazio 2023, for the loss Σ curvature·(θ − target)²/2."""
+    curvature, target = _problem()
+    start = x = torch.zeros(10, dtype=torch.float64)
+    m, v, s, r, d = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x), 0.0, 1e-6
+    for _ in range(steps):
+        g = curvature * (x - target)
+        m, v = 0.9 * m + 0.1 * d * g, 0.999 * v + 0.001 * d * d * g * g
+        r = math.sqrt(0.999) * r + lr * d * d * float(g @ (start - x))
+        s = math.sqrt(0.999) * s + lr * d * d * g
+        x = x - lr * d * m / (v.sqrt() + d * 1e-8)
+        d = max(d, r / float(s.abs().sum()))
+    return x, d
+
+
+def _trained(optimizer: Prodigy, params: list[nn.Parameter], steps: int) -> None:
+    curvature, target = _problem()
+    for _ in range(steps):
+        at = torch.cat([param.detach() for param in params])
+        for param, grad in zip(params, (curvature * (at - target)).split([len(param) for param in params]), strict=True):
+            param.grad = grad.clone()
+        optimizer.step()
+
+
+def _parts(sizes: list[int]) -> list[nn.Parameter]:
+    return [nn.Parameter(torch.zeros(size, dtype=torch.float64)) for size in sizes]
+
+
+@pytest.mark.parametrize("lr", [1.0, 0.5])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_it_is_the_papers(lr: float, grouped: bool) -> None:
+    """Two hundred steps are the paper's, whether the vector is one tensor or lies in several groups."""
+    params = _parts([3, 5, 2]) if grouped else _parts([10])
+    optimizer = Prodigy([{"params": [param]} for param in params], lr=lr)
+    _trained(optimizer, params, 200)
+    want, d = _by_the_paper(200, lr)
+    torch.testing.assert_close(torch.cat([param.detach() for param in params]), want)
+    assert optimizer.param_groups[0]["d"] == pytest.approx(d)
+
+
+def test_it_finds_a_rate_that_solves() -> None:
+    """From d = 1e-6 it comes to the solution, with no rate given, and d stays below the distance to it."""
+    params = _parts([10])
+    optimizer = Prodigy(params)
+    _trained(optimizer, params, 400)
+    _, target = _problem()
+    assert float((params[0].detach() - target).abs().max()) < 1e-2
+    assert 1e-3 < optimizer.param_groups[0]["d"] < float(target.abs().max())
+
+
+def test_a_loaded_one_goes_on() -> None:
+    """Its estimate is in its state: a resumed run equals the uninterrupted one."""
+    whole, parted = _parts([10]), _parts([10])
+    _trained(Prodigy(whole), whole, 60)
+    first = Prodigy(parted)
+    _trained(first, parted, 25)
+    second = Prodigy(parted)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    _trained(second, parted, 35)
+    assert torch.equal(whole[0], parted[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"d": 0.0}, r"d must be a finite number above 0; got 0\.0"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\] must be at least 0"),
+    ],
+)
+def test_refused_with_a_reason(options: dict[str, Any], message: str) -> None:
+    """What can't be is refused, with what must hold and what was given."""
+    with pytest.raises(InvalidInput, match=message):
+        Prodigy(_parts([2]), **options)
+
+
+def test_groups_share_one_estimate() -> None:
+    """Groups with a d of their own are refused before anything changes."""
+    params = _parts([2, 2])
+    optimizer = Prodigy([{"params": [params[0]], "d": 1e-6}, {"params": [params[1]], "d": 1e-3}])
+    params[0].grad = torch.ones(2, dtype=torch.float64)
+    with pytest.raises(InvalidInput, match=r"Prodigy has one d for all groups; got \[1e-06, 0\.001\]"):
+        optimizer.step()
+    assert torch.equal(params[0], torch.zeros(2, dtype=torch.float64))
