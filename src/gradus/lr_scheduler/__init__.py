@@ -3,6 +3,9 @@
 Replacing `torch.optim.lr_scheduler` by `gradus.lr_scheduler` in an import is all it takes. Where torch does something
 else than it documents, these do what it documents; `docs/from_torch.md` lists each such difference.
 
+All of them take `optimizer`, whose groups' rates they set, and `last_epoch`, the position to go on from; -1 starts anew.
+They raise `InvalidInput`, a `ValueError`, for arguments that make no schedule.
+
 >>> import torch
 >>> from gradus.lr_scheduler import CosineAnnealingLR
 >>> optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=0.1)

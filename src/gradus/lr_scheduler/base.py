@@ -1,13 +1,12 @@
-"""What all drop-ins have in common: a position, the groups' base rates, and a schedule for each group."""
+"""What all drop-ins have in common: a position, the groups' base rates, and the way from one position to another."""
 
 import math
 import operator
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,7 +16,11 @@ from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule
 
-__all__ = ["DropIn", "checked_optimizer", "floats", "lengthwise", "own_rate", "per_group", "put", "rates_of"]
+__all__ = ["DropIn", "checked_optimizer", "floats", "lengthwise", "own_rate", "per_group", "put"]
+
+Values = tuple[list[float], list[float] | None]  # of all groups: rates, and momentums where they are scheduled
+
+_NUMBERS = {"base_lrs", "_last_lr", "max_lrs", "base_momentums", "max_momentums"}  # where torch may have tensors
 
 UNSTARTED = -1  # the position before the first value; there each group holds what it was given
 
@@ -25,32 +28,26 @@ UNSTARTED = -1  # the position before the first value; there each group holds wh
 class DropIn(LRScheduler):
     """A scheduler with torch's name, signature, attributes and state, that says which schedule it is.
 
-    The position is one integer, `last_epoch`; the values follow from it. A group's rate is what its schedule says. Where
-    torch documents that others may change the rate as well (`_follows`), a rate that is found changed goes on from there
-    by the schedule's ratio, so that schedulers stepped one after the other multiply.
-
-    The attributes are torch's, so that the state is. Setting one takes effect at the next step.
+    The position is one integer, `last_epoch`; the values follow from it and from the attributes, which may be set at any
+    time. Where torch documents that others may change the rate as well (`_follows`), a rate that is found changed goes on
+    from there by the schedule's ratio, so that schedulers stepped one after the other multiply.
     """
-
-    # Beside `__dict__`, which is the state: the schedules, made when first needed, and whether the rates that were last
-    # written are the schedules' alone.
-    __slots__ = ("_made", "_pure")
 
     _follows = True  # whether changes made to the rate by others are kept, as torch documents it
     _sets_rate = False  # whether the rate is given outright, not as a factor of each group's own
+    _schedules_momentum: bool | property = False
+    _part: float | property = 0  # how far the position is past `last_epoch`, where torch lets it stand between two steps
 
     optimizer: Optimizer
     base_lrs: list[float]  # type: ignore[assignment]  # torch has tensors among them, which cost a wait on a GPU
     last_epoch: int
-    _last_lr: list[Any]
-    _made: "_Made | None"
-    _pure: bool
+    _last_lr: list[float]  # type: ignore[assignment]  # as numbers; `get_last_lr` makes the tensors
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, *, bases: list[float] | None = None) -> None:
         # torch's own constructor isn't called: it wraps optimizer.step and takes the rate for what it may not be.
         self.optimizer = checked_optimizer(optimizer)
         for index, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
+            if last_epoch == UNSTARTED:
                 group.setdefault("initial_lr", _copied(group["lr"]))
             elif "initial_lr" not in group:
                 raise KeyError(
@@ -58,6 +55,8 @@ class DropIn(LRScheduler):
                     f">= 0; load the optimizer's state first, or leave last_epoch out and load the scheduler's"
                 )
         self.base_lrs = [self._base_of(group) for group in optimizer.param_groups] if bases is None else bases
+        self.last_epoch = last_epoch
+        self.schedules  # noqa: B018 - making them refuses what can't be one
         self._begin(last_epoch)
 
     # What each drop-in says of itself
@@ -66,78 +65,78 @@ class DropIn(LRScheduler):
         """The learning rate of group `index`, as a schedule."""
         raise NotImplementedError
 
-    def _momentum(self, index: int) -> Schedule | None:  # noqa: ARG002 - most leave it alone
-        """The momentum of group `index`, or its beta1; None where it isn't scheduled."""
-        return None
+    def _values(self, position: float) -> Values:
+        """The same for all groups at a position from 0, in plain arithmetic for speed; and their momentums, if scheduled."""
+        raise NotImplementedError
 
     def _base_of(self, group: dict[str, Any]) -> float:
         """The base rate of a group that joins."""
         return own_rate(group)
 
-    def _basis(self) -> list[Any]:
-        """The numbers that may change without an attribute being set: with others the schedules are made anew."""
-        return self.base_lrs[: len(self.optimizer.param_groups)]
-
-    def _check(self, position: float) -> None:
-        """Refuse a position that can't be had."""
-
-    @property
-    def _low(self) -> float:
-        """The rate above which the schedule scales."""
-        return 0.0
-
-    @property
-    def _place(self) -> float:
-        """Where the schedules are evaluated; a whole number but for those that torch lets stand between two."""
-        return self.last_epoch
-
-    def _arrive(self, position: float) -> None:
-        """Take note of the position; nothing is written."""
-        # Past __setattr__, which would have the schedules made anew.
-        self.__dict__["last_epoch"] = math.floor(position)
-        self.__dict__["_step_count"] = self.last_epoch + 1
-
-    # Schedules
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        if name not in ("_made", "_pure"):
-            object.__setattr__(self, "_made", None)
-
-    def _schedules_of_groups(self) -> "_Made":
-        basis, made = self._basis(), getattr(self, "_made", None)
-        if made is None or made.basis != basis:
-            indices = range(min(len(self.base_lrs), len(self.optimizer.param_groups)))
-            momentums = [momentum for momentum in map(self._momentum, indices) if momentum is not None]
-            made = _Made(basis, _Shared(map(self._rate, indices)), _Shared(momentums) if momentums else None)
-            self._made = made
-        return made
+    def _arrive(self, position: Any, rates: list[float]) -> None:
+        """Take note of a position, and of the rates that have been written there."""
+        self.last_epoch, self._step_count, self._last_lr = position, position + 1, rates
 
     @property
     def schedules(self) -> list[Schedule]:
         """Each group's learning rate as a `Schedule`: to print, to plot, to save, to use in a `gradus.Scheduler`."""
         self._welcome()
-        return self._schedules_of_groups().rates.all()
-
-    def _values(self, position: float) -> list[float]:
-        """The rates of the groups at a position."""
-        if position == UNSTARTED:
-            return list(self.base_lrs)
-        return self._schedules_of_groups().rates.at(position)
-
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
-        """The rates at position `after`, where the schedules say `values`, of groups that hold `rates` at `before`."""
-        if not self._follows or (getattr(self, "_pure", False) and floats(self._last_lr) == rates):
-            return values
-        groups, low = self.optimizer.param_groups, self._low
-        return [
-            value
-            if expected == low or _same(rate, expected, group["lr"])
-            else low + (rate - low) * ((value - low) / (expected - low))
-            for rate, expected, value, group in zip(rates, self._values(before), values, groups, strict=False)
-        ]
+        return [self._rate(index) for index in range(len(self.base_lrs))]
 
     # Moving
+
+    def step(self, epoch: float | None = None) -> None:
+        """One update further; or, as torch still allows, to the position `epoch`.
+
+        Raises:
+            InvalidInput: `epoch` is no whole number from 0.
+        """
+        record, groups = record_of(self.optimizer), self.optimizer.param_groups
+        if epoch is not None:
+            self._update_lr(self._asked_for(epoch))
+        elif record.owners is self._last_lr and record.is_untouched(groups):  # the short way
+            after = self.last_epoch + self._part + 1
+            rates, momentums = self._values(after)
+            self._go(after, rates, momentums)
+        else:
+            self._update_lr()
+
+    def _asked_for(self, epoch: Any) -> float:
+        """A position that is asked for, if it can be had."""
+        warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
+        try:
+            whole = operator.index(epoch)
+        except TypeError:
+            whole = -1
+        if whole < 0:
+            raise InvalidInput(f"step takes no epoch, or a whole number of updates from 0; got {epoch!r}")
+        return whole
+
+    def _update_lr(self, epoch: float | None = None) -> None:
+        self._welcome()
+        before = self.last_epoch + self._part
+        after = before + 1 if epoch is None else epoch
+        values, momentums = self._values(after)
+        rates, known = values, len(self._last_lr)
+        if epoch is None and self._follows:  # otherwise the groups' rates needn't be read, which on a GPU is a wait
+            found = rates_of(self.optimizer.param_groups[:known])
+            rates = self._carried(found, before, after, values) + values[known:]
+        self._go(after, rates, momentums, values)
+
+    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
+        """What becomes at position `after`, where the schedules say `values`, of rates found at `before`."""
+        if not self._follows:
+            return values
+        expecteds = self.base_lrs if before == UNSTARTED else self._values(before)[0]
+        quadruples = zip(rates, expecteds, values, self.optimizer.param_groups)  # noqa: B905 - as in `write`
+        return [
+            value if _same(rate, expected, group["lr"]) else self._scaled(rate, expected, value)
+            for rate, expected, value, group in quadruples
+        ]
+
+    def _scaled(self, rate: float, expected: float, value: float) -> float:
+        """What becomes of a rate that was found in place of the expected one, when the schedule goes on to `value`."""
+        return rate * (value / expected) if expected else value
 
     def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
         """Enter the position after `last_epoch`, from the rates that the groups have been given.
@@ -145,72 +144,51 @@ class DropIn(LRScheduler):
         Schedulers that are built side by side multiply; a composed one takes the place of its members. A rate that an
         earlier scheduler has left behind is nobody's choice, so a new one starts from the base rates.
         """
-        rates, left = rates_of(self.optimizer), _LEFT.get(self.optimizer)
-        ours = left is not None and floats(left.rates) == rates
-        if left is not None and ours and not left.moved and not (composed and last_epoch >= 0):
+        groups, left = self.optimizer.param_groups, record_of(self.optimizer)
+        ours, rates = left.is_untouched(groups), rates_of(groups)
+        if ours and left.ground is not None and not (composed and last_epoch >= 0):
             ground, start = left.ground, left.ground if composed else rates
         else:
             ground = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
-        values = self._values(last_epoch + 1)
-        self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), values)
-        _LEFT[self.optimizer] = _Left(ground, self._last_lr, moved=False)
+        values, momentums = self._values(last_epoch + 1)
+        self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), momentums, values)
+        left.ground = ground
 
-    def _go(self, position: float, rates: list[float], values: list[float]) -> None:
-        """Be at a position, where the schedules say `values`, with these rates in the groups."""
-        self._arrive(position)
-        self._pure = rates == values
-        groups, momentums = self.optimizer.param_groups, self._schedules_of_groups().momentums
-        for group, rate in zip(groups, rates, strict=False):
-            put(group, "lr", rate)
+    def _go(
+        self, position: float, rates: list[float], momentums: list[float] | None, values: list[float] | None = None
+    ) -> None:
+        """Be at a position, with these rates and momentums in the groups; the schedules said `values`, if not the rates."""
+        groups, record = self.optimizer.param_groups, record_of(self.optimizer)
+        record.write(groups, rates)
+        if values is not None and values != rates:
+            record.owners = None
         if momentums is not None:
-            for group, momentum in zip(groups, momentums.at(position), strict=False):
-                _put_momentum(group, momentum)
-        self.__dict__["_last_lr"] = [_copied(group["lr"]) for group in self.optimizer.param_groups]
-        _LEFT[self.optimizer] = _Left([], self._last_lr, moved=True)
+            for group, momentum in zip(groups, momentums):  # noqa: B905 - as in `write`
+                put_momentum(group, momentum)
+        self._arrive(position, rates)
 
-    def _welcome(self) -> int:
-        """Let groups join that have been added; gives the number of those that were there."""
-        known, groups = len(self.base_lrs), self.optimizer.param_groups
-        for group in groups[known:]:
+    def _welcome(self) -> None:
+        """Let groups join that have been added."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self._join(group)
-        return known
 
     def _join(self, group: dict[str, Any]) -> None:
         group.setdefault("initial_lr", _copied(group["lr"]))
-        self.base_lrs.append(self._base_of(group))
-
-    def _update_lr(self, epoch: float | None = None) -> None:
-        known = self._welcome()
-        before = self._place
-        after = before + 1 if epoch is None else epoch
-        self._check(after)
-        rates = values = self._values(after)
-        if self._follows and epoch is None:  # otherwise the groups' rates needn't be read, which on a GPU is a wait
-            rates = self._carried(rates_of(self.optimizer)[:known], before, after, values)
-            rates = rates[:known] + values[known:]
-        self._go(after, rates, values)
-
-    def step(self, epoch: int | None = None) -> None:
-        """One update further; or, as torch still allows, to the position `epoch`.
-
-        Raises:
-            InvalidInput: `epoch` is no whole number from 0.
-        """
-        if epoch is not None:
-            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
-            epoch = _whole(epoch)
-        self._update_lr(epoch)
+        self.base_lrs = [*self.base_lrs, self._base_of(group)]
 
     # Rates
 
     def get_lr(self) -> list[float | Tensor]:
         """The rates that the schedules give at the present position, computed anew."""
         self._welcome()
-        return [*self._values(self._place)]
+        return [*self._values(self.last_epoch + self._part)[0]]
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The rates that were last written into the groups; tensors are copies."""
-        return self._last_lr
+        return [
+            torch.full_like(group["lr"], rate) if isinstance(group["lr"], Tensor) else rate
+            for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=False)
+        ]
 
     def restore(self) -> None:
         """Give the groups back the rate and the momentum that they had before the first scheduler."""
@@ -219,16 +197,13 @@ class DropIn(LRScheduler):
             group["initial_lr"] = _copied(group["lr"])
             group.pop("user_lr", None)
             if "user_momentum" in group:
-                _put_momentum(group, float(group.pop("user_momentum")))
+                put_momentum(group, float(group.pop("user_momentum")))
 
     # State
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__.copy()  # without the schedules, which can be made again
-
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer, under torch's names: torch's scheduler of this name can load it."""
-        return {key: value for key, value in self.__dict__.items() if key != "optimizer"}
+        return {key: value for key, value in vars(self).items() if key != "optimizer"} | {"_last_lr": self.get_last_lr()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up a state, Gradus's or torch's, and write its rates into the groups.
@@ -241,13 +216,14 @@ class DropIn(LRScheduler):
         self._examine(state_dict)
         self._take(state_dict)
         self._welcome()
-        values = self._values(self._place)
+        position = self.last_epoch + self._part
+        values, momentums = self._values(position)
         rates = list(values)
         if self._follows:
             for index, saved in enumerate(state_dict.get("_last_lr", [])[: len(rates)]):
                 if rates[index] != 0 and not _same(float(saved), rates[index], saved):
                     rates[index] = float(saved)  # others had changed it
-        self._go(self._place, rates, values)
+        self._go(position, rates, momentums, values)
 
     def _examine(self, state: Any) -> None:
         """Refuse what is no state of this scheduler, before anything is changed."""
@@ -257,49 +233,52 @@ class DropIn(LRScheduler):
     def _take(self, state: Mapping[str, Any]) -> None:
         """Take up a state; nothing is written."""
         self.__dict__.update(state)
-        if "base_lrs" in state:
-            self.base_lrs = floats(state["base_lrs"])
-        self._made = None
+        self.__dict__.update({name: floats(state[name]) for name in _NUMBERS & state.keys()})
 
 
-@dataclass
-class _Made:
-    """The schedules of the groups, and what they were made from."""
-
-    basis: list[Any]
-    rates: "_Shared"
-    momentums: "_Shared | None"  # of all groups or of none
+_RATE = itemgetter("lr")
 
 
-class _Shared:
-    """A schedule for each group, equal ones evaluated once."""
+class _Record:
+    """What drop-ins last wrote into an optimizer's groups; one for all drop-ins of an optimizer.
 
-    def __init__(self, schedules: Iterable[Schedule]) -> None:
-        self.different: list[Schedule] = []
-        self.which: list[int] = []
-        for schedule in schedules:
-            if schedule not in self.different:
-                self.different.append(schedule)
-            self.which.append(self.different.index(schedule))
+    It lives with the optimizer, whose copies and pickles leave it out.
+    """
 
-    def all(self) -> list[Schedule]:
-        return [self.different[index] for index in self.which]
+    def __init__(self) -> None:
+        self.held: list[Any] = []  # the groups' rates since then: the numbers themselves, or tensors
+        self.versions: list[float] | None = None  # of the tensors, if there are any: how often each has been changed
+        self.owners: list[float] | None = None  # the very list that was written, where it is its scheduler's values alone
+        self.ground: list[float] | None = None  # what those began from that were built since a step was done
 
-    def at(self, position: float) -> list[float]:
-        values = [_at(schedule, position) for schedule in self.different]
-        return [values[index] for index in self.which]
+    def write(self, groups: list[dict[str, Any]], rates: list[float]) -> None:
+        numbers = True
+        for group, rate in zip(groups, rates):  # noqa: B905 - the keyword costs as much as the rest
+            if type(group["lr"]) is float:  # the cheap question first
+                group["lr"] = rate
+            else:
+                put(group, "lr", rate)
+                numbers = False
+        self.owners, self.ground = rates, None
+        self.held = rates if numbers else list(map(_RATE, groups))
+        self.versions = None if numbers else self._versions()
+
+    def is_untouched(self, groups: list[dict[str, Any]]) -> bool:
+        """Whether the groups hold what drop-ins wrote. No tensor has to be waited for."""
+        return list(map(_RATE, groups)) == self.held and (self.versions is None or self._versions() == self.versions)
+
+    def _versions(self) -> list[float]:
+        tensors = (rate for rate in self.held if isinstance(rate, Tensor))
+        return [float(rate) if rate.is_inference() else rate._version for rate in tensors]  # those don't count changes
 
 
-@dataclass
-class _Left:
-    """What the drop-ins have left in an optimizer's groups."""
-
-    ground: list[float]  # the rates that the schedulers which were built side by side started from
-    rates: list[Any]  # the rates as they were last written; tensors are copies
-    moved: bool  # whether a step has been done since the last one was built
-
-
-_LEFT: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
+def record_of(optimizer: Any) -> _Record:
+    """What drop-ins last wrote into this optimizer's groups."""
+    try:
+        record: _Record = optimizer._gradus_record
+    except AttributeError:
+        record = optimizer._gradus_record = _Record()
+    return record
 
 
 def checked_optimizer(optimizer: Any) -> Optimizer:
@@ -318,9 +297,9 @@ def own_rate(group: dict[str, Any]) -> float:
     return float(group.get("user_lr", group.get("initial_lr", group["lr"])))
 
 
-def rates_of(optimizer: Optimizer) -> list[float]:
+def rates_of(groups: list[dict[str, Any]]) -> list[float]:
     """The rates that stand in the groups."""
-    return floats([group["lr"] for group in optimizer.param_groups])
+    return [float(group["lr"]) for group in groups]
 
 
 def floats(values: Sequence[Any]) -> list[float]:
@@ -358,19 +337,11 @@ def lengthwise(lengths: Sequence[float], make: Any) -> Schedule:
     return schedule if parts == 1 else schedule.stretch(1 / parts)
 
 
-def _at(schedule: Schedule, position: float) -> float:
-    """The value at a position that may lie between two steps."""
-    if isinstance(position, int):
-        return float(schedule(position))
-    exact = Fraction(position).limit_denominator(10**6)
-    return float(schedule.stretch(exact.denominator)(exact.numerator))
-
-
 def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _put_momentum(group: dict[str, Any], value: float) -> None:
+def put_momentum(group: dict[str, Any], value: float) -> None:
     if "betas" not in group:
         put(group, "momentum", value)
     elif isinstance(group["betas"][0], Tensor):
@@ -381,15 +352,5 @@ def _put_momentum(group: dict[str, Any], value: float) -> None:
 
 def _same(rate: float, expected: float, kind: Any) -> bool:
     """Whether a rate is the schedule's, but for a few roundings of its own kind."""
-    tolerance = max(1e-9, 8 * torch.finfo(kind.dtype).eps) if isinstance(kind, Tensor) else 1e-9
-    return math.isclose(rate, expected, rel_tol=tolerance)
-
-
-def _whole(epoch: Any) -> int:
-    try:
-        whole = operator.index(epoch)
-    except TypeError:
-        whole = -1
-    if whole < 0:
-        raise InvalidInput(f"step takes no epoch, or a whole number of updates from 0; got {epoch!r}")
-    return whole
+    tolerance = 1e-9 if type(kind) is float or not isinstance(kind, Tensor) else max(1e-9, 8 * torch.finfo(kind.dtype).eps)
+    return abs(rate - expected) <= tolerance * abs(expected)

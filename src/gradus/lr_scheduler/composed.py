@@ -1,5 +1,6 @@
 """The drop-ins made of others, and the one that looks at a metric."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,8 +9,8 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import UNSTARTED, DropIn, floats, put
-from gradus.schedules import Constant, Schedule
+from gradus.lr_scheduler.base import UNSTARTED, DropIn, Values, floats, put
+from gradus.schedules import Schedule
 
 __all__ = ["ChainedScheduler", "ReduceLROnPlateau", "SequentialLR"]
 
@@ -22,6 +23,7 @@ class _Composed(DropIn):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Any], last_epoch: int) -> None:
         self.optimizer = optimizer
         self._schedulers = schedulers
+        self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member is told
         self._begin(last_epoch, composed=True)
 
     @property
@@ -42,35 +44,13 @@ class _Composed(DropIn):
     def _sets_rate(self) -> bool:  # type: ignore[override]
         return any(member._sets_rate for member in self._schedulers)
 
-    def _basis(self) -> list[Any]:
-        return [member._schedules_of_groups() for member in self._schedulers]  # another one where a member has changed
+    @property
+    def _schedules_momentum(self) -> bool:  # type: ignore[override]
+        return any(member._schedules_momentum for member in self._schedulers)
 
     def _join(self, group: dict[str, Any]) -> None:
         for member in self._schedulers:
             member._join(group)
-
-    def _member_positions(self, position: float) -> list[float]:
-        raise NotImplementedError
-
-    def _arrive(self, position: float) -> None:
-        super()._arrive(position)
-        for member, place in zip(self._schedulers, self._member_positions(position), strict=True):
-            member._arrive(place)
-
-    def _check(self, position: float) -> None:
-        for member, place in zip(self._schedulers, self._member_positions(position), strict=True):
-            member._check(place)
-
-    def _go(self, position: float, rates: list[float], values: list[float]) -> None:
-        super()._go(position, rates, values)
-        self._tell()
-
-    def _tell(self) -> None:
-        """Let the members know the rates, which are in torch's states."""
-        for member in self._schedulers:
-            member.__dict__["_last_lr"] = list(self._last_lr)
-            if isinstance(member, _Composed):
-                member._tell()
 
     def state_dict(self) -> dict[str, Any]:
         """The state, the members' states included."""
@@ -99,7 +79,6 @@ class SequentialLR(_Composed):
         optimizer: the members' own.
         schedulers: of this module, compositions included.
         milestones: the steps at which the next one begins, in order; one fewer than the schedulers.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: no schedulers, of another optimizer, of another kind, or the wrong milestones.
@@ -131,26 +110,34 @@ class SequentialLR(_Composed):
         super()._examine(state)
         DropIn._examine(self, state)
 
-    def _member_positions(self, position: float) -> list[float]:
-        """Where each member stands: yet to start, under way, or at its last step."""
-        starts, ends = [0, *self._milestones], [*self._milestones, float("inf")]
-        return [max(UNSTARTED, min(position, end - 1) - start) for start, end in zip(starts, ends, strict=True)]
+    def _active(self, position: float) -> tuple[DropIn, float]:
+        """The member whose phase it is, and where it stands."""
+        index = bisect_right(self._milestones, position)
+        return self._schedulers[index], position - self._milestones[index - 1] if index else position
 
-    def _phases(self, schedules: Sequence[Schedule]) -> Schedule:
-        *early, last = schedules
+    def _arrive(self, position: float, rates: list[float]) -> None:
+        if position == self.last_epoch + 1:
+            member, place = self._active(position)
+            member._arrive(place, list(rates))
+        else:  # each is yet to start, under way, or at its last step
+            starts, ends = [0, *self._milestones], [*self._milestones, float("inf")]
+            for member, start, end in zip(self._schedulers, starts, ends, strict=True):
+                member._arrive(max(UNSTARTED, min(position, end - 1) - start), list(rates))
+        super()._arrive(position, rates)
+
+    def _values(self, position: float) -> Values:
+        member, place = self._active(position)
+        rates, momentums = member._values(place)
+        groups = self.optimizer.param_groups
+        if momentums is None and "user_momentum" in groups[0] and self._schedules_momentum:
+            momentums = [float(group["user_momentum"]) for group in groups]
+        return rates, momentums
+
+    def _rate(self, index: int) -> Schedule:
+        *early, last = [member._rate(index) for member in self._schedulers]
         for schedule, (start, end) in reversed(list(zip(early, pairwise([0, *self._milestones]), strict=True))):
             last = schedule.take(end - start) >> last
         return last
-
-    def _rate(self, index: int) -> Schedule:
-        return self._phases([member._rate(index) for member in self._schedulers])
-
-    def _momentum(self, index: int) -> Schedule | None:
-        momentums = [member._momentum(index) for member in self._schedulers]
-        if not any(momentums):
-            return None
-        own = float(self.optimizer.param_groups[index]["user_momentum"])
-        return self._phases([momentum or Constant(own) for momentum in momentums])
 
 
 class ChainedScheduler(_Composed):
@@ -183,19 +170,28 @@ class ChainedScheduler(_Composed):
         _require_together([member.last_epoch for member in schedulers])
         super().__init__(schedulers[0].optimizer, schedulers, schedulers[0].last_epoch - 1)
 
-    def _member_positions(self, position: float) -> list[float]:
-        return [position] * len(self._schedulers)
+    def _arrive(self, position: float, rates: list[float]) -> None:
+        for member in self._schedulers:
+            member._arrive(position, list(rates))
+        super()._arrive(position, rates)
+
+    def _values(self, position: float) -> Values:
+        leading = self._leading
+        rates, momentums = leading._values(position)
+        for member in self._schedulers:
+            if member is not leading:
+                theirs, its_momentums = member._values(position)
+                momentums = momentums or its_momentums
+                triples = zip(rates, theirs, member.base_lrs)  # noqa: B905 - the keyword costs as much as the rest
+                rates = [rate * (its / base if base else its) for rate, its, base in triples]
+        return rates, momentums
 
     def _rate(self, index: int) -> Schedule:
         rate = self._leading._rate(index)
         for member in self._schedulers:
             if member is not self._leading:
-                base = member.base_lrs[index]
-                rate = rate * (member._rate(index) * (1 / base if base else 1.0))
+                rate = rate * (member._rate(index) * (1 / (member.base_lrs[index] or 1.0)))
         return rate
-
-    def _momentum(self, index: int) -> Schedule | None:
-        return next(filter(None, (member._momentum(index) for member in reversed(self._schedulers))), None)
 
     def _examine(self, state: Any) -> None:
         super()._examine(state)

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch.optim import Optimizer
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import DropIn, checked_optimizer, floats, lengthwise, own_rate, per_group
-from gradus.lr_scheduler.plain import held_by
+from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, floats, lengthwise, own_rate, per_group
+from gradus.lr_scheduler.plain import half_wave, held_by
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
+from gradus.schedules.evaluation import SCALARS
 
 __all__ = ["SWALR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"]
 
@@ -22,6 +24,10 @@ class _WithMomentum(DropIn):
     _sets_rate = True
 
     cycle_momentum: bool
+
+    @property
+    def _schedules_momentum(self) -> bool:  # type: ignore[override]
+        return self.cycle_momentum
 
     def _require_momentum(self, optimizer: Optimizer) -> None:
         if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
@@ -42,7 +48,6 @@ class CyclicLR(_WithMomentum):
     """Triangles between base_lr and max_lr: `gradus.schedules.Cyclic`; momentum goes down where the rate goes up.
 
     Args:
-        optimizer: whose groups' rates are set.
         base_lr: the rate at a triangle's feet, or a list, one a group.
         max_lr: the rate at the first tip, or a list.
         step_size_up: steps from base_lr to max_lr.
@@ -54,7 +59,6 @@ class CyclicLR(_WithMomentum):
         cycle_momentum: whether momentum, or beta1, is scheduled too.
         base_momentum: at the tips, or a list.
         max_momentum: at the feet, or a list.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: an unknown mode, a list of the wrong length, no momentum to cycle.
@@ -85,6 +89,10 @@ class CyclicLR(_WithMomentum):
         lows = floats(per_group("base_lr", checked_optimizer(optimizer), base_lr))
         self.max_lrs = floats(per_group("max_lr", optimizer, max_lr))
         down = step_size_up if step_size_down is None else step_size_down
+        if not (step_size_up > 0 and down > 0):
+            raise InvalidInput(
+                f"step_size_up and step_size_down must be above 0; got {step_size_up!r} and {step_size_down!r}"
+            )
         self.total_size = float(step_size_up) + float(down)
         self.step_ratio = step_size_up / self.total_size
         self.mode, self.gamma = mode, gamma
@@ -112,27 +120,33 @@ class CyclicLR(_WithMomentum):
             self._keep_momentum(group, self.base_momentums[0], self.max_momentums[0])
         super()._join(group)
 
-    @property
-    def _sizes(self) -> tuple[float, float]:
-        up = self.total_size * self.step_ratio
-        return up, self.total_size - up
+    def _values(self, position: float) -> Values:
+        height = self._height(position)
+        rates = [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]  # noqa: B905 - for speed
+        if not self.cycle_momentum:
+            return rates, None
+        pairs = zip(self.max_momentums, self.base_momentums)  # noqa: B905
+        return rates, [top + (base - top) * height for top, base in pairs]
 
-    def _between(self, low: float, high: float) -> Schedule:
-        halving = self._scale_fn_custom is None and self.mode == "triangular2"
-        mode = "triangular2" if halving else "triangular"
-        triangle = lengthwise(self._sizes, lambda up, down: Cyclic(up, down, low=0.0, high=high - low, mode=mode))
-        if self._scale_fn_custom is not None:
-            by_cycle = self.total_size if self.scale_mode == "cycle" else None
-            triangle = triangle * Lambda(partial(_scaled, self._scale_fn_custom, by_cycle))
-        elif self.mode == "exp_range":
-            triangle = triangle * Exponential(self.gamma)
-        return low + triangle
+    def _height(self, t: float) -> float:
+        """0 at the feet, 1 at the first tip."""
+        up, (cycle, since) = self.total_size * self.step_ratio, divmod(t, self.total_size)
+        height = since / up if since < up else 1 - (since - up) / (self.total_size - up)
+        if self._scale_fn_custom is None and self.mode == "triangular":
+            return height
+        return height * self.scale_fn(t if self.scale_mode == "iterations" else 1 + cycle)
+
+    def _heights(self) -> Schedule:
+        up, custom = self.total_size * self.step_ratio, self._scale_fn_custom
+        mode = "triangular2" if custom is None and self.mode == "triangular2" else "triangular"
+        triangles = lengthwise([up, self.total_size - up], partial(Cyclic, mode=mode))
+        if custom is not None:
+            return triangles * Lambda(partial(_by_cycle, custom, self.total_size) if self.scale_mode == "cycle" else custom)
+        return triangles * Exponential(self.gamma) if self.mode == "exp_range" else triangles
 
     def _rate(self, index: int) -> Schedule:
-        return self._between(self.base_lrs[index], self.max_lrs[index])
-
-    def _momentum(self, index: int) -> Schedule | None:
-        return self._between(self.max_momentums[index], self.base_momentums[index]) if self.cycle_momentum else None
+        low, high = self.base_lrs[index], self.max_lrs[index]
+        return low + (high - low) * self._heights()
 
     def scale_fn(self, x: float) -> float:
         """The factor on the height, of the cycle or of the iterations, whichever `scale_mode` says."""
@@ -157,11 +171,8 @@ class CyclicLR(_WithMomentum):
         custom = self._scale_fn_custom
         super()._take(state)
         self._scale_fn_custom = custom
-        if custom is not None and state.get("_scale_fn_custom") is not None:
-            vars(custom).update(state["_scale_fn_custom"])
-        for name in ("max_lrs", "base_momentums", "max_momentums"):
-            if name in state:
-                setattr(self, name, floats(state[name]))
+        if custom is not None:
+            vars(custom).update(state.get("_scale_fn_custom") or {})
 
 
 class OneCycleLR(_WithMomentum):
@@ -172,7 +183,6 @@ class OneCycleLR(_WithMomentum):
     as in torch; what the user had given stays under "user_lr" and "user_momentum", and `restore()` puts it back.
 
     Args:
-        optimizer: whose groups' rates are set.
         max_lr: the highest rate, or a list, one a group.
         total_steps: the length; or `epochs` times `steps_per_epoch`.
         epochs: with steps_per_epoch, instead of total_steps.
@@ -185,7 +195,6 @@ class OneCycleLR(_WithMomentum):
         div_factor: max_lr over the initial rate.
         final_div_factor: the initial rate over the last one.
         three_phase: whether to come down to the initial rate as it went up, and then to the last one.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: no length, an argument out of its range, no momentum to cycle, or a step past total_steps.
@@ -245,39 +254,36 @@ class OneCycleLR(_WithMomentum):
             self._keep_momentum(group, first["base_momentum"], first["max_momentum"])
         super()._join(group)
 
-    def _basis(self) -> list[float]:
-        names = ["initial_lr", "max_lr", "min_lr"] + ["base_momentum", "max_momentum"] * self.cycle_momentum
-        groups = self.optimizer.param_groups[: len(self.base_lrs)]
-        return floats([group[name] for group in groups for name in names])
-
-    def _check(self, position: float) -> None:
+    def _values(self, position: float) -> Values:
         if position > self.total_steps:
             raise InvalidInput(
                 f"this OneCycleLR was made for {self.total_steps} steps, and step {position} was asked for; "
                 f"give it the total_steps that the run has"
             )
+        begin = 0.0
+        for phase in self._schedule_phases:
+            if position < phase["end_step"]:
+                break
+            begin = max(begin, phase["end_step"])
+        left = _left(self._anneal_func_type, position - begin, phase["end_step"] - begin)
+        done, groups, start, end = 1 - left, self.optimizer.param_groups, phase["start_lr"], phase["end_lr"]
+        rates = [float(left * group[start] + done * group[end]) for group in groups]
+        if not self.cycle_momentum:
+            return rates, None
+        start, end = phase["start_momentum"], phase["end_momentum"]
+        return rates, [float(left * group[start] + done * group[end]) for group in groups]
 
-    def _one_cycle(self, start: Any, peak: Any, end: Any) -> Schedule:
-        length, peak_at = self.total_steps - 1, max(0.0, self._schedule_phases[0]["end_step"])
+    def _rate(self, index: int) -> Schedule:
+        group, length = self.optimizer.param_groups[index], self.total_steps - 1
         return OneCycle(
             length,
-            start=start,
-            peak=peak,
-            end=end,
-            pct_start=peak_at / length if length else 0.0,
+            start=group["initial_lr"],
+            peak=group["max_lr"],
+            end=group["min_lr"],
+            pct_start=max(0.0, self._schedule_phases[0]["end_step"]) / length if length else 0.0,
             anneal="cosine" if self._anneal_func_type == "cos" else "linear",
             three_phase=len(self._schedule_phases) == 3,
         )
-
-    def _rate(self, index: int) -> Schedule:
-        group = self.optimizer.param_groups[index]
-        return self._one_cycle(group["initial_lr"], group["max_lr"], group["min_lr"])
-
-    def _momentum(self, index: int) -> Schedule | None:
-        if not self.cycle_momentum:
-            return None
-        group = self.optimizer.param_groups[index]
-        return self._one_cycle(group["max_momentum"], group["base_momentum"], group["max_momentum"])
 
     def _take(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
@@ -291,9 +297,9 @@ class OneCycleLR(_WithMomentum):
         return end + (start - end) * (1 + math.cos(math.pi * pct)) * 0.5
 
 
-def _scaled(function: Callable[[float], float], cycle: float | None, t: float) -> float:
-    """A user's own scale, of the cycle counted from 1 or of the step."""
-    return function(t if cycle is None else 1 + t // cycle)
+def _by_cycle(function: Callable[[float], float], length: float, t: float) -> float:
+    """A function of the cycle, counted from 1, at step t."""
+    return function(1 + t // length)
 
 
 def _total(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
@@ -317,20 +323,19 @@ def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
 
 
 def _phases(peak: float, last: int, three_phase: bool) -> list[dict[str, Any]]:
-    """What torch keeps in its state about the phases; of ours, only the peak's place and their number are read."""
-    at_ends, at_peak = ("initial_lr", "max_momentum"), ("max_lr", "base_momentum")
-    knots = [(peak, at_ends, at_peak), (float(last), at_peak, ("min_lr", "max_momentum"))]
+    """The phases: where each ends, and under which names the values from and to which it goes lie in the groups."""
+    knots = [(0.0, "initial_lr", "max_momentum"), (peak, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
     if three_phase:
-        knots[1:] = [(2 * peak, at_peak, at_ends), (float(last), at_ends, ("min_lr", "max_momentum"))]
+        knots.insert(2, (2 * peak, "initial_lr", "max_momentum"))
     return [
         {
-            "end_step": until,
-            "start_lr": start[0],
-            "end_lr": end[0],
-            "start_momentum": start[1],
-            "end_momentum": end[1],
+            "end_step": float(step),
+            "start_lr": rate,
+            "end_lr": to_rate,
+            "start_momentum": momentum,
+            "end_momentum": to_momentum,
         }
-        for until, start, end in knots
+        for (_, rate, momentum), (step, to_rate, to_momentum) in pairwise(knots)
     ]
 
 
@@ -348,11 +353,9 @@ class CosineAnnealingWarmRestarts(DropIn):
     As torch documents, `step(epoch)` may stand between two steps: `step(epoch + batch / batches)`.
 
     Args:
-        optimizer: whose groups' rates are set.
         T_0: the length of the first cycle.
         T_mult: how many times longer each cycle is than the one before.
         eta_min: what each cycle falls to, though it starts again one step before it gets there.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: a length or a factor below 1 or not whole; an eta_min that is no number; a negative epoch.
@@ -381,40 +384,45 @@ class CosineAnnealingWarmRestarts(DropIn):
     def _rate(self, index: int) -> Schedule:
         return CosineRestarts(self.T_0, start=self.base_lrs[index], end=self.eta_min, growth=self.T_mult, endpoint=False)
 
-    @property
-    def _place(self) -> float:
-        """The cycle's beginning, as T_i tells it, and T_cur; cycles of one length are counted by last_epoch."""
-        if self.T_mult == 1:
-            place = self.last_epoch + (self.T_cur - self.last_epoch) % self.T_0
-        else:
-            place = (self.T_i - self.T_0) // (self.T_mult - 1) + self.T_cur
-        return int(place) if place == int(place) else place
+    def _values(self, position: float) -> Values:
+        period, since = self._cycle(position)
+        left = half_wave(since, period)
+        low = (1 - left) * self.eta_min
+        return [low + left * base for base in self.base_lrs], None
 
-    def _arrive(self, position: float) -> None:
-        super()._arrive(position)
+    def _cycle(self, position: float) -> tuple[int, float]:
+        """The length of the cycle that a position lies in, and how far it is from its beginning."""
+        since = position - self.last_epoch + self.T_cur // 1 if self.last_epoch >= 0 else position
+        if 0 <= since < self.T_i:
+            return self.T_i, since
         begin, period = 0, self.T_0
         if self.T_mult == 1:
-            begin = math.floor(max(position, 0)) // period * period
+            return period, since % period
         while position >= begin + period:
             begin, period = begin + period, period * self.T_mult
-        self.__dict__["T_i"], self.__dict__["T_cur"] = period, max(position, 0) - begin
+        return period, position - begin
 
-    def step(self, epoch: float | None = None) -> None:
-        """One update further, or to the position `epoch`, which needn't be whole."""
-        if epoch is not None and not (isinstance(epoch, (int, float)) and epoch >= 0):
+    @property
+    def _part(self) -> float:  # type: ignore[override]
+        return self.T_cur % 1
+
+    def _arrive(self, position: float, rates: list[float]) -> None:
+        self.T_i, self.T_cur = self._cycle(position) if position >= 0 else (self.T_0, 0)
+        super()._arrive(math.floor(position), rates)
+
+    def _asked_for(self, epoch: Any) -> float:
+        if not (isinstance(epoch, (int, float)) and 0 <= epoch < math.inf):
             raise InvalidInput(f"epoch must be a number from 0; got {epoch!r}")
-        self._update_lr(epoch)
+        return epoch
 
 
 class SWALR(DropIn):
     """From the rate it finds to swa_lr in anneal_epochs steps, then held: `gradus.schedules.Cosine` or `Linear`.
 
     Args:
-        optimizer: whose groups' rates are set.
         swa_lr: the rate for averaging, or a list, one a group.
         anneal_epochs: the length of the way; 0 is there at once.
         anneal_strategy: "cos" or "linear".
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: an unknown strategy, a length that is negative or not whole, a list of the wrong length.
@@ -439,25 +447,29 @@ class SWALR(DropIn):
             group["swa_lr"] = rate
         super().__init__(optimizer, last_epoch)
 
-    def _basis(self) -> list[float]:
-        return [*super()._basis(), *floats([group["swa_lr"] for group in self.optimizer.param_groups[: len(self.base_lrs)]])]
-
     def _join(self, group: dict[str, Any]) -> None:
         group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
         super()._join(group)
 
-    def _way(self, start: float, end: float) -> Schedule:
-        return (Cosine if self._anneal_strategy == "cos" else Linear)(self.anneal_epochs, start=start, end=end)
+    @property
+    def _ends(self) -> list[float]:
+        return [float(group["swa_lr"]) for group in self.optimizer.param_groups]
+
+    def _values(self, position: float) -> Values:
+        left = _left(self._anneal_strategy, position, self.anneal_epochs)
+        return [(1 - left) * end + left * base for base, end in zip(self.base_lrs, self._ends)], None  # noqa: B905
 
     def _rate(self, index: int) -> Schedule:
-        return self._way(self.base_lrs[index], float(self.optimizer.param_groups[index]["swa_lr"]))
+        kind = Cosine if self._anneal_strategy == "cos" else Linear
+        return kind(self.anneal_epochs, start=self.base_lrs[index], end=self._ends[index])
 
     def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
         """From whatever rates there are: what is left of the way shrinks as the schedule's does."""
-        left = self._way(1.0, 0.0)
-        left_before, left_after = left(max(int(before), 0)), left(int(after))
-        ends = floats([group["swa_lr"] for group in self.optimizer.param_groups])
-        return [
-            end + (rate - end) * left_after / left_before if left_before else end
-            for rate, end in zip(rates, ends, strict=False)
-        ]
+        left, remaining = (_left(self._anneal_strategy, max(t, 0), self.anneal_epochs) for t in (before, after))
+        kept = remaining / left if left else 0.0
+        return [end + (rate - end) * kept for rate, end in zip(rates, self._ends)]  # noqa: B905
+
+
+def _left(strategy: str, t: float, length: float) -> float:
+    """What is left of a way at step t: 1 at 0, 0 from `length` on."""
+    return half_wave(min(t, length), length) if strategy == "cos" else 1 - SCALARS.progress(t, length)

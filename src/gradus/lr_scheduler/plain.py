@@ -1,5 +1,6 @@
 """The drop-ins whose schedule is a factor of each group's own rate, and the cosine between two rates."""
 
+import math
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -8,8 +9,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import DropIn, lengthwise
+from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
+from gradus.schedules.evaluation import SCALARS, between
 
 __all__ = [
     "ConstantLR",
@@ -21,32 +23,40 @@ __all__ = [
     "MultiplicativeLR",
     "PolynomialLR",
     "StepLR",
+    "half_wave",
+    "held_by",
 ]
+
+power: Callable[[float, float], float] = SCALARS.power
+progress: Callable[[float, float], float] = SCALARS.progress
 
 Factor = Callable[[int], float]
 
 
 class _Factor(DropIn):
-    """Each group's own rate times one schedule."""
+    """Each group's own rate times one factor."""
 
-    def _factor(self, index: int) -> Schedule:
+    def _factor(self, t: float) -> float:
         raise NotImplementedError
 
+    def _schedule(self) -> Schedule:
+        """The factor as a schedule."""
+        raise NotImplementedError
+
+    def _values(self, position: float) -> Values:
+        factor = self._factor(position)
+        return [base * factor for base in self.base_lrs], None
+
     def _rate(self, index: int) -> Schedule:
-        return self.base_lrs[index] * self._factor(index)
+        return self.base_lrs[index] * self._schedule()
 
 
 class StepLR(_Factor):
     """η(t) = base · gamma^⌊t/step_size⌋: `gradus.schedules.Step`.
 
     Args:
-        optimizer: whose groups' rates are set.
         step_size: the length of a stair.
         gamma: the factor from one stair to the next.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: an argument that `Step` refuses.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
@@ -55,11 +65,13 @@ class StepLR(_Factor):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size = step_size
-        self.gamma = gamma
+        self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002 - the same for all groups, as in most of these
+    def _factor(self, t: float) -> float:
+        return power(self.gamma, t // self.step_size)
+
+    def _schedule(self) -> Schedule:
         return Step(self.step_size, gamma=self.gamma)
 
 
@@ -67,21 +79,18 @@ class MultiStepLR(_Factor):
     """η(t) = base · gamma^(how many milestones aren't after t): `gradus.schedules.MultiStep`.
 
     Args:
-        optimizer: whose groups' rates are set.
         milestones: the steps from which the next stair holds; one named twice counts twice.
         gamma: the factor from one stair to the next.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: an argument that `MultiStep` refuses.
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.milestones = Counter(milestones)
-        self.gamma = gamma
+        self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002
+    def _factor(self, t: float) -> float:
+        return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
+
+    def _schedule(self) -> Schedule:
         return MultiStep(tuple(sorted(self.milestones.elements())), gamma=self.gamma)
 
 
@@ -89,22 +98,19 @@ class ConstantLR(_Factor):
     """η(t) = base · factor before total_iters, then base.
 
     Args:
-        optimizer: whose groups' rates are set.
         factor: from 0 to 1.
         total_iters: how many steps it lasts.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: a factor below 0 or above 1, or a length that is none.
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
         _require_unit("factor", factor)
-        self.factor = factor
-        self.total_iters = total_iters
+        self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002
+    def _factor(self, t: float) -> float:
+        return self.factor if t < self.total_iters else 1.0
+
+    def _schedule(self) -> Schedule:
         return lengthwise([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
 
 
@@ -112,14 +118,9 @@ class LinearLR(_Factor):
     """η(t) = base · (start_factor + (end_factor − start_factor)·t/total_iters), then held: `gradus.schedules.Linear`.
 
     Args:
-        optimizer: whose groups' rates are set.
         start_factor: the factor at step 0, above 0 and at most 1.
         end_factor: the factor from step total_iters on, from 0 to 1.
         total_iters: the length of the way.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: a factor out of its range, or a length that is none.
     """
 
     def __init__(
@@ -133,12 +134,13 @@ class LinearLR(_Factor):
         if not 0 < start_factor <= 1:
             raise InvalidInput(f"start_factor must be above 0 and at most 1; got {start_factor!r}")
         _require_unit("end_factor", end_factor)
-        self.start_factor = start_factor
-        self.end_factor = end_factor
-        self.total_iters = total_iters
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002
+    def _factor(self, t: float) -> float:
+        return float(between(self.start_factor, self.end_factor, progress(t, self.total_iters)))
+
+    def _schedule(self) -> Schedule:
         return lengthwise([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
 
 
@@ -146,19 +148,17 @@ class ExponentialLR(_Factor):
     """η(t) = base · gamma^t: `gradus.schedules.Exponential`.
 
     Args:
-        optimizer: whose groups' rates are set.
-        gamma: the factor from one step to the next.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: a gamma that is negative or no number.
+        gamma: the factor from one step to the next, 0 or more.
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002
+    def _factor(self, t: float) -> float:
+        return power(self.gamma, t)
+
+    def _schedule(self) -> Schedule:
         return Exponential(self.gamma)
 
 
@@ -166,21 +166,18 @@ class PolynomialLR(_Factor):
     """η(t) = base · (1 − t/total_iters)^power, then 0: `gradus.schedules.Polynomial`.
 
     Args:
-        optimizer: whose groups' rates are set.
         total_iters: the length of the way down.
         power: above 0; 1 is a straight line.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: an argument that `Polynomial` refuses.
     """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
-        self.total_iters = total_iters
-        self.power = power
+        self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch)
 
-    def _factor(self, index: int) -> Schedule:  # noqa: ARG002
+    def _factor(self, t: float) -> float:
+        return float((1 - progress(t, self.total_iters)) ** self.power)
+
+    def _schedule(self) -> Schedule:
         return lengthwise([self.total_iters], lambda length: Polynomial(length, power=self.power))
 
 
@@ -190,46 +187,52 @@ class CosineAnnealingLR(DropIn):
     As torch documents, t goes on past T_max, so the rate rises again, as steeply as it fell.
 
     Args:
-        optimizer: whose groups' rates are set.
         T_max: the length of the way down.
         eta_min: the rate at step T_max.
-        last_epoch: the position to go on from; -1 starts anew.
-
-    Raises:
-        InvalidInput: an argument that `Cosine` refuses.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        self.T_max = T_max
-        self.eta_min = eta_min
+        self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    @property
-    def _low(self) -> float:
-        return self.eta_min
+    def _values(self, position: float) -> Values:
+        left = half_wave(position, self.T_max)
+        low = (1 - left) * self.eta_min
+        return [low + left * base for base in self.base_lrs], None
 
     def _rate(self, index: int) -> Schedule:
         base = self.base_lrs[index]
         return lengthwise([self.T_max], lambda length: Cosine(length, start=base, end=self.eta_min).after("mirror"))
 
+    def _scaled(self, rate: float, expected: float, value: float) -> float:
+        return self.eta_min + super()._scaled(rate - self.eta_min, expected - self.eta_min, value - self.eta_min)
 
-class _Lambdas(_Factor):
+
+class _Lambdas(DropIn):
     """A Python function for each group; in the state torch's way, by what a callable object holds."""
 
     lr_lambdas: list[Factor]
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | list[Factor], last_epoch: int = -1) -> None:
-        groups = len(optimizer.param_groups)
-        several = isinstance(lr_lambda, (list, tuple))
-        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
-        if several and len(self.lr_lambdas) != groups:
-            raise InvalidInput(f"lr_lambda must be one function or {groups}, one a group; got {len(self.lr_lambdas)}")
+        self.lr_lambdas = per_group("lr_lambda", checked_optimizer(optimizer), lr_lambda)
         for function in self.lr_lambdas:
             if not callable(function):
                 raise TypeError(f"lr_lambda should be a function, or a list of them; got {function!r}")
         super().__init__(optimizer, last_epoch)
+
+    def _functions(self) -> list[Any]:
+        """Each group's factor, as a function of the position."""
+        return self.lr_lambdas
+
+    def _values(self, position: float) -> Values:
+        pairs = zip(self.base_lrs, self._functions())  # noqa: B905 - the keyword costs as much as the rest
+        return [float(base * function(position)) for base, function in pairs], None
+
+    def _rate(self, index: int) -> Schedule:
+        function = self._functions()[index]
+        return self.base_lrs[index] * (function if isinstance(function, Schedule) else Lambda(function))
 
     def _join(self, group: dict[str, Any]) -> None:
         if len(self.lr_lambdas) == len(self.base_lrs):
@@ -258,9 +261,7 @@ class LambdaLR(_Lambdas):
     """η(t) = base · lr_lambda(t): `gradus.schedules.Lambda`, or whatever schedule is given as the function.
 
     Args:
-        optimizer: whose groups' rates are set.
         lr_lambda: a function of the step, or a list of them, one a group. A `Schedule` is one.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: a list of another length than there are groups.
@@ -269,26 +270,31 @@ class LambdaLR(_Lambdas):
 
     _follows = False  # torch sets the rate to the initial one times the function
 
-    def _factor(self, index: int) -> Schedule:
-        function: Any = self.lr_lambdas[index]
-        return function if isinstance(function, Schedule) else Lambda(function)
-
 
 class MultiplicativeLR(_Lambdas):
     """η(t) = base · lr_lambda(1) · … · lr_lambda(t).
 
     Args:
-        optimizer: whose groups' rates are set.
         lr_lambda: a function of the step, or a list of them, one a group. Each step is asked for once.
-        last_epoch: the position to go on from; -1 starts anew.
 
     Raises:
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
     """
 
-    def _factor(self, index: int) -> Schedule:
-        return Lambda(_Running(self.lr_lambdas[index]))
+    _running: "tuple[list[Any], list[_Running]]" = ([], [])  # the functions, and their products so far
+
+    def _functions(self) -> list[Any]:
+        of, running = self._running
+        if of != self.lr_lambdas:
+            products = {id(function): _Running(function) for function in self.lr_lambdas}
+            of, running = [*self.lr_lambdas], [products[id(function)] for function in self.lr_lambdas]
+            self._running = of, running
+        return running
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, without the products, which can be made again."""
+        return {key: value for key, value in super().state_dict().items() if key != "_running"}
 
 
 class _Running:
@@ -298,9 +304,15 @@ class _Running:
         self.function, self.products = function, [1.0]
 
     def __call__(self, t: int) -> float:
-        for step in range(len(self.products), t + 1):
-            self.products.append(self.products[-1] * self.function(step))
-        return self.products[t]
+        products = self.products
+        while t >= len(products):
+            products.append(products[-1] * self.function(len(products)))
+        return products[t]
+
+
+def half_wave(t: float, length: float) -> float:
+    """(1 + cos(π·t/length))/2: from 1 at 0 to 0 at `length`, and back."""
+    return 0.5 + 0.5 * math.cos(math.pi * (t % (2 * length) / length)) if length else 0.0
 
 
 def held_by(function: Any) -> dict[str, Any] | None:
