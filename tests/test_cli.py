@@ -60,6 +60,7 @@ ERRORS = [
     (("plot", "Cosine(3)", "--steps", "0"), 2, "--steps must be a whole number from 1; got 0"),
     (("plot", "Cosine(3)", "--out", "x.pdf"), 2, "--out must name a .png file; got x.pdf"),
     (("plot", "a=1", "a=2"), 2, "'a' is given twice"),
+    (("plot", "Cosine(3)", "--axis", "epochs"), 2, "an axis of epochs needs steps_per_epoch"),
     (("runs",), 1, "there is no store at gradus-runs/store.sqlite"),
     (("runs", "--out", "file"), 1, "there is no store at file/store.sqlite"),
 ]
@@ -207,6 +208,19 @@ def test_plot_shows_a_little_more_than_the_longest_schedule_or_what_it_is_told(a
         schedule = parse(definition).resolve(last, steps_per_epoch=50)
         assert f"{name}: {schedule(0):.4g} at step 0, {schedule(last):.4g} at step {last}" in out
     assert (tmp_path / "deep" / "er" / "x.png").is_file()
+
+
+def test_plot_says_what_a_schedule_does_and_what_looks_wrong(command):
+    """Each schedule has its sentence under the plot and, where the run's length is given, what is found in it."""
+    code, out, _ = command(
+        "plot", "Cosine(100)", "a=warmup(10, start=0.1)", "--steps", "200", "--axis", "epochs", "--steps-per-epoch", "10"
+    )
+    words = " ".join(out.split())
+    assert code == 0
+    assert "Cosine(100): Falls along a cosine from 1 to 0 over 100 steps and holds 0." in words
+    assert "check: it ends at step 100 of 200 and holds 0 from there" in words
+    assert "a: Rises linearly from 0.1 to 1 over 10 steps and holds 1. wrote" in words
+    assert "check" not in command("plot", "Cosine(100)")[1]
 
 
 @pytest.mark.parametrize(("sent", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])

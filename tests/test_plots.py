@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradus.plots import Curve, comparison_figure, png, schedules_figure, terminal_plot
+from gradus.errors import InvalidInput
+from gradus.plots import Curve, compare_schedules, comparison_figure, png, terminal_plot
 from gradus.runs import Row
 from gradus.schedules import Constant, Cosine, Exponential, Linear, Step, warmup
 
@@ -131,18 +132,18 @@ SCHEDULES = {"a": warmup(5) >> Cosine(15, end=0.03), "b": Constant(0.5), "c": Ex
 @pytest.mark.parametrize("steps", [1, 22, 50, 51, 10_000, 10**12])
 def test_a_schedules_picture_holds_the_schedules_values(steps):
     """Each line's points are the schedule's own values, from step 0 to the last."""
-    (axes,) = schedules_figure(SCHEDULES, steps).axes
+    axes, budget = compare_schedules(SCHEDULES, steps).axes
     for line, schedule in zip(axes.lines, SCHEDULES.values(), strict=True):
         shown = line.get_xdata()
         assert (shown[0], shown[-1]) == (0, steps)
         np.testing.assert_array_equal(line.get_ydata(), [schedule(int(step)) for step in shown])
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "value")
+    assert (budget.get_xlabel(), axes.get_ylabel(), budget.get_ylabel()) == ("step", "value", "budget spent")
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(SCHEDULES)
 
 
 def test_a_picture_is_a_png_for_files_and_for_notebooks():
     """`png` and a notebook's own question both give one whole PNG image of the figure's size."""
-    figure = schedules_figure(SCHEDULES, 20)
+    figure = compare_schedules(SCHEDULES, 20)
     for content in (png(figure), figure._repr_png_()):
         with Image.open(io.BytesIO(content)) as image:
             image.load()
@@ -173,3 +174,50 @@ def test_a_terminal_plot_of_several_tells_them_apart():
     marks = [line[0] for line in lines[-3:]]
     assert len(set(marks)) == 3
     assert all(any(mark in line for line in lines[:-3]) for mark in marks)
+
+
+def test_the_budget_is_the_sum_of_the_values():
+    """What is drawn as spent at step t is the sum of the values before t."""
+    _, budget = compare_schedules(SCHEDULES, 40).axes
+    for line, schedule in zip(budget.lines, SCHEDULES.values(), strict=True):
+        assert line.get_ydata() == pytest.approx([sum(schedule(k) for k in range(t)) for t in range(41)])
+
+
+@pytest.mark.parametrize(
+    ("axis", "units", "last"), [("epochs", {"steps_per_epoch": 8}, 5.0), ("tokens", {"tokens_per_step": 512}, 20480.0)]
+)
+def test_an_axis_counts_in_its_unit(axis, units, last):
+    """Steps become epochs or tokens by what the run says of itself."""
+    figure = compare_schedules(SCHEDULES, 40, axis=axis, **units)
+    assert figure.axes[0].lines[0].get_xdata()[-1] == pytest.approx(last)
+    assert figure.axes[-1].get_xlabel() == {"epochs": "epoch", "tokens": "tokens"}[axis]
+
+
+def test_phases_are_named_where_there_is_room():
+    """One sequence has its phases marked and named; a short one is marked and not named; several schedules have none."""
+    schedule = warmup(400) >> Constant().take(5) >> Cosine(595)
+    (value, budget) = schedule.plot().axes
+    assert [text.get_text() for text in value.texts] == ["warmup", "cosine"]
+    assert len(value.lines) == len(budget.lines) == 3
+    assert not compare_schedules({"a": schedule, "b": Cosine(10)}).axes[0].texts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedules": {}}, "compare_schedules needs a schedule to show"),
+        ({"axis": "epochs"}, "an axis of epochs needs steps_per_epoch="),
+        ({"axis": "tokens"}, "an axis of tokens needs tokens_per_step="),
+        ({"axis": "days"}, 'the axis must be "steps", "epochs" or "tokens"; got \'days\''),
+    ],
+)
+def test_a_picture_is_refused_with_a_reason(options, message):
+    """What can't be drawn is refused, with what must hold and what was given."""
+    with pytest.raises(InvalidInput, match=message):
+        compare_schedules(**{"schedules": {"one": Cosine(10)}, **options})
+
+
+def test_log_and_without_a_budget():
+    """Values go on a logarithmic axis when asked, and the budget is left out when asked."""
+    (axes,) = compare_schedules({"one": Cosine(10)}, log=True, budget=False).axes
+    assert axes.get_yscale() == "log"

@@ -7,14 +7,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Scheduler", "Store", "Task", "absolute", "compare", "lr_scheduler", "optim", "schedules", "train"]
+__all__ = [
+    "Run",
+    "Scheduler",
+    "Store",
+    "Task",
+    "absolute",
+    "check",
+    "compare",
+    "compare_schedules",
+    "explain",
+    "lr_scheduler",
+    "optim",
+    "schedules",
+    "train",
+]
 
 if TYPE_CHECKING:
     from gradus import lr_scheduler, optim, schedules
     from gradus.comparison import compare
+    from gradus.plots import compare_schedules
     from gradus.runs import Run
     from gradus.scheduler import Scheduler
-    from gradus.schedules import absolute
+    from gradus.schedules import absolute, check, explain
     from gradus.store import Store
     from gradus.tasks import Task
     from gradus.training import train
@@ -25,6 +40,9 @@ _ROOMS = {
     "Store": "store",
     "Task": "tasks",
     "absolute": "schedules",
+    "check": "schedules",
+    "compare_schedules": "plots",
+    "explain": "schedules",
     "compare": "comparison",
     "train": "training",
 }

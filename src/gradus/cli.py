@@ -4,11 +4,12 @@ import io
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import RESULTS, make_ignored_folder, write_whole
-from gradus.schedules import Schedule, parse
+from gradus.schedules import Schedule, check, explain, parse
 from gradus.store import STORE_FILE, Store
 
 if TYPE_CHECKING:
@@ -181,36 +182,48 @@ def plot(
     steps: Annotated[
         int | None, typer.Option(help="How many steps to show; a little more than the longest schedule by default.")
     ] = None,
-    steps_per_epoch: Annotated[float | None, typer.Option(help="What epochs(...) are counted by.")] = None,
+    steps_per_epoch: Annotated[float | None, typer.Option(help="What epochs are counted by.")] = None,
+    tokens_per_step: Annotated[float | None, typer.Option(help="What tokens are counted by.")] = None,
+    axis: Annotated[
+        Literal["steps", "epochs", "tokens"], typer.Option(help="What lies along the bottom of the picture.")
+    ] = "steps",
+    log: Annotated[bool, typer.Option("--log", help="Draw the values on a logarithmic axis.")] = False,
+    budget: Annotated[bool, typer.Option(help="Draw the sum of the values too.")] = True,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = RESULTS / "schedules.png",
 ) -> None:
-    """Show schedules in the terminal and as PNG, without training."""
+    """Show schedules in the terminal and as PNG, without training: each in a sentence, with what looks like a mistake."""
     if steps is not None and not 1 <= steps <= 2**53:
         raise InvalidInput(f"--steps must be a whole number from 1; got {steps}")
     if out.suffix.lower() != ".png":
         raise InvalidInput(f"--out must name a .png file; got {out}")
     named = _named_schedules(schedules, unnamed=True)
-    shown = {name: _resolved(schedule, steps, steps_per_epoch) for name, schedule in named.items()}
-    until = steps or _length_to_show(shown)
-    from gradus.plots import png, schedules_figure, terminal_plot  # matplotlib, which `runs` doesn't need
+    units = {"steps_per_epoch": steps_per_epoch, "tokens_per_step": tokens_per_step}
+    shown = {name: _resolved(schedule, steps, units) for name, schedule in named.items()}
+    from gradus.plots import compare_schedules, length_to_show, png, terminal_plot  # matplotlib, which `runs` doesn't need
 
+    until = steps or length_to_show(shown.values())
+    picture = compare_schedules(shown, until, log=log, budget=budget, axis=axis, **units)
     typer.echo(terminal_plot(shown, until, width=min(Console().width, 100)))
+    for name, schedule in shown.items():
+        _print_wrapped(f"{name}: {explain(schedule)}" if len(shown) > 1 else explain(schedule))
+        for finding in check(schedule, steps) if steps else ():
+            _print_wrapped(f"  check: {finding}")
     if out.parent == RESULTS:
         make_ignored_folder(out.parent)
-    write_whole(out, png(schedules_figure(shown, until)))
+    write_whole(out, png(picture))
     typer.echo(f"wrote {out}")
 
 
-def _resolved(schedule: Schedule, steps: int | None, steps_per_epoch: float | None) -> Schedule:
+def _resolved(schedule: Schedule, steps: int | None, units: Mapping[str, float | None]) -> Schedule:
     try:
-        return schedule.resolve(steps, steps_per_epoch=steps_per_epoch)
+        return schedule.resolve(steps, **units)
     except InvalidInput as error:
-        raise InvalidInput(f"{error} (here: --steps, --steps-per-epoch)") from None
+        raise InvalidInput(f"{error} (here: --steps, --steps-per-epoch, --tokens-per-step)") from None
 
 
-def _length_to_show(schedules: Mapping[str, Schedule]) -> int:
-    lengths = [schedule.length for schedule in schedules.values() if isinstance(schedule.length, int)]
-    return max(1, round(max(lengths) * 1.1)) if lengths else 100
+def _print_wrapped(text: str) -> None:
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    typer.echo(textwrap.fill(text, min(Console().width, 100), subsequent_indent=indent, break_on_hyphens=False))
 
 
 @app.command()

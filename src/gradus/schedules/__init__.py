@@ -23,6 +23,7 @@ from gradus.schedules.leaves import (
     Step,
     Tanh,
 )
+from gradus.schedules.lint import Finding, check
 from gradus.schedules.metric import Greedy, Plateau
 from gradus.schedules.noise import Noise
 from gradus.schedules.recipes import (
@@ -43,6 +44,7 @@ from gradus.schedules.recipes import min as min  # noqa: A004 - the algebra's ow
 from gradus.schedules.schedule import Absolute, Schedule
 from gradus.schedules.spans import Span, epochs, fraction, rest, samples, tokens
 from gradus.schedules.text import parse
+from gradus.schedules.words import explain
 
 # min and max are left out: a star import must not change what Python's own mean.
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "CosineRestarts",
     "Cyclic",
     "Exponential",
+    "Finding",
     "Greedy",
     "InverseSqrt",
     "Lambda",
@@ -70,8 +73,10 @@ __all__ = [
     "Step",
     "Tanh",
     "absolute",
+    "check",
     "cooldown",
     "epochs",
+    "explain",
     "fraction",
     "noam",
     "one_cycle",

@@ -1,5 +1,6 @@
 """`Schedule` and its algebra: every composition of schedules is a schedule again, to any depth."""
 
+import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, replace
@@ -255,6 +256,13 @@ class Schedule:
         changed = {field.name: _changed(getattr(self, field.name), change) for field in fields(cast(Any, self))}
         return cast(Schedule, replace(cast(Any, self), **changed))
 
+    # Seeing
+
+    def plot(self, steps: int | None = None, **options: Any) -> Any:
+        """A picture of it, and of the budget it spends; see `gradus.compare_schedules` for the options."""
+        # Pictures stand floors above, and need matplotlib, so they are imported when one is asked for.
+        return importlib.import_module("gradus.plots").compare_schedules({repr(self): self}, steps, **options)
+
     # Text and JSON
 
     def __repr__(self) -> str:
@@ -434,6 +442,12 @@ class Sequence(_Composite):
         for phase in self.members[:-1]:
             starts.append(starts[-1] + len(phase))
         object.__setattr__(self, "_starts", tuple(starts))
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The step at which each member begins."""
+        self._require_concrete()
+        return self._starts
 
     def _at(self, t: Any, ops: Any) -> Any:
         return ops.pieces(t, self._starts, self.members)
