@@ -191,7 +191,10 @@ def plot(
     budget: Annotated[bool, typer.Option(help="Draw the sum of the values too.")] = True,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = RESULTS / "schedules.png",
 ) -> None:
-    """Show schedules in the terminal and as PNG, without training: each in a sentence, with what looks like a mistake."""
+    """Show schedules in the terminal and as PNG, without training.
+
+    Under the plot each is told in a sentence and, where the run's length is given, with what looks like a mistake.
+    """
     if steps is not None and not 1 <= steps <= 2**53:
         raise InvalidInput(f"--steps must be a whole number from 1; got {steps}")
     if out.suffix.lower() != ".png":
