@@ -30,10 +30,22 @@ FLOORS = {
     "progress": 7,
     "comparison": 8,
     "cli": 9,
+    "integrations": 9,
 }
 # Heavy imports, and the only rooms that may have them.
 ROOMS_OF = {
-    "torch": {"scheduler", "backends", "optim", "lr_scheduler", "randomness", "tasks", "training", "sweep", "comparison"},
+    "torch": {
+        "scheduler",
+        "backends",
+        "optim",
+        "lr_scheduler",
+        "randomness",
+        "tasks",
+        "training",
+        "sweep",
+        "comparison",
+        "integrations",
+    },
     "matplotlib": {"plots"},
     "plotext": {"plots"},
     "sqlite3": {"store"},

@@ -17,6 +17,8 @@ __all__ = [
     "compare",
     "compare_schedules",
     "explain",
+    "from_torch",
+    "from_transformers",
     "lr_scheduler",
     "optim",
     "schedules",
@@ -26,6 +28,7 @@ __all__ = [
 if TYPE_CHECKING:
     from gradus import lr_scheduler, optim, schedules
     from gradus.comparison import compare
+    from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
     from gradus.runs import Run
     from gradus.scheduler import Scheduler
@@ -43,6 +46,8 @@ _ROOMS = {
     "check": "schedules",
     "compare_schedules": "plots",
     "explain": "schedules",
+    "from_torch": "integrations",
+    "from_transformers": "integrations",
     "compare": "comparison",
     "train": "training",
 }

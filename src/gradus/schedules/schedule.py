@@ -4,7 +4,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -256,6 +256,41 @@ class Schedule:
         changed = {field.name: _changed(getattr(self, field.name), change) for field in fields(cast(Any, self))}
         return cast(Schedule, replace(cast(Any, self), **changed))
 
+    # Into other libraries
+
+    def to_callable(self, base: float = 1.0) -> "Callable[[Any], Any]":
+        """A plain function of the step, base·schedule(t), for whatever asks for a function; it pickles and compares.
+
+        Args:
+            base: what the values are multiplied by; leave it at 1 for torch's `LambdaLR`, which multiplies itself.
+
+        >>> from gradus.schedules import Cosine
+        >>> rate = Cosine(10).to_callable(base=0.3)
+        >>> rate(0), rate(10)
+        (0.3, 0.0)
+        """
+        self._require_concrete()
+        return partial(_scaled, self, float(base))
+
+    def to_optax(self, base: float = 1.0) -> "Callable[[Any], Any]":
+        """An optax schedule: a function of the update's count that JAX can trace, in the precision that JAX is set to.
+
+        Args:
+            base: the learning rate, which the schedule multiplies.
+
+        Raises:
+            InvalidInput: a template; or a factor that follows a metric, which is no function of the count.
+
+        >>> import jax
+        >>> from gradus.schedules import Cosine, warmup
+        >>> rate = (warmup(10) >> Cosine(90)).to_optax(base=3e-4)       # optax.adam(learning_rate=rate)
+        >>> float(jax.jit(rate)(10)) == float(jax.numpy.float32(3e-4))
+        True
+        """
+        if self._follows_metric():
+            raise InvalidInput(f"a factor that follows a metric is no function of the count; leave it out of {self!r}")
+        return self.to_callable(base)
+
     # Seeing
 
     def plot(self, steps: int | None = None, **options: Any) -> Any:
@@ -304,6 +339,10 @@ class Schedule:
         """
         schedule: Schedule = codec.loads(text, KINDS, trusted=trusted)
         return schedule
+
+
+def _scaled(schedule: Schedule, base: float, t: Any) -> Any:
+    return base * schedule(t)
 
 
 def _checks(kind: Any) -> list[tuple[str, Any]]:
