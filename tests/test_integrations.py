@@ -260,7 +260,7 @@ def test_a_name_of_transformers_is_transformers(case: str) -> None:
     """The values are Transformers' own, where it is installed."""
     transformers = pytest.importorskip("transformers")
     name, arguments, _ = TRANSFORMERS[case]
-    optimizer = _optimizer([0.5], tensors=False)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     kept = {key: value for key, value in arguments.items() if key not in ("num_warmup_steps", "num_training_steps", "lr")}
     theirs = transformers.get_scheduler(
         name, optimizer, arguments.get("num_warmup_steps"), arguments.get("num_training_steps"), kept
