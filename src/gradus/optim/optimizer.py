@@ -62,10 +62,7 @@ class Optimizer(torch.optim.Optimizer):
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
     _options: ClassVar[tuple[str, ...]] = tuple(_TORCHS)  # those of torch's options that torch's class of this name has
-    # GradScaler leaves its scale to the update, which does it in passing; while it steps, it sets these.
-    _step_supports_amp_scaling = True
-    grad_scale: Tensor | None = None
-    found_inf: Tensor | None = None
+    _step_supports_amp_scaling = True  # GradScaler leaves its scale to the update, which does it in passing
 
     def __init_subclass__(
         cls,
@@ -137,18 +134,30 @@ class Optimizer(torch.optim.Optimizer):
             or _global_optimizer_post_hooks
             or torch._C._autograd._profiler_enabled()
         ):
-            return _hooked_step(self, closure)
-        return self._step(closure)
+            return self._watched_step(closure)
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        self._update()
+        return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # torch wraps what isn't, at a few microseconds a step
     step._torchdynamo_disable = True  # type: ignore[attr-defined]  # there is nothing in it for a compiler
 
-    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._update()
+    def _watched_step(self, closure: Callable[[], Any] | None) -> Any:
+        """A step with what torch does around it. Hooks that come after it come after updates that have been done."""
+        args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
+        kwargs: dict[str, Any] = {}
+        with torch.autograd.profiler.record_function(f"Optimizer.step#{type(self).__name__}.step"):
+            for before in (*_global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()):
+                changed = before(self, args, kwargs)
+                if changed is not None:
+                    args, kwargs = changed
+            given = args[1] if len(args) > 1 else kwargs.get("closure")
+            loss = None if given is None else torch.enable_grad()(given)()
+            done = self._update()
+            self._optimizer_step_code()
+            if done:
+                for after in (*self._optimizer_step_post_hooks.values(), *_global_optimizer_post_hooks.values()):
+                    after(self, args, kwargs)
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -215,23 +224,25 @@ class Optimizer(torch.optim.Optimizer):
             self._plan.write_back()
             self._plan = None
 
-    def _update(self) -> None:
+    def _update(self) -> bool:
+        """Update every parameter that has a gradient; whether that has been done, and not left out."""
         found, scale = self._from_grad_scaler()
         if found:
-            return
+            return False
         plan = self._plan
         if plan is None or not plan.holds(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
         if self.clip_norm is not None or self.skip_nonfinite:
             norm = plan.norm() * (1.0 if scale is None else scale)
             if self.skip_nonfinite and not norm < float("inf"):
-                return
+                return False
             if self.clip_norm is not None:
                 scale = (1.0 if scale is None else scale) * min(1.0, self.clip_norm / (norm + 1e-6))
         if not plan.prepare(scale):
             plan = self._planned(scale is not None)
             plan.prepare(scale)
         plan.update()
+        return True
 
     def _planned(self, scaled: bool) -> Plan:
         self._lay_open()
@@ -243,11 +254,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
         """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""
-        scale, found = self.grad_scale, self.found_inf
+        scale, found = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")  # set while it steps
         return found is not None and bool(found), None if scale is None else 1.0 / float(scale)
-
-
-_hooked_step = torch.optim.Optimizer.profile_hook_step(Optimizer._step)
 
 
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:

@@ -71,13 +71,14 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
     True
     """
 
-    def _update(self) -> None:
+    def _update(self) -> bool:
         groups = self.param_groups
         if len({float(group["d"]) for group in groups}) > 1:
             raise InvalidInput(f"Prodigy has one d for all groups; got {[group['d'] for group in groups]}")
         moved = [(param, group) for group in groups for param in group["params"] if param.grad is not None]
         before = {param: param.detach().clone() for param, _ in moved}
-        super()._update()
+        if not super()._update():
+            return False
         numerator = math.sqrt(groups[0]["betas"][1]) * float(groups[0].get("d_numerator", 0.0))
         denominator = 0.0
         for param, group in moved:
@@ -89,6 +90,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
         d = max(float(groups[0]["d"]), found)
         for group in groups:
             group.update(d=d, d_numerator=numerator)
+        return True
 
 
 def _flat(tensor: Any) -> Tensor:
