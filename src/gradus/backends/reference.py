@@ -99,7 +99,10 @@ class Reference:
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
         _write(param, where, new_param if new_param is x else _apart(new_param, given))
         for name, value in changed.items():
-            _write(state[name], where, value)
+            if torch.is_grad_enabled() and where is None:
+                state[name] = torch.view_as_complex(value) if state[name].is_complex() else value  # autograd has the old one
+            else:
+                _write(state[name], where, value)
         return {name: float(new[name]) for name in row.scalars}
 
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from torch import Tensor
 
+from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program, flattened, trace
 
@@ -53,7 +54,7 @@ class Row:
         self._tensors = any(isinstance(value, Tensor) for value in hypers.values())
         before = self._fixed
         numbers, self._fixed = flattened(hypers)
-        self._numbers = [float(number) for number in numbers]
+        self._numbers = [as_float(number) for number in numbers]
         self._values = values
         return bool(self._fixed == before)
 

@@ -61,7 +61,6 @@ class Optimizer(torch.optim.Optimizer):
     _group_keys: ClassVar[frozenset[str]]
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
-    _options: ClassVar[tuple[str, ...]] = tuple(_TORCHS)  # those of torch's options that torch's class of this name has
     _step_supports_amp_scaling = True  # GradScaler leaves its scale to the update, which does it in passing
 
     def __init_subclass__(

@@ -17,6 +17,7 @@ __all__ = [
     "Real",
     "Scalar",
     "Whole",
+    "as_float",
     "one_of",
     "several",
 ]
@@ -24,11 +25,16 @@ __all__ = [
 Check = Callable[[str, Any], None]  # (what it is called, what was given)
 
 
+def as_float(value: Any) -> float:
+    """A number, or a tensor of one, whether or not autograd follows it."""
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
 def _number(must: str, holds: Callable[[float], bool]) -> Check:
     def check(name: str, value: Any) -> None:
         if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
             raise InvalidInput(f"{name} must be {must}; got {value!r}")
-        number = float(value)
+        number = as_float(value)
         if not (math.isfinite(number) and holds(number)):
             raise InvalidInput(f"{name} must be {must}; got {value!r}")
 

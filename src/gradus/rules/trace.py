@@ -14,6 +14,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 from gradus.rules import ops
+from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 
 __all__ = ["Node", "Program", "flattened", "trace"]
@@ -254,7 +255,7 @@ def trace(
 
     def number(name: str, value: Any) -> _Number:
         names.append(name)
-        return _Number(tape, name, float(value))
+        return _Number(tape, name, as_float(value))
 
     def stand_in(name: str, value: Any) -> Any:
         if _is_number(value):

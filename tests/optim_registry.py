@@ -1,0 +1,70 @@
+"""What the optimizers' laws are held for: every class that torch has too, with every option of torch's own registry."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.testing._internal.common_optimizers import optim_db
+
+import gradus.optim
+
+# How to run is asked for elsewhere.
+_RUNNING = {"foreach", "fused", "capturable", "differentiable"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A class with options, by torch's name."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.options.items())})"
+
+    def ours(self, params: Any, **more: Any) -> Any:
+        return getattr(gradus.optim, self.name)(params, **self.options, **more)
+
+    def theirs(self, params: Any, **more: Any) -> Any:
+        return getattr(torch.optim, self.name)(params, **self.options, **more)
+
+
+def _cases() -> Iterator[Case]:
+    for info in optim_db:
+        name = info.optim_cls.__name__
+        rule = getattr(getattr(gradus.optim, name, None), "rule", None)
+        if rule is None or rule.of_tensors:
+            continue
+        for inputs in info.optim_inputs_func(device="cpu"):
+            if not any(isinstance(value, Tensor) for value in inputs.kwargs.values()):
+                yield Case(name, {key: value for key, value in inputs.kwargs.items() if key not in _RUNNING})
+
+
+CASES = [case for case in _cases() if case.name != "SparseAdam"]
+MORE = [
+    Case("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    Case("RMSprop", {"momentum": 0.9, "centered": True}),
+    Case("Adagrad", {"lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    Case("ASGD", {"t0": 5, "lambd": 0.1}),
+]
+ALL = CASES + MORE
+BY_NAME = {case.name: case for case in reversed(ALL)}  # one of each class
+
+SHAPES: list[tuple[int, ...]] = [(), (1,), (0,), (7,), (3, 5), (4, 0, 2), (2, 3, 4, 5), (70_001,)]
+
+
+def params(dtype: torch.dtype = torch.float64, shapes: list[tuple[int, ...]] = SHAPES, seed: int = 0) -> list[nn.Parameter]:
+    """Random parameters, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
+
+
+def give_gradients(*several: list[nn.Parameter], step: int) -> None:
+    """The same random gradients for each list of parameters."""
+    for some in several:
+        generator = torch.Generator().manual_seed(step)
+        for param in some:
+            grad = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+            param.grad = grad.to(param.dtype) if param.requires_grad else None

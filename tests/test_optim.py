@@ -1,0 +1,506 @@
+"""The optimizers, against torch's: the same updates, on every backend, for every layout and dtype."""
+
+import copy
+import io
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradus.optim
+from gradus.backends.cpu import kernels
+from gradus.errors import InvalidInput
+from optim_registry import ALL, BY_NAME, Case, give_gradients, params
+
+BACKENDS = ["reference", "cpu"]
+# torch keeps NAdam's product and ASGD's rate in float32, whatever the parameter's dtype.
+TOLERANCE = {"NAdam": 1e-6, "ASGD": 1e-6}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_fifty_steps_are_torchs(case: Case, backend: str) -> None:
+    """In double precision, fifty updates of tensors of all shapes go where torch's go."""
+    ours, theirs = params(), params()
+    got, want = case.ours(ours, backend=backend), case.theirs(theirs)
+    for step in range(50):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=TOLERANCE.get(case.name, 1e-10), atol=TOLERANCE.get(case.name, 1e-12))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_single_precision_is_as_exact_as_torchs(case: Case, backend: str) -> None:
+    """In single precision, the error against the double-precision run is at most a few times torch's own."""
+    exact, ours, theirs = params(), params(torch.float32), params(torch.float32)
+    with torch.no_grad():
+        for a, b in zip(exact, ours, strict=True):
+            a.copy_(b)
+    truth, got, want = case.theirs(exact), case.ours(ours, backend=backend), case.theirs(theirs)
+    for step in range(10):
+        give_gradients(ours, theirs, step=step)
+        for a, b in zip(exact, ours, strict=True):
+            a.grad = b.grad.double()
+        for optimizer in (truth, got, want):
+            optimizer.step()
+    for a, b, c in zip(exact, ours, theirs, strict=True):
+        if a.numel():
+            mine, torchs = (a - b).abs().mean().item(), (a - c).abs().mean().item()
+            assert mine <= 4 * torchs + 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_half_precision_is_calculated_in_single(name: str, dtype: torch.dtype) -> None:
+    """A half-precision parameter is rounded once an update, and its slots are single: both backends do the same."""
+    ours, other = params(dtype), params(dtype)
+    got, want = BY_NAME[name].ours(ours, backend="cpu"), BY_NAME[name].ours(other, backend="reference")
+    for step in range(10):
+        give_gradients(ours, other, step=step)
+        got.step()
+        want.step()
+    for a, b in zip(ours, other, strict=True):
+        torch.testing.assert_close(a.float(), b.float(), rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+        assert all(slot.dtype == torch.float32 for slot in got.state[a].values() if isinstance(slot, Tensor))
+
+
+def layouts() -> dict[str, Any]:
+    """Ways for a gradient or a parameter to lie in memory."""
+    return {
+        "transposed": lambda x: x.mT.contiguous().mT,
+        "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+        "strided": lambda x: torch.stack([x, x], dim=-1)[..., 0],
+        "expanded": lambda x: x.mean(dim=0, keepdim=True).expand_as(x),
+        "plain": lambda x: x,
+    }
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("grad_layout", layouts())
+@pytest.mark.parametrize("param_layout", [name for name in layouts() if name != "expanded"])
+def test_any_layout_is_right(param_layout: str, grad_layout: str, backend: str) -> None:
+    """Parameter and gradient may lie in memory as they like; gradients are never written (#106951, #110758, #126585)."""
+    (base,) = params(shapes=[(4, 3, 6, 5)])
+    param = nn.Parameter(layouts()[param_layout](base.detach().clone()))
+    optimizer, want = gradus.optim.Adam([param], lr=0.1, backend=backend), torch.optim.Adam([base], lr=0.1)
+    for step in range(5):
+        give_gradients([base], step=step)
+        base.grad = layouts()[grad_layout](base.grad).contiguous()
+        param.grad = layouts()[grad_layout](base.grad)
+        before = param.grad.clone()
+        optimizer.step()
+        want.step()
+        assert torch.equal(param.grad, before)
+    torch.testing.assert_close(param, base)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_that_appear_late(backend: str) -> None:
+    """A parameter whose gradient comes later begins then, and one that is frozen stays."""
+    ours, theirs = params(shapes=[(3,), (4,), (5,)]), params(shapes=[(3,), (4,), (5,)])
+    got, want = gradus.optim.Adam(ours, backend=backend), torch.optim.Adam(theirs)
+    for step in range(12):
+        give_gradients(ours, theirs, step=step)
+        for some in (ours, theirs):
+            some[0].grad = None
+            if step < 5 or step == 8:
+                some[1].grad = None
+        got.step()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    assert ours[0] not in got.state
+    assert got.state[ours[1]]["step"] == 6
+
+
+def test_complex_parameters() -> None:
+    """Complex numbers are updated as pairs of real ones, as in torch."""
+    start = torch.randn(4, 3, dtype=torch.complex128)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    got, want = gradus.optim.AdamW([ours], lr=0.1), torch.optim.AdamW([theirs], lr=0.1)
+    for _ in range(5):
+        ours.grad = theirs.grad = torch.randn(4, 3, dtype=torch.complex128)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("name", "options"), [("SGD", {}), ("Adagrad", {"lr_decay": 0.1}), ("SparseAdam", {"lr": 0.1})])
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad makes tensors without them
+def test_sparse_gradients_update_the_rows_they_touch(name: str, options: dict[str, Any], backend: str) -> None:
+    """Sparse gradients, with entries for the same row and of any width, do what torch's optimizers for them do."""
+    shapes: list[tuple[int, ...]] = [(50, 8), (9,), (7, 3, 2)]
+    ours, theirs = params(shapes=shapes), params(shapes=shapes)
+    got, want = getattr(gradus.optim, name)(ours, backend=backend, **options), getattr(torch.optim, name)(theirs, **options)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        for a, b in zip(ours, theirs, strict=True):
+            rows = torch.randint(0, len(a), (1, 6), generator=generator)
+            values = torch.randn((6, *a.shape[1:]), generator=generator, dtype=torch.float64)
+            grad = torch.sparse_coo_tensor(rows, values, a.shape, check_invariants=True)
+            a.grad, b.grad = grad, grad.clone()
+        got.step()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_one_optimizer_takes_sparse_and_dense(name: str) -> None:
+    """A parameter may have a sparse gradient in one step and a dense one in the next; rows without one stand still."""
+    (param,) = params(shapes=[(6, 4)])
+    optimizer = BY_NAME[name].ours([param])
+    untouched = param.detach()[2:].clone()
+    param.grad = torch.sparse_coo_tensor([[0, 1]], torch.ones(2, 4, dtype=torch.float64), (6, 4), check_invariants=True)
+    optimizer.step()
+    assert torch.equal(param[2:], untouched)
+    param.grad = torch.ones(6, 4, dtype=torch.float64)
+    optimizer.step()
+    assert not torch.equal(param[2:], untouched)
+
+
+# State
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_state_moves_between_torchs_and_ours(case: Case, backend: str) -> None:
+    """Saved by either in the middle and loaded by the other, training goes on as if nothing had happened."""
+    ours, theirs = params(), params()
+    got, want = case.ours(ours, backend=backend), case.theirs(theirs)
+    for step in range(20):
+        if step == 7:
+            states = copy.deepcopy((got.state_dict(), want.state_dict()))
+            got, want = case.ours(ours, backend=backend), case.theirs(theirs)
+            want.load_state_dict(states[0])
+            got.load_state_dict(states[1])
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_resumed_run_is_the_uninterrupted_one(name: str) -> None:
+    """Through a file that torch reads with weights_only, a resumed run equals the uninterrupted one bit for bit."""
+    whole, parted = params(torch.float32), params(torch.float32)
+    first, second = BY_NAME[name].ours(whole), BY_NAME[name].ours(parted)
+    for step in range(10):
+        if step == 4:
+            file = io.BytesIO()
+            torch.save(second.state_dict(), file)
+            second = BY_NAME[name].ours(parted)
+            second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+        give_gradients(whole, parted, step=step)
+        first.step()
+        second.step()
+    for a, b in zip(whole, parted, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_copy_goes_its_own_way(name: str) -> None:
+    """A deep copy of model and optimizer trains on as the original does, and apart from it."""
+    some = params(shapes=[(3, 2), (4,)])
+    optimizer = BY_NAME[name].ours(some)
+    give_gradients(some, step=0)
+    optimizer.step()
+    others, copied = copy.deepcopy((some, optimizer))
+    give_gradients(others, step=1)
+    copied.step()
+    assert not torch.equal(some[0], others[0])
+    give_gradients(some, step=1)
+    optimizer.step()
+    assert torch.equal(some[0], others[0])
+
+
+def test_what_is_changed_in_the_state_holds() -> None:
+    """Who looks at the state gets steps and slots as they are, and what they change holds from the next step on."""
+    (param,) = params(shapes=[(3,)])
+    optimizer = gradus.optim.SGD([param], lr=1.0, momentum=0.5)
+    for step in range(3):
+        give_gradients([param], step=step)
+        optimizer.step()
+    assert optimizer.state[param]["step"] == 3
+    optimizer.state[param]["momentum_buffer"] = torch.zeros(3, dtype=torch.float64)
+    before, grad = param.detach().clone(), param.grad.clone()
+    optimizer.step()
+    torch.testing.assert_close(param.detach(), before - grad)
+
+
+# The pass
+
+
+def test_a_hundred_rates_compile_one_kernel() -> None:
+    """Hyperparameters are data: a rate that changes each step, number or tensor, compiles nothing (#107076, #120934)."""
+    some = params(torch.float32, shapes=[(5,)])
+    optimizer = gradus.optim.Adam(some)
+    give_gradients(some, step=0)
+    optimizer.step()
+    before = kernels.compiled.cache_info().misses
+    for step in range(100):
+        optimizer.param_groups[0]["lr"] = 1e-3 / (step + 1) if step % 2 else torch.tensor(1e-3 / (step + 1))
+        optimizer.param_groups[0]["betas"] = (0.9 - step / 1000, 0.999)
+        optimizer.step()
+    assert kernels.compiled.cache_info().misses == before
+
+
+def test_groups_are_rows_of_one_call() -> None:
+    """Many groups with their own rates are one batch, and do what they would alone (#1402)."""
+    ours, alone = params(shapes=[(3,)] * 20), params(shapes=[(3,)] * 20)
+    optimizer = gradus.optim.AdamW(
+        [{"params": [p], "lr": 0.01 * (i + 1), "weight_decay": 0.1 * i} for i, p in enumerate(ours)]
+    )
+    others = [torch.optim.AdamW([p], lr=0.01 * (i + 1), weight_decay=0.1 * i) for i, p in enumerate(alone)]
+    for step in range(5):
+        give_gradients(ours, alone, step=step)
+        optimizer.step()
+        for other in others:
+            other.step()
+    assert len(optimizer._plan.batches) == 2  # without weight decay there is less to do
+    for a, b in zip(ours, alone, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_work_is_shared_among_threads() -> None:
+    """Above some size the pieces are shared among threads, and every element is updated once."""
+    (ours,), (theirs,) = params(torch.float32, [(1_500_000,)]), params(torch.float32, [(1_500_000,)])
+    got, want = gradus.optim.Adam([ours]), torch.optim.Adam([theirs])
+    for step in range(3):
+        give_gradients([ours], [theirs], step=step)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours, theirs)
+    shares = got._plan.batches[0]._shares
+    assert [first for first, _ in shares[1:]] == [last for _, last in shares[:-1]]
+    assert len(shares) > 1
+
+
+def test_no_memory_of_a_parameters_size() -> None:
+    """A step makes nothing as large as a parameter (#97712): its own arrays are a fixed few thousand bytes."""
+    some = params(torch.float32, [(1_000_000,)])
+    optimizer = gradus.optim.Adam(some)
+    give_gradients(some, step=0)
+    optimizer.step()
+    tracemalloc.start()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        optimizer.step()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(event.self_cpu_memory_usage for event in profile.key_averages() if event.self_cpu_memory_usage > 0) < 10_000
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("clip", [0.1, 1.0, 1e6])
+def test_clipping_is_torchs(clip: float, backend: str) -> None:
+    """`clip_norm` is torch's clip_grad_norm_, but that gradients stay as they are (#309, #56843)."""
+    ours, theirs = params(), params()
+    got, want = gradus.optim.SGD(ours, lr=0.1, clip_norm=clip, backend=backend), torch.optim.SGD(theirs, lr=0.1)
+    for step in range(3):
+        give_gradients(ours, theirs, step=step)
+        before = [param.grad.clone() for param in ours]
+        nn.utils.clip_grad_norm_(theirs, clip)
+        got.step()
+        want.step()
+        assert all(torch.equal(param.grad, grad) for param, grad in zip(ours, before, strict=True))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_updates_that_are_not_finite_are_left_out(bad: float, backend: str) -> None:
+    """With `skip_nonfinite` an infinity or a NaN in any gradient leaves everything as it was, the step's count too."""
+    some = params(shapes=[(3,), (4,)])
+    optimizer = gradus.optim.Adam(some, skip_nonfinite=True, backend=backend)
+    give_gradients(some, step=0)
+    optimizer.step()
+    before = [param.detach().clone() for param in some]
+    some[1].grad[2] = bad
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(some, before, strict=True))
+    assert optimizer.state[some[0]]["step"] == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_grad_scalers_scale_is_taken_out_in_passing(backend: str) -> None:
+    """Under a GradScaler the update is that of the plain gradients, clipped after the scale is out (#90752)."""
+    ours, theirs = params(torch.float32, [(5,), (2, 2)]), params(torch.float32, [(5,), (2, 2)])
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    got, want = gradus.optim.Adam(ours, clip_norm=0.5, backend=backend), torch.optim.Adam(theirs)
+    for _ in range(4):
+        got.zero_grad()
+        want.zero_grad()
+        scaler.scale(sum((param**2).sum() for param in ours)).backward()
+        sum((param**2).sum() for param in theirs).backward()
+        nn.utils.clip_grad_norm_(theirs, 0.5)
+        scaler.step(got)
+        scaler.update()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_hooks_run_as_in_torch() -> None:
+    """Hooks run before and after a step with its arguments, and a pre-hook may change them."""
+    (param,) = params(shapes=[(2,)])
+    optimizer = gradus.optim.SGD([param], lr=0.1)
+    seen: list[str] = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+
+    def closure() -> float:
+        seen.append("closure")
+        give_gradients([param], step=0)
+        return 7.0
+
+    assert optimizer.step(closure) == 7.0
+    assert seen == ["before", "closure", "after"]
+
+
+def test_steps_can_be_differentiated() -> None:
+    """With differentiable=True the updates are noted by autograd, slots and rate included, as in torch."""
+
+    def slope(library: Any) -> Tensor:
+        rate = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+        start = torch.ones(3, dtype=torch.float64, requires_grad=True)
+        param = start.clone()
+        optimizer = library.SGD([param], lr=rate, momentum=0.9, differentiable=True)
+        for step in range(3):
+            param.grad = torch.full((3,), step + 1.0, dtype=torch.float64)
+            optimizer.step()
+        (gradient,) = torch.autograd.grad(param.square().sum(), rate)
+        return gradient
+
+    torch.testing.assert_close(slope(gradus.optim), slope(torch.optim))
+
+
+# What is refused
+
+one = nn.Parameter(torch.ones(2))
+REFUSED: list[tuple[Any, str]] = [
+    (lambda: gradus.optim.SGD([one], lr=-1.0), r"lr must be a finite number that isn't negative; got -1\.0"),
+    (lambda: gradus.optim.Adam([one], betas=(0.9, 1.0)), r"betas\[1\] must be at least 0 and below 1; got 1\.0"),
+    (lambda: gradus.optim.Adam([one], betas=0.9), r"betas must be two numbers, each at least 0 and below 1; got 0\.9"),
+    (lambda: gradus.optim.Adam([one], eps=float("nan")), "eps must be a finite number that isn't negative; got nan"),
+    (lambda: gradus.optim.Adam([one], amsgrad="yes"), "amsgrad must be True or False; got 'yes'"),
+    (lambda: gradus.optim.Adam([one], beta1=0.9), "Adam: got an unexpected keyword argument 'beta1'; it takes"),
+    (
+        lambda: gradus.optim.Adam([{"params": [one], "weight_decy": 0.1}]),
+        "Adam has no hyperparameter 'weight_decy'; it has lr,",
+    ),
+    (lambda: gradus.optim.Adam([one], backend="gpu"), 'backend must be "auto", "reference", "cpu" or "cuda"; got \'gpu\''),
+    (lambda: gradus.optim.Adam([one], clip_norm=0.0), r"clip_norm must be above 0, or None for no clipping; got 0\.0"),
+    (lambda: gradus.optim.Adam([one], foreach=True, fused=True), "foreach=True and fused=True exclude each other"),
+    (lambda: gradus.optim.Adam([one], differentiable=True, fused=True), "differentiable=True takes the reference backend"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED, ids=[message[:30] for _, message in REFUSED])
+def test_refused_with_a_reason(build: Any, message: str) -> None:
+    """What can't be is refused, with what must hold, what was given and the way out."""
+    with pytest.raises(InvalidInput, match=message):
+        build()
+
+
+def test_a_rate_that_turns_bad_is_refused_before_anything_changes() -> None:
+    """A hyperparameter set out of its range between steps is refused at the next one, with nothing changed."""
+    some = params(shapes=[(2,), (3,)])
+    optimizer = gradus.optim.Adam([{"params": [some[0]]}, {"params": [some[1]]}])
+    give_gradients(some, step=0)
+    optimizer.step()
+    before = [param.detach().clone() for param in some]
+    optimizer.param_groups[1]["lr"] = -0.1
+    with pytest.raises(InvalidInput, match=r"lr must be a finite number that isn't negative; got -0\.1"):
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(some, before, strict=True))
+
+
+def _state(optimizer: Any, **changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(optimizer.state_dict()), **changes}
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    """Another rule's state, other shapes, other groups: each is refused by name, and nothing is changed (#1489, #119168)."""
+    some = params(shapes=[(2,), (3,)])
+    optimizer = gradus.optim.Adam(some)
+    give_gradients(some, step=0)
+    optimizer.step()
+    state = _state(optimizer)
+    swapped = _state(optimizer)
+    swapped["state"] = {0: swapped["state"][1], 1: swapped["state"][0]}
+    theirs = torch.optim.AdamW(params(shapes=[(2,), (3,)])).state_dict()
+    for wrong, message in (
+        ({}, "this is no optimizer's state"),
+        (
+            _state(optimizer, **{"gradus.rule": "lion"}),
+            "the saved state is of the rule 'lion', and this optimizer's is 'adam'",
+        ),
+        (swapped, r"a parameter of shape \(2,\) has a exp_avg of shape \(2,\); the saved one's is \(3,\)"),
+        (theirs, "the saved state decays weights apart from the gradient, as AdamW does"),
+        (gradus.optim.Adam(some[:1]).state_dict(), r"missing \[1\], unexpected \[\]; strict=False"),
+        (torch.optim.SGD(some).state_dict(), "the saved state isn't of Adam: its groups have no 'betas'"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            optimizer.load_state_dict(wrong)
+        now = optimizer.state_dict()
+        torch.testing.assert_close(now["state"], state["state"])
+        assert now["param_groups"] == state["param_groups"]
+
+
+def test_parameters_are_matched_by_name() -> None:
+    """With names on both sides the order doesn't matter; strict=False tells what is on one side only (#1489, #3852)."""
+    some = params(shapes=[(2,), (3,), (4,)])
+    saved = gradus.optim.Adam([("a", some[0]), ("b", some[1])])
+    give_gradients(some, step=0)
+    saved.step()
+    optimizer = gradus.optim.Adam([("b", some[1]), ("c", some[2]), ("a", some[0])])
+    with pytest.raises(InvalidInput, match=r"missing \['c'\], unexpected \[\]"):
+        optimizer.load_state_dict(saved.state_dict())
+    difference = optimizer.load_state_dict(saved.state_dict(), strict=False)
+    assert difference == (["c"], [])
+    assert torch.equal(optimizer.state[some[1]]["exp_avg"], saved.state[some[1]]["exp_avg"])
+
+
+def test_groups_are_filled_in_place_and_not_shared() -> None:
+    """Loading keeps the group objects and tensor rates, and two optimizers don't share a list of groups (apex#766)."""
+    some = params(shapes=[(2,)])
+    groups = [{"params": some, "lr": torch.tensor(0.5)}]
+    first, second = gradus.optim.SGD(groups), gradus.optim.SGD(groups)
+    assert first.param_groups[0] is not second.param_groups[0]
+    group, rate = first.param_groups[0], first.param_groups[0]["lr"]
+    saved = gradus.optim.SGD(some, lr=0.25, momentum=0.5).state_dict()
+    first.load_state_dict(saved)
+    assert first.param_groups[0] is group
+    assert group["lr"] is rate
+    assert (float(rate), group["momentum"]) == (0.25, 0.5)
+
+
+def test_kernels_are_kept_between_processes(tmp_path: Any) -> None:
+    """A second process reads the kernel that the first has compiled, and where nothing can be kept it works all the same."""
+    code = (
+        "import torch, gradus.optim\np = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)\n"
+        "gradus.optim.SGD([p], lr=0.5).step(); print(p.tolist())\n"
+    )
+    kept = tmp_path / "kernels"
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={"GRADUS_KERNELS": str(kept)}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "[0.5, 0.5, 0.5]\n"
+    compiled = list(kept.rglob("*.nbc"))
+    assert len(compiled) == 1
+    (tmp_path / "file").write_text("not a folder")
+    environment = {"GRADUS_KERNELS": str(tmp_path / "file" / "kernels")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[0.5, 0.5, 0.5]\n"
