@@ -230,6 +230,16 @@ def _composed(members: st.SearchStrategy[Schedule]) -> st.SearchStrategy[Schedul
 
 LEAVES = st.one_of(ENDING_LEAVES, ENDLESS_LEAVES)
 COMPOSITIONS = st.recursive(LEAVES, _composed, max_leaves=8)
+DEPTH = 6
+DEEP = LEAVES  # compositions of compositions, to this depth
+for _ in range(DEPTH):
+    DEEP = _composed(DEEP)
+
+
+def depth(schedule: Schedule) -> int:
+    """How many compositions lie one in the other."""
+    parts = [part for part in schedule._parts() if isinstance(part, Schedule)]
+    return 1 + max(map(depth, parts)) if parts else 0
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-12) -> bool:

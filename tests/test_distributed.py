@@ -1,4 +1,4 @@
-"""Optimizers where several processes train together: two of them, over gloo."""
+"""Where several processes train together: two of them, over gloo."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import gradus.optim
+from gradus.schedules import Constant, Plateau
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
 STEPS = 10
@@ -74,3 +75,23 @@ def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None,
     for rank in range(2):
         for got, want in zip(torch.load(tmp_path / f"params{rank}"), _alone(clip), strict=True):
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def _observe(rank: int, meeting: str, out: str) -> None:
+    """Each process sees metrics of its own."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = gradus.Scheduler(optimizer, lr=Constant() * Plateau(patience=0, factor=0.5))
+    rates = []
+    for metric in ([3.0, 2.0, 2.5, 1.0, 1.5], [1.0, 2.0, 3.0, 4.0, 5.0])[rank]:
+        scheduler.observe(metric)
+        rates.append(optimizer.param_groups[0]["lr"])
+    torch.save(rates, f"{out}{rank}")
+    torch.distributed.destroy_process_group()
+
+
+def test_a_metric_is_judged_once_for_all_processes(tmp_path: Path) -> None:
+    """However the processes' metrics differ, all go by the first one's, so that their rates are the same."""
+    multiprocessing.spawn(_observe, (str(tmp_path / "meeting"), str(tmp_path / "rates")), nprocs=2)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"rates{rank}") == [1.0, 1.0, 0.5, 0.5, 0.25]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
@@ -18,7 +18,7 @@ from gradus.errors import InvalidInput
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, Schedule, Step, absolute, epochs, warmup
 from gradus.schedules.metric import Greedy, Plateau
-from registry import COMPOSITIONS, SCHEDULES, Refused
+from registry import COMPOSITIONS, DEEP, DEPTH, SCHEDULES, Refused, depth
 
 
 def an_optimizer(groups: int = 2, tensors: bool = False, **options: Any) -> torch.optim.Optimizer:
@@ -302,16 +302,17 @@ ORDERS = list(itertools.permutations(["load optimizer", "build scheduler", "load
     "order", [order for order in ORDERS if order.index("build scheduler") < order.index("load scheduler")]
 )
 @pytest.mark.parametrize("tensors", [False, True])
-def test_any_load_order_gives_the_same_values(name: str, order: tuple[str, ...], tensors: bool) -> None:
+@pytest.mark.parametrize("groups", [1, 7])
+def test_any_load_order_gives_the_same_values(name: str, order: tuple[str, ...], tensors: bool, groups: int) -> None:
     """Interrupted anywhere and resumed in any order, the rates are the uninterrupted run's, exactly.
 
     torch gives a wrong rate for 8 of its 16 schedulers: pytorch/pytorch#119168, #65342, #60265.
     """
-    whole = an_optimizer(7, tensors)
+    whole = an_optimizer(groups, tensors)
     running = Scheduler(whole, lr=SCHEDULES[name])
     run(whole, running, 13)
     saved = pickle.loads(pickle.dumps((whole.state_dict(), running.state_dict())))
-    resumed: torch.optim.Optimizer = an_optimizer(7, tensors)
+    resumed: torch.optim.Optimizer = an_optimizer(groups, tensors)
     scheduler: Any = None
     for action in order:
         if action == "load optimizer":
@@ -325,6 +326,34 @@ def test_any_load_order_gives_the_same_values(name: str, order: tuple[str, ...],
         assert rates(resumed) == rates(whole)
         run(whole, running, 1)
         run(resumed, scheduler, 1)
+
+
+@given(schedule=DEEP, until=st.integers(0, 60), groups=st.sampled_from([1, 7]), tensors=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_composition_resumes_anywhere(schedule: Schedule, until: int, groups: int, tensors: bool) -> None:
+    """Compositions to depth six, interrupted at any step, go on through JSON as the uninterrupted run does, exactly."""
+    whole, parted = an_optimizer(groups, tensors), an_optimizer(groups, tensors)
+    running, first = Scheduler(whole, lr=schedule), Scheduler(parted, lr=schedule)
+    for scheduler in (running, first):
+        for _ in range(until):
+            scheduler.step()
+    state = json.loads(json.dumps(first.state_dict()))
+    resumed = an_optimizer(groups, tensors)
+    again = Scheduler(resumed, lr=schedule)
+    again.load_state_dict(state)
+    for step in range(until, until + 5):
+        assert rates(resumed) == rates(whole)
+        if not tensors:
+            assert rates(whole) == [base * schedule(step) for base in running.base_lrs]
+        running.step()
+        again.step()
+    again.set_step(until)
+    assert rates(resumed) == rates(parted)
+
+
+def test_deep_compositions_are_deep() -> None:
+    """The compositions of the law above do reach depth six."""
+    assert depth(find(DEEP, lambda schedule: depth(schedule) >= DEPTH)) >= DEPTH
 
 
 def test_state_is_json() -> None:
