@@ -1,8 +1,11 @@
 """The speed of schedules and of the scheduler, as ratios against their peers taken in one run.
 
-python benchmarks/schedules.py        # under a minute; prints the table of benchmarks/schedules.md
+python benchmarks/schedules.py        # about a minute; prints the tables of benchmarks/schedules.md
+
+timm, pytorch-ignite, transformers and optax have columns where they are installed.
 """
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -11,10 +14,11 @@ import time
 import timeit
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import gradus
 from gradus.schedules import Cosine, warmup
@@ -60,25 +64,46 @@ def million_values() -> tuple[float, float]:
     return hand, ours
 
 
-def sequential_million() -> tuple[float, float]:
-    """The same from torch's SequentialLR, stepped a hundredth of the way and multiplied, and from ours one by one."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    optimizer.step()
-    first, second = LinearLR(optimizer, 0.01, total_iters=50_000), CosineAnnealingLR(optimizer, 900_000)
-    sequence = SequentialLR(optimizer, [first, second], [50_000])
-    schedule = warmup(50_000) >> Cosine(900_000)
-    steps = MILLION // 100
+Steps = Callable[[], object]
 
-    def theirs() -> None:
-        for _ in range(steps):
-            sequence.step()
 
-    def ours() -> None:
-        for t in range(steps):
-            schedule(t)
+def peers_of(optimizer: Callable[[], torch.optim.Optimizer], length: int) -> dict[str, Steps]:
+    """One step() of a cosine over `length` steps, of ours and of each library that is installed; an optimizer for each."""
+    steps: dict[str, Steps] = {"Gradus": gradus.Scheduler(optimizer(), lr=Cosine(length)).step}
+    steps["torch"] = CosineAnnealingLR(optimizer(), length).step
+    if find_spec("timm"):
+        from timm.scheduler import CosineLRScheduler
 
-    peer, mine = interleaved(lambda: 100 * timed(theirs), lambda: 100 * timed(ours), rounds=7)
-    return peer, mine
+        count, timms = itertools.count(1), CosineLRScheduler(optimizer(), t_initial=length)
+        steps["timm"] = lambda: timms.step(next(count))
+    if find_spec("ignite"):
+        from ignite.handlers.param_scheduler import CosineAnnealingScheduler
+
+        ignites = CosineAnnealingScheduler(optimizer(), "lr", 0.1, 0.0, cycle_size=2 * length)
+        steps["ignite"] = lambda: ignites(None)
+    if find_spec("transformers"):
+        from transformers import get_cosine_schedule_with_warmup
+
+        steps["Transformers"] = get_cosine_schedule_with_warmup(optimizer(), 0, length).step
+    return steps
+
+
+def million_from_peers() -> dict[str, float]:
+    """Seconds for a million values: an array from ours and from optax, a step at a time from the others."""
+    schedule, steps = Cosine(MILLION), np.arange(MILLION)
+    candidates: dict[str, Callable[[], float]] = {"Gradus": lambda: timed(lambda: schedule(steps))}
+    if find_spec("optax"):
+        import jax
+        import optax
+
+        theirs, counts = jax.jit(optax.cosine_decay_schedule(1.0, MILLION)), jax.numpy.arange(MILLION)
+        theirs(counts).block_until_ready()
+        candidates["optax (traced)"] = lambda: timed(lambda: theirs(counts).block_until_ready())
+    part = MILLION // 100
+    for name, step in peers_of(lambda: an_optimizer(1, tensors=False), MILLION).items():
+        if name != "Gradus":
+            candidates[name] = lambda step=step: 100 * timed(lambda: [step() for _ in range(part)])
+    return dict(zip(candidates, interleaved(*candidates.values(), rounds=5), strict=True))
 
 
 def an_optimizer(groups: int, tensors: bool) -> torch.optim.Optimizer:
@@ -90,33 +115,50 @@ def an_optimizer(groups: int, tensors: bool) -> torch.optim.Optimizer:
     )
 
 
-def step_time(groups: int, tensors: bool) -> tuple[float, float]:
-    """One step() of torch's CosineAnnealingLR, and of our Scheduler with the same Cosine."""
-    theirs, ours = an_optimizer(groups, tensors), an_optimizer(groups, tensors)
-    peer = CosineAnnealingLR(theirs, 10**6)
-    theirs.step()
-    mine = gradus.Scheduler(ours, lr=Cosine(10**6))
+def step_times(groups: int, tensors: bool) -> dict[str, float]:
+    """Seconds of one step() of each library; left out where it puts a number in place of a tensor."""
+    made: list[torch.optim.Optimizer] = []
+
+    def optimizer() -> torch.optim.Optimizer:
+        made.append(an_optimizer(groups, tensors))
+        made[-1].step()
+        return made[-1]
+
+    steps = peers_of(optimizer, 10**6)
+    for step in steps.values():
+        step()
+    kept = {
+        name: step
+        for (name, step), one in zip(steps.items(), made, strict=True)
+        if not tensors or isinstance(one.param_groups[0]["lr"], torch.Tensor)
+    }
     number = max(20, 4000 // groups)
-    a, b = interleaved(
-        lambda: timeit.timeit(peer.step, number=number) / number, lambda: timeit.timeit(mine.step, number=number) / number
-    )
-    return a, b
+    timers = [lambda step=step: timeit.timeit(step, number=number) / number for step in kept.values()]
+    return dict(zip(kept, interleaved(*timers), strict=True))
 
 
-def row(what: str, peer: str, theirs: float, ours: float, unit: float, name: str) -> None:
-    """Print one row of the table."""
-    print(f"| {what} | {peer} | {theirs * unit:,.1f} {name} | {ours * unit:,.1f} {name} | {ours / theirs:.2f} |")
+def row(what: str, peer: str, theirs: float, ours: float) -> None:
+    """Print one row of the first table."""
+    print(f"| {what} | {peer} | {theirs * 1e3:,.1f} ms | {ours * 1e3:,.1f} ms | {ours / theirs:.2f} |")
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # torch's sequence remarks on its own members
+    warnings.simplefilter("ignore")  # torch's remarks on the order of calls
     print("| what | peer | peer's | ours | ours / peer's |\n|---|---|--:|--:|--:|")
     numpy_import, our_import = interleaved(lambda: import_time("numpy"), lambda: import_time("gradus.schedules"), rounds=11)
-    row("import", "import numpy", numpy_import, our_import, 1e3, "ms")
-    row("a million values, one array", "NumPy by hand", *million_values(), 1e3, "ms")
-    row("a million values, one by one", "torch SequentialLR", *sequential_million(), 1e3, "ms")
+    row("import", "import numpy", numpy_import, our_import)
+    row("a million values, one array", "NumPy by hand", *million_values())
+    million = million_from_peers()
+    mine = million.pop("Gradus")
+    for peer, seconds in million.items():
+        row("a million values of a cosine", peer, seconds, mine)
     for groups in (1, 10, 100):
         for tensors in (False, True):
-            kind = "tensor" if tensors else "float"
-            row(f"step(), {groups} groups, {kind} rates", "CosineAnnealingLR", *step_time(groups, tensors), 1e6, "µs")
+            times = step_times(groups, tensors)
+            if (groups, tensors) == (1, False):
+                libraries = list(times)
+                print(f"\n| step(), µs | {' | '.join(libraries)} | torch / ours |\n|---|{'--:|' * (len(libraries) + 1)}")
+            cells = [f"{1e6 * times[name]:,.1f}" if name in times else "–" for name in libraries]
+            ratio = times["torch"] / times["Gradus"]
+            print(f"| {groups} {'tensor' if tensors else 'float'} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
     print(f"\nPython {sys.version.split()[0]}, NumPy {np.__version__}, torch {torch.__version__}")

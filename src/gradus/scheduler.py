@@ -277,11 +277,16 @@ class _Follower:
         self.factors: tuple[MetricFactor, ...] = factors_of(schedule)
         self.states = [factor.initial() for factor in self.factors]
 
-    def over(self, bases: list[float | None], step: int) -> list[float | None]:
-        """The values that it gives to groups of these bases."""
-        value = self.schedule(step)
+    def at(self, step: int) -> float:
+        """Its value, metric-driven factors included."""
+        value: float = self.schedule(step)
         for state in self.states:
             value *= state["factor"]
+        return value
+
+    def over(self, bases: list[float | None], step: int) -> list[float | None]:
+        """The values that it gives to groups of these bases."""
+        value = self.at(step)
         if self.is_absolute:
             return [value] * len(bases)
         return [None if base is None else base * value for base in bases]
@@ -345,7 +350,10 @@ class _Track:
         return [None if which is None else columns[which][index] for index, which in enumerate(self.which)]
 
     def write(self, groups: list[Group], step: int) -> None:
-        self.handle.write(groups, self.values(groups, step))
+        if self.keys is None and not self.followers[0].is_absolute and len(self.which) >= len(groups):
+            self.handle.multiply(groups, self.bases, self.followers[0].at(step))
+        else:
+            self.handle.write(groups, self.values(groups, step))
 
     def __str__(self) -> str:
         return " and ".join(repr(follower.schedule) for follower in self.followers)
@@ -426,6 +434,18 @@ class _Handle:
         if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_scalar_tensor(value)):
             raise InvalidInput(f"{self.name!r} of group {index} must be a number to be scheduled; it is {value!r}")
         return float(value)  # type: ignore[arg-type]  # a number, as checked
+
+    def multiply(self, groups: list[Group], bases: list[float | None], factor: float) -> None:
+        """Write each group's base times a factor: what `write` does, in one loop, for the common case."""
+        key = self.key
+        for group, base in zip(groups, bases):  # noqa: B905 - the keyword costs as much as a group
+            old = group[key]
+            if type(old) is float:
+                group[key] = base * factor  # type: ignore[operator]  # one schedule for all leaves no group alone
+            elif isinstance(old, Tensor):
+                old.fill_(base * factor)  # type: ignore[operator]
+            else:
+                self.write([group], [base * factor])  # type: ignore[operator]
 
     def write(self, groups: list[Group], values: list[float | None]) -> None:
         key = self.key
