@@ -14,7 +14,7 @@ from gradus.schedules.words import number
 __all__ = ["Finding", "check"]
 
 _NEAR = 0.9  # of the run: a schedule that ends within a tenth of it ends with it
-_POINTS = 100_000  # at which a longer run is looked at
+_POINTS = 100_000  # a longer run is looked at over so many steps, and at so many more along it
 _ARRIVED = 0.05  # of the way from start to end: closer counts as there
 
 
@@ -72,8 +72,7 @@ class _Run:
 
     def __init__(self, schedule: Schedule, steps: int) -> None:
         self.schedule, self.steps = schedule, steps
-        shown = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).astype(np.int64))
-        self.values = schedule(shown)
+        self.values = schedule(_looked_at(steps))
 
     def first(self) -> list[Finding]:
         if self.values[0] != 0 or self.steps == 1:
@@ -136,7 +135,7 @@ class _Run:
         if floor is None or begin >= self.steps - 1:
             return []
         start = float(last(0))
-        lowest = float(np.min(last(np.arange(begin, self.steps)[:_POINTS] - begin)))
+        lowest = float(np.min(last(_looked_at(self.steps - begin))))
         if not start > floor or lowest - floor <= _ARRIVED * (start - floor):
             return []
         message = f"it is to fall to {number(floor)}, and in {number(self.steps)} steps comes down to {number(lowest)}"
@@ -157,6 +156,13 @@ class _Run:
             f"which is 2/(1 − beta2); a shorter warmup leaves more of the run at full height"
         )
         return [Finding("long-warmup", min(length, self.steps), message)]
+
+
+def _looked_at(steps: int) -> np.ndarray:
+    """Steps from 0 to the last: all of the first ones, so that no short cycle is missed, and then some of them."""
+    if steps <= _POINTS:
+        return np.arange(steps)
+    return np.concatenate([np.arange(_POINTS), np.linspace(_POINTS, steps - 1, _POINTS).astype(np.int64)])
 
 
 def _close(a: float, b: float, factor: float) -> bool:

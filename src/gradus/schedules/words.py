@@ -68,10 +68,10 @@ def _end(schedule: Schedule, words: str) -> str:
     """What comes after the end."""
     inner: Any = schedule.schedule if isinstance(schedule, algebra.Absolute) else schedule
     last = inner.members[-1] if isinstance(inner, algebra.Sequence) else inner
-    if inner._missing:
-        held = getattr(last, "end", None)
-    elif inner.endless or isinstance(last, (algebra.After, algebra.Take)):
+    if inner.endless or isinstance(last, (algebra.After, algebra.Take)):
         held = None
+    elif inner._missing:
+        held = getattr(last, "end", None)
     else:
         held = inner(len(inner))
     if held is None:

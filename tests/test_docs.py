@@ -1,0 +1,57 @@
+"""The manual: its pictures are its own lines', and what is public is in it."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import gradus.schedules
+
+DOCS = Path(__file__).parent.parent / "docs"
+FAMILIES = sorted((DOCS / "families").glob("*.md"))
+
+
+def _pictures() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pictures", DOCS / "pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", FAMILIES, ids=lambda page: page.stem)
+def test_a_picture_is_drawn_from_its_pages_lines(page: Path) -> None:
+    """The lines on a page are schedules, its picture was drawn from them, and is small and shown there."""
+    pictures, picture = _pictures(), page.with_suffix(".png")
+    lines = pictures.plotted(page)
+    assert all(schedule(0) >= 0 for schedule in pictures.schedules_in(lines).values())
+    assert pictures.drawn_from(picture) == lines, "run python docs/pictures.py"
+    assert picture.stat().st_size < 60_000
+    assert f"]({picture.name})" in page.read_text()
+
+
+def test_every_schedule_has_its_family() -> None:
+    """Each public kind of schedule and each recipe is on a page."""
+    text = "".join(page.read_text() for page in [*FAMILIES, DOCS / "schedules.md"])
+    types = {"Absolute", "Finding", "Schedule", "Span"}  # what functions of other names make
+    missing = {name for name in gradus.schedules.__all__ if not re.search(rf"\b{name}\b", text)}
+    assert missing <= types | {"parse"}
+
+
+def test_every_page_is_in_the_manual() -> None:
+    """Each page is in the table of contents, and each link of a page leads somewhere."""
+    contents = (DOCS.parent / "mkdocs.yml").read_text()
+    for page in DOCS.rglob("*.md"):
+        assert f"- {page.relative_to(DOCS)}" in contents, page
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[\w-]+)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_public_room_is_in_the_reference() -> None:
+    """What `gradus` offers is in the reference."""
+    reference = (DOCS / "reference.md").read_text()
+    for room in {*gradus._ROOMS.values(), "lr_scheduler", "optim", "schedules"}:
+        assert f"::: gradus.{room}\n" in reference, room
