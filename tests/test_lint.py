@@ -111,7 +111,9 @@ def test_what_is_meant_is_no_mistake(schedule: Schedule) -> None:
     assert check(schedule, 1000) == []
 
 
-@pytest.mark.parametrize("schedule", [Cosine(rest()), OneCycle(rest()), sgdr(3), CosineRestarts(10), wsd(0, rest(), 10)], ids=repr)
+@pytest.mark.parametrize(
+    "schedule", [Cosine(rest()), OneCycle(rest()), sgdr(3), CosineRestarts(10), wsd(0, rest(), 10)], ids=repr
+)
 @pytest.mark.parametrize("steps", [100_000, 1_000_000, 10**12])
 def test_a_long_run_is_no_mistake(schedule: Schedule, steps: int) -> None:
     """What comes down at the end of a run, or in cycles of it, is seen to however long the run is."""

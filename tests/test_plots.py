@@ -194,8 +194,8 @@ def test_an_axis_counts_in_its_unit(axis, units, last):
 
 
 def test_phases_are_named_where_there_is_room():
-    """One sequence has its phases marked and named; a short one is marked and not named; several schedules have none."""
-    schedule = warmup(400) >> Constant().take(5) >> Cosine(595)
+    """One sequence has its phases marked, and named where names don't run together; several schedules have none."""
+    schedule = warmup(50) >> Constant().take(5) >> Cosine(945)
     (value, budget) = schedule.plot().axes
     assert [text.get_text() for text in value.texts] == ["warmup", "cosine"]
     assert len(value.lines) == len(budget.lines) == 3

@@ -177,7 +177,8 @@ def compare_schedules(
     until = steps or length_to_show(shown.values())
     per_unit = _per_unit(axis, **units)
     with mpl.rc_context(_STYLE):
-        figure = Picture(figsize=(8, 3.6 + 2.2 * budget + 0.2 * len(shown)), layout="constrained")
+        columns = _columns([_short(name) for name in shown], 100)
+        figure = Picture(figsize=(8, 3.6 + 2.2 * budget + 0.2 * -(-len(shown) // columns)), layout="constrained")
         panels = figure.subplots(1 + budget, sharex=True, squeeze=False, height_ratios=[3, 2][: 1 + budget])[:, 0]
         for index, (name, schedule) in enumerate(shown.items()):
             places = _sampled(until, _POINTS)
@@ -197,7 +198,7 @@ def compare_schedules(
         panels[-1].set_xlim(0, 1.02 * until / per_unit)
         if len(shown) == 1:
             _name_phases(list(panels), next(iter(shown.values())), until, per_unit)
-        figure.legend(loc="outside lower center")
+        figure.legend(loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -241,12 +242,14 @@ def _name_phases(panels: Sequence[Axes], schedule: Schedule, until: int, per_uni
     for panel in panels:
         for start in starts[1:]:
             panel.axvline(start / per_unit, color="0.6", linewidth=0.8, linestyle=":")
+    free = -float(until)  # where the last name ends; the first may stand out to the left
     for start, end, phase in zip(starts, [*starts[1:], until], inner.members, strict=False):
         name = _phase_name(phase)
-        if end - start > until * (0.02 + 0.014 * len(name)):
-            middle = (start + end) / 2 / per_unit
+        middle, half = (start + end) / 2, until * (0.01 + 0.006 * len(name))
+        if middle - half >= free:
+            free = middle + half
             panels[0].annotate(
-                name, (middle, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                name, (middle / per_unit, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
                 ha="center", va="bottom", fontsize=8, color="0.35",
             )  # fmt: skip
 

@@ -16,20 +16,30 @@ from gradus.optim.classical import (
 )
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
+from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, cautious
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.prodigy import Prodigy
+from gradus.optim.schedule_free import AdamWScheduleFree, SGDScheduleFree
 
 __all__ = [
     "ASGD",
+    "LAMB",
+    "LARS",
     "LBFGS",
     "SGD",
     "SOAP",
+    "AdEMAMix",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
     "Adamax",
+    "Adan",
+    "CautiousAdamW",
+    "CautiousLion",
+    "Lion",
     "Muon",
     "NAdam",
     "Optimizer",
@@ -37,5 +47,8 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SGDScheduleFree",
+    "SophiaG",
     "SparseAdam",
+    "cautious",
 ]

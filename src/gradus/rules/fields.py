@@ -18,6 +18,7 @@ __all__ = [
     "Scalar",
     "Whole",
     "as_float",
+    "decays",
     "one_of",
     "several",
 ]
@@ -77,6 +78,12 @@ def one_of(*choices: Any) -> Check:
 
 
 _in_unit = _number("at least 0 and below 1", lambda x: 0 <= x < 1)
+
+
+def decays(count: int) -> Check:
+    """So many numbers, each at least 0 and below 1."""
+    return _several(f"{count} numbers, each at least 0 and below 1", count, _in_unit)
+
 
 Real = Annotated[float, _number("a finite number", lambda _: True)]
 NonNegative = Annotated[float, _number("a finite number that isn't negative", lambda x: x >= 0)]

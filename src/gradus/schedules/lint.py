@@ -135,7 +135,7 @@ class _Run:
         if floor is None or begin >= self.steps - 1:
             return []
         start = float(last(0))
-        lowest = float(np.min(last(_looked_at(self.steps - begin))))
+        lowest = float(np.min(last(_looked_at(self.steps - begin + 1))))  # the end that the last step leads to counts
         if not start > floor or lowest - floor <= _ARRIVED * (start - floor):
             return []
         message = f"it is to fall to {number(floor)}, and in {number(self.steps)} steps comes down to {number(lowest)}"

@@ -1,0 +1,279 @@
+"""Optimizers of recent papers: each a rule, of elements where the paper's is, else of whole tensors.
+
+θ is a parameter, g its gradient, t the number of the update from 1. Beside what is listed, each takes the arguments that
+`Optimizer` names.
+"""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradus.optim.optimizer import Optimizer
+from gradus.rules import modern
+from gradus.rules.classical import adamw
+from gradus.rules.fields import Betas, Decay, Flag, NonNegative
+from gradus.rules.rule import Rule, tensor_rule
+
+__all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG", "cautious"]
+
+
+class Lion(Optimizer, rule=modern.lion):
+    """The sign of a momentum: found by a search over programs.
+
+    θ ← (1 − γλ)θ − γ·sign(β₁m + (1 − β₁)g); m ← β₂m + (1 − β₂)g.
+
+    Kept for each parameter: exp_avg. Rates are 3 to 10 times lower than AdamW's, decays as much higher.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁ and β₂.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, Algorithm 2.
+
+    >>> param = torch.nn.Parameter(torch.ones(2))
+    >>> param.grad = torch.tensor([5.0, -0.1])
+    >>> Lion([param], lr=0.25).step()
+    >>> param.tolist()
+    [0.75, 1.25]
+    """
+
+
+class Adan(Optimizer, rule=modern.adan):
+    """Adam with Nesterov's momentum, estimated from the differences of gradients.
+
+    m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)(g − g₋₁); n ← β₃n + (1 − β₃)(g + β₂(g − g₋₁))²;
+    θ ← (θ − γ(m̂ + β₂v̂)/(√n̂ + ε))/(1 + γλ), each average divided by 1 − βᵗ.
+
+    Kept for each parameter: exp_avg, exp_avg_diff, exp_avg_sq, and pre_grad, the gradient before.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁, β₂ and β₃, as decays; the paper writes 1 − β for each.
+        eps: ε.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: Xie et al. 2022, Adan: Adaptive Nesterov Momentum Algorithm, Algorithm 1, with bias corrections.
+
+    >>> param = torch.nn.Parameter(torch.ones(1))
+    >>> param.grad = torch.full((1,), 2.0)
+    >>> Adan([param], lr=0.1).step()
+    >>> round(param.item(), 4)
+    0.9
+    """
+
+
+class AdEMAMix(Optimizer, rule=modern.ademamix):
+    """Adam with a second momentum that remembers tens of thousands of updates.
+
+    m₁ ← β₁m₁ + (1 − β₁)g; m₂ ← β₃m₂ + (1 − β₃)g; v as in Adam; θ ← (1 − γλ)θ − γ(m̂₁ + αm₂)/(√v̂ + ε).
+
+    Kept for each parameter: exp_avg, exp_avg_slow, exp_avg_sq.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁, β₂ and β₃.
+        alpha: α, the weight of the slow momentum.
+        warmup_steps: over how many updates α grows to its value, and β₃ from β₁ to its own; 0 for none.
+        eps: ε.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: Pagliardini, Ablin and Grangier 2024, The AdEMAMix Optimizer, Algorithm 1.
+
+    >>> param = torch.nn.Parameter(torch.ones(1))
+    >>> param.grad = torch.full((1,), 2.0)
+    >>> AdEMAMix([param], lr=0.1).step()
+    >>> round(param.item(), 4)
+    0.9
+    """
+
+
+class SophiaG(Optimizer, rule=modern.sophia):
+    """A momentum divided by an estimate of the Hessian's diagonal, and clipped.
+
+    θ ← (1 − γλ)θ − γ·clip(m/max(ρh, ε), 1); every few updates, `update_hessian` after a backward pass whose targets were
+    drawn from the model's own output: h ← β₂h + (1 − β₂)B·ĝ², by Gauss, Newton and Bartlett.
+
+    Kept for each parameter: exp_avg, hessian.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁ of the momentum and β₂ of the estimate.
+        rho: ρ, how much of the update is clipped.
+        eps: ε.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: Liu et al. 2023, Sophia, Algorithms 2 and 3.
+
+    >>> param = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = SophiaG([param], lr=0.1, rho=1.0, weight_decay=0.0)
+    >>> param.grad = torch.full((1,), 2.0)
+    >>> optimizer.update_hessian(batch_size=4)
+    >>> optimizer.step()
+    >>> round(param.item(), 4)
+    0.9563
+    """
+
+    @torch.no_grad()
+    def update_hessian(self, batch_size: int) -> None:
+        """Take the present gradients into the estimate.
+
+        Args:
+            batch_size: B, the examples (tokens) that the gradients are means over.
+        """
+        for group in self.param_groups:
+            beta = group["betas"][1]
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                kept = self.state[param]
+                hessian = kept.setdefault("hessian", torch.zeros_like(param))
+                hessian.mul_(beta).addcmul_(param.grad, param.grad, value=(1 - beta) * batch_size)
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor))
+
+
+@tensor_rule()
+def lars(
+    param: Tensor,
+    grad: Tensor,
+    momentum_buffer: Tensor,
+    *,
+    lr: NonNegative = 0.1,
+    momentum: Decay = 0.9,
+    weight_decay: NonNegative = 1e-4,
+    trust_coefficient: NonNegative = 1e-3,
+    maximize: Flag = False,
+) -> tuple[Tensor, Tensor]:
+    """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
+    grad = -grad if maximize else grad
+    size, slope = _norm(param), _norm(grad)
+    trust = trust_coefficient * size / (slope + weight_decay * size) if size > 0 and slope > 0 else 1.0
+    momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
+    return param - momentum_buffer, momentum_buffer
+
+
+class LARS(Optimizer, rule=lars):
+    """Momentum whose rate is, for each tensor, in proportion to its norm over its gradient's.
+
+    v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v. A tensor of norm 0, or without a gradient's, has no such factor.
+
+    Kept for each parameter: momentum_buffer. Biases and norms are usually left out: give them a group with another rule.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        momentum: μ.
+        weight_decay: λ.
+        trust_coefficient: η.
+        maximize: whether to climb instead.
+
+    Source: You, Gitman and Ginsburg 2017, Large Batch Training of Convolutional Networks, Algorithm 1.
+
+    >>> param = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    >>> param.grad = torch.tensor([0.0, 10.0])
+    >>> LARS([param], lr=1.0, weight_decay=0.0, trust_coefficient=0.1).step()
+    >>> param.tolist()
+    [3.0, 3.5]
+    """
+
+
+@tensor_rule()
+def lamb(
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
+    step: int,
+    lr: NonNegative = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0.0,
+    maximize: Flag = False,
+) -> tuple[Tensor, ...]:
+    """θ ← θ − γ‖θ‖/‖u‖·u with u = m̂/(√v̂ + ε) + λθ."""
+    beta1, beta2 = betas
+    grad = -grad if maximize else grad
+    exp_avg = beta1 * exp_avg + (1 - beta1) * grad
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    update = exp_avg / (1 - beta1**step) / ((exp_avg_sq / (1 - beta2**step)).sqrt() + eps) + weight_decay * param
+    size, length = _norm(param), _norm(update)
+    trust = size / length if size > 0 and length > 0 else 1.0
+    return param - lr * trust * update, exp_avg, exp_avg_sq
+
+
+class LAMB(Optimizer, rule=lamb):
+    """Adam whose update is, for each tensor, as long as the tensor itself.
+
+    u = m̂/(√v̂ + ε) + λθ; θ ← θ − γ‖θ‖/‖u‖·u. A tensor of norm 0, or without an update's, has no such factor.
+
+    Kept for each parameter: exp_avg, exp_avg_sq.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁ and β₂.
+        eps: ε.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: You et al. 2020, Large Batch Optimization for Deep Learning, Algorithm 2, φ(x) = x.
+
+    >>> param = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    >>> param.grad = torch.tensor([0.0, 10.0])
+    >>> LAMB([param], lr=0.1).step()
+    >>> param.round(decimals=4).tolist()
+    [3.0, 3.5]
+    """
+
+
+def cautious(rule: Rule) -> Rule:
+    """A rule that moves no element against its gradient: its updates where their signs agree, scaled up for the others.
+
+    u is the rule's update without decay; θ ← (1 − γλ)θ − u·[u·g > 0]/max(mean[u·g > 0], 0.001).
+
+    Args:
+        rule: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
+
+    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+    """
+
+    @functools.wraps(rule.function)
+    def masked(param: Tensor, grad: Tensor, *slots: Any, **hypers: Any) -> tuple[Any, ...]:
+        decay = hypers.get("weight_decay", 0.0)
+        without = {**hypers, "weight_decay": 0.0} if "weight_decay" in hypers else hypers
+        new, *kept = rule(param, grad, *slots, **without)
+        update = param - new
+        agrees = (update * (-grad if hypers.get("maximize") else grad) > 0).to(param.dtype)
+        share = agrees.mean().clamp(min=1e-3) if agrees.numel() else 1.0
+        return param * (1 - hypers["lr"] * decay) - update * agrees / share, *kept
+
+    masked.__name__ = f"cautious_{rule.name}"
+    return tensor_rule()(masked)
+
+
+class CautiousAdamW(Optimizer, rule=cautious(adamw)):
+    """AdamW that moves no element against its gradient; see `cautious`. Kept for each parameter: as AdamW.
+
+    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+    """
+
+
+class CautiousLion(Optimizer, rule=cautious(modern.lion)):
+    """Lion that moves no element against its gradient; see `cautious`. Kept for each parameter: as Lion.
+
+    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+    """

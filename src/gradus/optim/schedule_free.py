@@ -1,0 +1,128 @@
+"""Schedule-free optimizers: an average of the iterates in place of a schedule."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gradus.errors import InvalidInput
+from gradus.optim.optimizer import Optimizer
+from gradus.rules import modern
+
+__all__ = ["AdamWScheduleFree", "SGDScheduleFree"]
+
+
+class _ScheduleFree(Optimizer):
+    """While training the parameters are y, where gradients are taken; the model to use is x, their average."""
+
+    def eval(self) -> None:
+        """Put the averages x into the parameters, for evaluation and for saving the model."""
+        self._go("eval")
+
+    def train(self) -> None:
+        """Put y back into the parameters, for training."""
+        self._go("train")
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averages in the parameters, for a block: `with optimizer.averaged(): evaluate(model)`."""
+        before = self._mode
+        self.eval()
+        try:
+            yield
+        finally:
+            self._go(before)
+
+    @property
+    def _mode(self) -> str:
+        return str(self.param_groups[0].get("mode", "train"))
+
+    @torch.no_grad()
+    def _go(self, mode: str) -> None:
+        if mode == self._mode:
+            return
+        for group in self.param_groups:
+            beta = group["betas"][0] if "betas" in group else group["momentum"]
+            weight = 1 - 1 / beta if mode == "eval" and beta > 0 else 1 - beta
+            for param in group["params"]:
+                if "z" in self._state.get(param, {}):
+                    param.lerp_(self._state[param]["z"].to(param.dtype), weight)
+            group["mode"] = mode
+
+    def _update(self) -> bool:
+        if self._mode != "train":
+            raise InvalidInput(
+                "the parameters hold the averages, so a step would train on them; call optimizer.train() first"
+            )
+        return super()._update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state; it goes with the parameters as they are in training."""
+        if self._mode != "train":
+            raise InvalidInput(
+                "this state goes with the parameters of training, and they hold the averages; call optimizer.train() first"
+            )
+        return super().state_dict()
+
+
+class SGDScheduleFree(_ScheduleFree, rule=modern.schedule_free_sgd, group_keys=("mode",)):
+    """SGD with an average of the iterates in place of momentum and schedule.
+
+    y = (1 − β)z + βx; z ← z − γ∇f(y); x ← (1 − c)x + cz, c = γ²/Σγ². The parameters are y in training.
+
+    Kept for each parameter: z; lr_max and weight_sum, one number each. Evaluate within `with optimizer.averaged():`, or
+    between `optimizer.eval()` and `optimizer.train()`; a step or a saved state in the wrong mode is an error.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ; higher than with a schedule.
+        momentum: β, above 0.
+        weight_decay: λ: λy is added to the gradient.
+        warmup_steps: updates in which γ grows to its value.
+        r: the average's weights grow with tʳ.
+        weight_lr_power: and with this power of the greatest γ so far.
+
+    Source: Defazio et al. 2024, The Road Less Scheduled, eqs. 3 to 5.
+
+    >>> param = torch.nn.Parameter(torch.zeros(1))
+    >>> optimizer = SGDScheduleFree([param], lr=0.5)
+    >>> for _ in range(200):
+    ...     optimizer.zero_grad()
+    ...     (param - 3).square().sum().backward()
+    ...     optimizer.step()
+    >>> with optimizer.averaged():
+    ...     abs(param.item() - 3) < 0.01
+    True
+    """
+
+
+class AdamWScheduleFree(_ScheduleFree, rule=modern.schedule_free_adamw, group_keys=("mode",)):
+    """AdamW with an average of the iterates in place of the first moment and the schedule.
+
+    As `SGDScheduleFree`, along g/(√v̂ + ε).
+
+    Kept for each parameter: z, exp_avg_sq; lr_max and weight_sum, one number each.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ; 1 to 10 times that with a schedule.
+        betas: β of y, above 0, and β₂ of v.
+        eps: ε.
+        weight_decay: λ: γλy is taken off.
+        warmup_steps: updates in which γ grows to its value.
+        r: the average's weights grow with tʳ.
+        weight_lr_power: and with this power of the greatest γ so far.
+
+    Source: Defazio et al. 2024, The Road Less Scheduled, Algorithm 1.
+
+    >>> param = torch.nn.Parameter(torch.zeros(1))
+    >>> optimizer = AdamWScheduleFree([param], lr=0.1)
+    >>> for _ in range(300):
+    ...     optimizer.zero_grad()
+    ...     (param - 3).square().sum().backward()
+    ...     optimizer.step()
+    >>> with optimizer.averaged():
+    ...     abs(param.item() - 3) < 0.1
+    True
+    """

@@ -1,0 +1,240 @@
+"""Optimizers of recent papers, each against its paper's formula, written out in NumPy."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gradus.optim
+from gradus.errors import InvalidInput
+from gradus.optim import AdamWScheduleFree, SGDScheduleFree, SophiaG
+from optim_registry import give_gradients, params
+
+Array = np.ndarray
+Run = Iterator[Array]  # the parameter after each update
+SHAPES: list[tuple[int, ...]] = [(), (0,), (5,), (3, 4), (2, 3, 2)]
+STEPS = 30
+
+
+def _lion(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: float) -> Run:
+    m = np.zeros_like(w)
+    for g in grads:
+        u = np.sign(betas[0] * m + (1 - betas[0]) * g)
+        w = w - lr * (u + weight_decay * w)
+        m = betas[1] * m + (1 - betas[1]) * g
+        yield w
+
+
+def _adan(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: float, eps: float) -> Run:
+    b1, b2, b3 = betas
+    m = v = n = np.zeros_like(w)
+    before = grads[0]
+    for t, g in enumerate(grads, 1):
+        change, before = g - before, g
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * change
+        n = b3 * n + (1 - b3) * (g + b2 * change) ** 2
+        update = (m / (1 - b1**t) + b2 * v / (1 - b2**t)) / (np.sqrt(n / (1 - b3**t)) + eps)
+        w = (w - lr * update) / (1 + lr * weight_decay)
+        yield w
+
+
+def _ademamix(
+    w: Array, grads: list[Array], lr: float, betas: Any, alpha: float, warmup_steps: float, weight_decay: float
+) -> Run:
+    b1, b2, b3 = betas
+    m1 = m2 = v = np.zeros_like(w)
+    for t, g in enumerate(grads, 1):
+        a, slow = alpha, b3
+        if warmup_steps:
+            a = min(t * alpha / warmup_steps, alpha)
+            part = t / warmup_steps
+            grown = math.exp(math.log(b1) * math.log(b3) / ((1 - part) * math.log(b3) + part * math.log(b1)))
+            slow = min(grown, b3) if part < 1 else b3
+        m1, m2 = b1 * m1 + (1 - b1) * g, slow * m2 + (1 - slow) * g
+        v = b2 * v + (1 - b2) * g**2
+        update = (m1 / (1 - b1**t) + a * m2) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+        w = w - lr * (update + weight_decay * w)
+        yield w
+
+
+def _lars(w: Array, grads: list[Array], lr: float, momentum: float, weight_decay: float, trust_coefficient: float) -> Run:
+    v = np.zeros_like(w)
+    for g in grads:
+        size, slope = np.linalg.norm(w), np.linalg.norm(g)
+        trust = trust_coefficient * size / (slope + weight_decay * size) if size * slope > 0 else 1.0
+        v = momentum * v + lr * trust * (g + weight_decay * w)
+        w = w - v
+        yield w
+
+
+def _lamb(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: float, eps: float) -> Run:
+    b1, b2 = betas
+    m = v = np.zeros_like(w)
+    for t, g in enumerate(grads, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps) + weight_decay * w
+        size, length = np.linalg.norm(w), np.linalg.norm(u)
+        w = w - lr * (size / length if size * length > 0 else 1.0) * u
+        yield w
+
+
+def _cautious_adamw(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: float) -> Run:
+    b1, b2 = betas
+    m = v = np.zeros_like(w)
+    for t, g in enumerate(grads, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+        mask = (u * g > 0).astype(float)
+        mean = max(mask.mean(), 1e-3) if mask.size else 1.0
+        w = w * (1 - lr * weight_decay) - lr * u * mask / mean
+        yield w
+
+
+CASES: dict[str, tuple[str, Callable[..., Run], dict[str, Any]]] = {
+    "Lion": ("Lion", _lion, {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}),
+    "Adan": ("Adan", _adan, {"lr": 0.01, "betas": (0.98, 0.92, 0.99), "weight_decay": 0.1, "eps": 1e-8}),
+    "AdEMAMix": (
+        "AdEMAMix",
+        _ademamix,
+        {"lr": 0.01, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0, "warmup_steps": 0, "weight_decay": 0.1},
+    ),
+    "AdEMAMix, warmup": (
+        "AdEMAMix",
+        _ademamix,
+        {"lr": 0.01, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "warmup_steps": 20, "weight_decay": 0.0},
+    ),
+    "LARS": ("LARS", _lars, {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.01, "trust_coefficient": 0.1}),
+    "LAMB": ("LAMB", _lamb, {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1, "eps": 1e-6}),
+    "CautiousAdamW": ("CautiousAdamW", _cautious_adamw, {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_papers(case: str, backend: str, dtype: torch.dtype) -> None:
+    """Thirty updates of tensors of all shapes are the paper's, on every backend."""
+    name, paper, options = CASES[case]
+    some = params(dtype, SHAPES)
+    starts = [param.detach().double().numpy().copy() for param in some]
+    optimizer = getattr(gradus.optim, name)(some, backend=backend, **options)
+    seen: list[list[Array]] = [[] for _ in some]
+    for step in range(STEPS):
+        give_gradients(some, step=step)
+        for param, grads in zip(some, seen, strict=True):
+            grads.append(param.grad.double().numpy().copy())
+        optimizer.step()
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+    for param, start, grads in zip(some, starts, seen, strict=True):
+        *_, want = paper(start, grads, **options)
+        np.testing.assert_allclose(param.detach().double().numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+def test_sophia_is_the_papers() -> None:
+    """Twelve updates with a new estimate every fourth are Algorithm 3 of Liu et al. 2023."""
+    (param,) = params(shapes=[(6,)])
+    w, m, h = param.detach().numpy().copy(), np.zeros(6), np.zeros(6)
+    optimizer = SophiaG([param], lr=0.01, betas=(0.9, 0.95), rho=0.5, weight_decay=0.1)
+    for step in range(12):
+        give_gradients([param], step=step)
+        g = param.grad.numpy().copy()
+        if step % 4 == 0:
+            optimizer.update_hessian(batch_size=8)
+            h = 0.95 * h + 0.05 * 8 * g * g
+        optimizer.step()
+        m = 0.9 * m + 0.1 * g
+        w = w * (1 - 0.01 * 0.1) - 0.01 * np.clip(m / np.maximum(0.5 * h, 1e-15), -1, 1)
+        np.testing.assert_allclose(param.detach().numpy(), w, rtol=1e-12)
+
+
+def _schedule_free(
+    w: Array, grads: list[Array], lr: float, beta: float, betas2: float | None, warmup: int
+) -> tuple[Array, Array]:
+    """(y, x) of Defazio et al. 2024 after all gradients, with x kept and y made of it."""
+    x = z = w
+    v, total, greatest = np.zeros_like(w), 0.0, 0.0
+    for t, g in enumerate(grads, 1):
+        rate = lr * min(1.0, t / warmup) if warmup else lr
+        greatest = max(greatest, rate)
+        total += greatest**2
+        if betas2 is not None:
+            v = betas2 * v + (1 - betas2) * g * g
+            g = g / (np.sqrt(v / (1 - betas2**t)) + 1e-8)
+        z = z - rate * g
+        x = x + greatest**2 / total * (z - x)
+    return (1 - beta) * z + beta * x, x
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("warmup", [0, 7])
+@pytest.mark.parametrize("kind", [SGDScheduleFree, AdamWScheduleFree])
+def test_schedule_free_is_the_papers(kind: Any, warmup: int, backend: str) -> None:
+    """The parameters are y in training and x within `averaged`, as the paper has them."""
+    (param,) = params(shapes=[(6,)])
+    start, grads = param.detach().numpy().copy(), []
+    optimizer = kind([param], lr=0.1, warmup_steps=warmup, backend=backend)
+    for step in range(20):
+        give_gradients([param], step=step)
+        grads.append(param.grad.numpy().copy())
+        optimizer.step()
+    y, x = _schedule_free(start, grads, 0.1, 0.9, 0.999 if kind is AdamWScheduleFree else None, warmup)
+    np.testing.assert_allclose(param.detach().numpy(), y, rtol=1e-9)
+    with optimizer.averaged():
+        np.testing.assert_allclose(param.detach().numpy(), x, rtol=1e-9)
+    np.testing.assert_allclose(param.detach().numpy(), y, rtol=1e-9)
+
+
+def test_schedule_free_in_the_wrong_mode_is_refused() -> None:
+    """A step or a saved state while the averages are in the parameters is an error (schedule_free#48, accelerate#4161)."""
+    (param,) = params(shapes=[(3,)])
+    optimizer = SGDScheduleFree([param], lr=0.1)
+    give_gradients([param], step=0)
+    optimizer.step()
+    optimizer.eval()
+    before = param.detach().clone()
+    with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
+        optimizer.step()
+    with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
+        optimizer.state_dict()
+    assert torch.equal(param, before)
+    optimizer.train()
+    optimizer.step()
+    assert not torch.equal(param, before)
+
+
+@pytest.mark.parametrize(
+    "name", ["Lion", "Adan", "AdEMAMix", "LARS", "LAMB", "CautiousAdamW", "CautiousLion", "SGDScheduleFree"]
+)
+def test_a_resumed_run_is_the_uninterrupted_one(name: str) -> None:
+    """A state loaded in the middle goes on bit for bit."""
+    whole, parted = params(torch.float32, SHAPES), params(torch.float32, SHAPES)
+    first, second = getattr(gradus.optim, name)(whole, lr=0.01), getattr(gradus.optim, name)(parted, lr=0.01)
+    for step in range(12):
+        if step == 5:
+            state = copy.deepcopy(second.state_dict())
+            second = getattr(gradus.optim, name)(parted, lr=0.01)
+            second.load_state_dict(state)
+        give_gradients(whole, parted, step=step)
+        first.step()
+        second.step()
+    for a, b in zip(whole, parted, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda p: gradus.optim.Adan([p], betas=(0.9, 0.9)), "betas must be 3 numbers, each at least 0 and below 1"),
+        (lambda p: gradus.optim.Lion([p], lr=-1e-4), "lr must be a finite number that isn't negative; got -0.0001"),
+        (lambda p: gradus.optim.LARS([p], momentum=1.0), r"momentum must be at least 0 and below 1; got 1\.0"),
+    ],
+)
+def test_refused_with_a_reason(build: Any, message: str) -> None:
+    """What can't be is refused, with what must hold and what was given."""
+    with pytest.raises(InvalidInput, match=message):
+        build(nn.Parameter(torch.ones(2)))
