@@ -228,7 +228,15 @@ def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code,
     """After Ctrl-C or SIGTERM: the signal's exit code, no traceback, no process left, every epoch told is in the store."""
     arguments = ["compare", "--epochs", "3000", "--only", "constant", "--only", "cosine", "--workers", str(workers)]
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=out, stderr=err, start_new_session=True)
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            # A shell's background jobs, these tests among them, ignore Ctrl-C and pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         try:
             wait_for_rows(tmp_path / "err", ["constant", "cosine"][:workers], process)
             # Ctrl-C reaches the whole group, as a terminal sends it; SIGTERM the process alone
