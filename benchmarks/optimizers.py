@@ -55,14 +55,15 @@ def gpt2() -> Iterator[tuple[int, ...]]:
     yield from [(768,), (768,)]
 
 
-SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {  # shapes, and how many rounds
+SETS: dict[str, tuple[list[tuple[int, ...]], int, int]] = {  # shapes, how many rounds, and how many steps at a turn
     "lenet": (
         [(6, 1, 5, 5), (6,), (16, 6, 5, 5), (16,), (120, 400), (120,), (84, 120), (84,), (10, 84), (10,)],
-        400,
+        60,
+        20,
     ),
-    "resnet18": (list(resnet18()), 30),
-    "gpt2": (list(gpt2()), 7),
-    "tiny": ([(1,)] * 500, 60),
+    "resnet18": (list(resnet18()), 30, 1),
+    "gpt2": (list(gpt2()), 7, 1),
+    "tiny": ([(1,)] * 500, 30, 5),
 }
 
 
@@ -90,20 +91,21 @@ def first_steps(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
     return seconds
 
 
-def interleaved(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median of each candidate's milliseconds, the candidates taking turns."""
+def interleaved(steps: dict[str, Callable[[], object]], rounds: int, burst: int) -> dict[str, float]:
+    """The median of each candidate's milliseconds a step, the candidates taking turns at bursts of steps."""
     seen: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             start = time.perf_counter()
-            step()
-            seen[name].append(1e3 * (time.perf_counter() - start))
+            for _ in range(burst):
+                step()
+            seen[name].append(1e3 * (time.perf_counter() - start) / burst)
     return {name: statistics.median(values) for name, values in seen.items()}
 
 
 def report(which: str, rules: list[str], compiled: bool) -> None:
     """Measure one set of parameters and print its table."""
-    shapes, rounds = SETS[which]
+    shapes, rounds, burst = SETS[which]
     params = [torch.nn.Parameter(torch.randn(shape) * 0.1) for shape in shapes]
     for param in params:
         param.grad = torch.randn_like(param) * 0.01
@@ -115,7 +117,7 @@ def report(which: str, rules: list[str], compiled: bool) -> None:
     for name in rules:
         steps = candidates(name, params, compiled)
         first = first_steps(steps)
-        times = interleaved(steps, rounds)
+        times = interleaved(steps, rounds, burst)
         best = min(value for mode, value in times.items() if mode != "ours")
         cells = [f"{times[mode]:.3f}" if mode in times else "–" for mode in modes]
         began = f"{first['ours']:.2f}" + (f" (compiled {first['compiled']:.0f})" if compiled else "")

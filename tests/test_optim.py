@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import gradus.optim
-from gradus.backends.cpu import kernels
+from gradus.backends.cpu import kernels, team
 from gradus.errors import InvalidInput
 from optim_registry import ALL, BY_NAME, Case, give_gradients, params
 
@@ -271,8 +271,11 @@ def test_groups_are_rows_of_one_call() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_work_is_shared_among_threads() -> None:
-    """Above some size the pieces are shared among threads, and every element is updated once."""
+@pytest.mark.parametrize("openmp", [True, False])
+def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above some size shares of the work are taken by several threads, torch's or Python's, and each is done once."""
+    if not openmp:
+        monkeypatch.setattr(team, "_openmp", lambda: None)
     (ours,), (theirs,) = params(torch.float32, [(1_500_000,)]), params(torch.float32, [(1_500_000,)])
     got, want = gradus.optim.Adam([ours]), torch.optim.Adam([theirs])
     for step in range(3):

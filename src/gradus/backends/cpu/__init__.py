@@ -1,9 +1,6 @@
 """The CPU backend: one kernel call updates all tensors, without temporaries, on as many cores as the work is worth."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,14 +9,15 @@ from torch import Tensor
 
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
 from gradus.backends.cpu.sparse import touched
+from gradus.backends.cpu.team import run_together
 from gradus.backends.local import is_shared, local, placement, summed
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
 
 __all__ = ["OnePass", "takes"]
 
-_PIECE = 1 << 15  # elements of a piece: its tensors fit into a core's cache together
-_SHARE = 1 << 17  # elements that are worth a thread
+_PIECE = 1 << 13  # elements of a piece: its tensors fit into a core's cache together
+_SHARE = 1 << 13  # elements that are worth a thread: some 3 µs
 _DTYPES = {getattr(torch, name): name for name in ELEMENTS}
 
 
@@ -79,6 +77,7 @@ class OnePass:
         self._pieces = _cut([param.numel() for param in self.params])
         self._shares = _shares_of(self._pieces)
         self._numbers = np.zeros((len(rows), len(program.arguments)), dtype=ELEMENTS[dtypes["param"]].real)
+        self._lay_out_job()
         self.holds()
 
     def holds(self) -> bool:
@@ -110,15 +109,16 @@ class OnePass:
             return False
         found = touched(self.params, grads, self._slots)
         self._grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
-        self._which = self._row_of[found.owners]
+        self._which = np.ascontiguousarray(self._row_of[found.owners])
         self._shares = _shares_of(self._pieces)
+        self._lay_out_job()
         return True
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
         sums = np.zeros(len(self._pieces))
         kernel = compiled(self._norm)
-        self._share_out(lambda first, last: kernel(self._addresses, self._pieces, sums, first, last))
+        self._run(kernel, sums.ctypes.data)
         if not self._shared:
             return float(sums.sum())
         return summed(zip(self._given, np.bincount(self._pieces[:, 0], sums, len(self._given)).tolist(), strict=True))
@@ -131,37 +131,26 @@ class OnePass:
 
     def update(self) -> None:
         """One update of every tensor."""
-        self._share_out(
-            lambda first, last: self._kernel(self._addresses, self._which, self._pieces, self._numbers, first, last)
-        )
+        self._run(self._kernel, self._numbers_at)
         for row, scalars in zip(self.rows, self._scalars, strict=True):
             row.done(scalars)
 
-    def _share_out(self, run: Callable[[int, int], None]) -> None:
-        """Run over all pieces, on several threads where there is enough to do."""
-        threads = min(torch.get_num_threads(), len(self._shares)) if len(self._shares) > 1 else 1
-        if threads == 1:
-            run(0, len(self._pieces))
+    def _run(self, kernel: Callable[[int], None], numbers: int) -> None:
+        """Run a kernel over all pieces, on several threads where there is enough to do; its numbers lie at an address."""
+        count = len(self._shares)
+        if count == 0:
             return
-        waiting = deque(self._shares)
+        job = self._job
+        job[0], job[1] = 0, count
+        job[8] = numbers
+        run_together(kernel, self._job_at, min(torch.get_num_threads(), count) if count > 1 else 1)
 
-        def work() -> None:
-            while waiting:
-                try:
-                    share = waiting.popleft()
-                except IndexError:  # another thread has taken the last
-                    return
-                run(*share)
-
-        others = [_threads().submit(work) for _ in range(threads - 1)]
-        work()
-        for other in others:
-            other.result()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, torch.get_num_threads() - 1), thread_name_prefix="gradus")
+    def _lay_out_job(self) -> None:
+        """Note where everything lies that a kernel needs."""
+        arrays = (self._shares, self._pieces, self._addresses, self._which)
+        tensors, arguments = self._addresses.shape[1], self._numbers.shape[1]
+        self._job = np.array([0, 0, tensors, arguments, *(array.ctypes.data for array in arrays), 0], dtype=np.int64)
+        self._job_at, self._numbers_at = self._job.ctypes.data, self._numbers.ctypes.data
 
 
 def _cut(sizes: Sequence[int]) -> np.ndarray:
@@ -172,15 +161,15 @@ def _cut(sizes: Sequence[int]) -> np.ndarray:
     return np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
 
 
-def _shares_of(pieces: np.ndarray) -> list[tuple[int, int]]:
+def _shares_of(pieces: np.ndarray) -> np.ndarray:
     """The pieces as shares (first, last) of about as many elements, each worth a thread."""
     if len(pieces) == 0:
-        return []
+        return np.zeros((0, 2), dtype=np.int64)
     done = np.cumsum(pieces[:, 2])
     count = max(1, min(4 * torch.get_num_threads(), int(done[-1]) // _SHARE))
     ends = np.unique(np.searchsorted(done, np.arange(1, count + 1) * (done[-1] / count)) + 1)
-    ends = np.minimum(ends, len(pieces)).tolist()
-    return list(zip([0, *ends[:-1]], ends, strict=True))
+    ends = np.unique(np.minimum(ends, len(pieces)))
+    return np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1).astype(np.int64)
 
 
 @torch.no_grad()

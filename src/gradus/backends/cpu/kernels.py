@@ -19,13 +19,14 @@ import numba
 import platformdirs
 
 from gradus.backends.cpu import language
+from gradus.backends.cpu.team import Task
 from gradus.errors import GradusError
 from gradus.files import write_whole
 from gradus.rules.trace import Node, Program
 
 __all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "norm_source"]
 
-Kernel = Callable[..., None]
+Kernel = Callable[[int], None]
 
 
 class Element(NamedTuple):
@@ -53,41 +54,58 @@ _OPERATIONS = {
     "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
     "where": "{1} if {0} else {2}",
 }
-_UPDATE = '''"""{title}"""
+# A job is numbers and addresses: the next share to claim, how many shares, how many tensors, how many numbers a row, and
+# where there lie the shares (first piece, last), the pieces (tensor, first element, elements), the table of addresses (a row
+# for each of param, grad and the slots), each tensor's row of numbers, and these or the sums to fill.
+_HEAD = '''"""{title}"""
 
 from gradus.backends.cpu.language import *
 
 
-@kernel("void(int64[:, ::1], int64[::1], int64[:, ::1], {real}[:, ::1], int64, int64)")
-def run(addresses, rows, pieces, numbers, first, last):
+@kernel
+def run(pointer):
+    job = elements(pointer, 9)
+    shares = elements(at_int64(job[4], 0), (job[1], 2))
+    addresses = at_int64(job[6], 0)
+    tensors = job[2]
+'''
+_UPDATE = (
+    _HEAD
+    + """    rows = at_int64(job[7], 0)
     zero, one = real_{real}(0), real_{real}(1)
-    for piece in range(first, last):
-        tensor, begin, count = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
-        row = rows[tensor]
+    share = claimed(pointer)
+    while share < job[1]:
+        for piece in range(shares[share, 0], shares[share, 1]):
+            place = elements(at_int64(job[5], 3 * piece), 3)
+            tensor, begin, count = place[0], place[1], place[2]
+            numbers = elements(at_{real}(job[8], rows[tensor] * job[3]), {arguments})
 {setting_up}
-        for i in range(count):
+            for i in range(count):
 {body}
-'''
-_NORM = '''"""The sum of squares of tensors, piece by piece, in double precision."""
-
-from gradus.backends.cpu.language import *
-
-
-@kernel("void(int64[:, ::1], int64[:, ::1], float64[::1], int64, int64)")
-def run(addresses, pieces, squares, first, last):
-    for piece in range(first, last):
-        tensor, begin, count = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
-        grad_ = elements(at_{memory}(addresses[{row}, tensor], begin), count)
-        # Eight sums side by side, because a processor adds eight numbers as fast as one.
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-        whole = count - count % 8
-        for i in range(0, whole, 8):
+        share = claimed(pointer)
+"""
+)
+_NORM = (
+    _HEAD
+    + """    squares = at_float64(job[8], 0)
+    share = claimed(pointer)
+    while share < job[1]:
+        for piece in range(shares[share, 0], shares[share, 1]):
+            place = elements(at_int64(job[5], 3 * piece), 3)
+            tensor, begin, count = place[0], place[1], place[2]
+            grad_ = elements(at_{memory}(addresses[{row} * tensors + tensor], begin), count)
+            # Eight sums side by side, because a processor adds eight numbers as fast as one.
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+            whole = count - count % 8
+            for i in range(0, whole, 8):
 {eight}
-        for i in range(whole, count):
-            x = real_float64({read})
-            s0 += x * x
-        squares[piece] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-'''
+            for i in range(whole, count):
+                x = real_float64({read})
+                s0 += x * x
+            squares[piece] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+        share = claimed(pointer)
+"""
+)
 
 
 def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> str:
@@ -100,16 +118,20 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> st
         title: what the kernel is.
     """
     layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
-    setting_up = [f"{name} = numbers[row, {index}]" for index, name in enumerate(program.arguments)]
+    setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(program.arguments)]
     setting_up += [
-        f"{name}_ = elements(at_{element.memory}(addresses[{index}, tensor], begin), count)"
+        f"{name}_ = elements(at_{element.memory}(addresses[{index} * tensors + tensor], begin), count)"
         for index, (name, element) in enumerate(layout.items())
     ]
     body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in program.reads.items()]
     body += [_line(node) for node in program.nodes]
     body += [f"{name}_[i] = {layout[name].write.format(value)}" for name, value in program.writes.items()]
     return _UPDATE.format(
-        title=title, real=layout["param"].real, setting_up=_indented(setting_up, 8), body=_indented(body, 12)
+        title=title,
+        real=layout["param"].real,
+        arguments=max(1, len(program.arguments)),
+        setting_up=_indented(setting_up, 12),
+        body=_indented(body, 16),
     )
 
 
@@ -119,7 +141,9 @@ def norm_source(dtype: str, row: int) -> str:
     eight = [
         line for k in range(8) for line in (f"x = real_float64({element.read.format(f'grad_[i + {k}]')})", f"s{k} += x * x")
     ]
-    return _NORM.format(memory=element.memory, row=row, read=element.read.format("grad_[i]"), eight=_indented(eight, 12))
+    title = "The sum of squares of tensors, piece by piece, in double precision."
+    read = element.read.format("grad_[i]")
+    return _NORM.format(title=title, memory=element.memory, row=row, read=read, eight=_indented(eight, 16))
 
 
 def _line(node: Node) -> str:
@@ -131,6 +155,9 @@ def _line(node: Node) -> str:
 
 def _indented(lines: list[str], by: int) -> str:
     return "\n".join(" " * by + line for line in lines)
+
+
+_ALIVE: list[Any] = []  # kernels without a module; their code must outlive their addresses
 
 
 @cache
@@ -159,13 +186,12 @@ def _kept(name: str, path: Path) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Numba looks for it there
     spec.loader.exec_module(module)
-    kernel: Kernel = module.run
-    return kernel
+    return Task(module.run.address)
 
 
 def _in_memory(name: str, source: str) -> Kernel:
     linecache.cache[f"<{name}>"] = (len(source), None, source.splitlines(keepends=True), f"<{name}>")
     names: dict[str, Any] = {}
-    exec(compile(source.replace("@kernel(", "@uncached("), f"<{name}>", "exec"), names)
-    kernel: Kernel = names["run"]
-    return kernel
+    exec(compile(source.replace("@kernel\n", "@uncached\n"), f"<{name}>", "exec"), names)
+    _ALIVE.append(names["run"])
+    return Task(names["run"].address)

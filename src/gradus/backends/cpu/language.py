@@ -12,7 +12,9 @@ from numba.extending import intrinsic
 __all__ = [
     "at_float32",
     "at_float64",
+    "at_int64",
     "at_uint16",
+    "claimed",
     "elements",
     "exp",
     "from_bfloat16",
@@ -28,22 +30,32 @@ __all__ = [
     "uncached",
 ]
 
-# Without the GIL, so that threads share the work; division by zero gives infinity, as in torch.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy"}  # division by zero gives infinity, as in torch
+_TASK = types.void(types.CPointer(types.int64))
 
 elements = numba.carray
 real_float32, real_float64 = np.float32, np.float64
 exp, log, sqrt = math.exp, math.log, math.sqrt
 
 
-def kernel(signature: str) -> Any:
+def kernel(function: Any) -> Any:
     """Compile a kernel, or read it from the disk."""
-    return numba.njit(signature, cache=True, **_OPTIONS)
+    return numba.cfunc(_TASK, cache=True, **_OPTIONS)(function)
 
 
-def uncached(signature: str) -> Any:
+def uncached(function: Any) -> Any:
     """Compile a kernel for this process alone."""
-    return numba.njit(signature, **_OPTIONS)
+    return numba.cfunc(_TASK, **_OPTIONS)(function)
+
+
+@intrinsic
+def claimed(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signature
+    """The next number of a counter that several threads draw from."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.atomic_rmw("add", args[0], ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(types.CPointer(types.int64)), build
 
 
 def _at(kind: Any, size: int) -> Any:
@@ -58,7 +70,8 @@ def _at(kind: Any, size: int) -> Any:
     return at
 
 
-at_float32, at_float64, at_uint16 = _at(types.float32, 4), _at(types.float64, 8), _at(types.uint16, 2)
+at_float32, at_float64 = _at(types.float32, 4), _at(types.float64, 8)
+at_int64, at_uint16 = _at(types.int64, 8), _at(types.uint16, 2)
 
 
 @intrinsic
