@@ -14,6 +14,7 @@ from gradus.optim.classical import (
     Rprop,
     SparseAdam,
 )
+from gradus.optim.groups import Groups, groups
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
 from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, cautious
@@ -39,6 +40,7 @@ __all__ = [
     "Adan",
     "CautiousAdamW",
     "CautiousLion",
+    "Groups",
     "Lion",
     "Muon",
     "NAdam",
@@ -51,4 +53,5 @@ __all__ = [
     "SophiaG",
     "SparseAdam",
     "cautious",
+    "groups",
 ]

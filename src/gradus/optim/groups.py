@@ -1,0 +1,112 @@
+"""Parameter groups by the names of parameters."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from gradus.errors import InvalidInput
+
+__all__ = ["Groups", "groups"]
+
+
+class Groups(list[dict[str, Any]]):
+    """Parameter groups, as an optimizer takes them; printed, they say what fell where."""
+
+    def __str__(self) -> str:
+        return "\n".join(_line(group) for group in self)
+
+
+def _line(group: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in group.items() if key not in ("params", "param_names", "name"))
+    names, count = group["param_names"], sum(param.numel() for param in group["params"])
+    shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
+    return f"{group['name']}: {len(names)} tensors, {count:,} elements ({options or 'defaults'}): {shown}"
+
+
+def groups(
+    model: nn.Module,
+    patterns: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    lr: float | None = None,
+    layer_decay: float | None = None,
+) -> Groups:
+    """Parameter groups of a model, by patterns of its parameters' names.
+
+    Each pattern is a regular expression that is searched for in the names. A parameter has the hyperparameters of every
+    pattern that it fits, a later one's before an earlier one's; those that have the same ones make a group. Parameters
+    that need no gradient are left out.
+
+    Args:
+        model: whose parameters are to be grouped, under the names of `model.named_parameters()`.
+        patterns: hyperparameters for each pattern.
+        lr: the learning rate, where `layer_decay` needs one to start from.
+        layer_decay: the factor on the rate from a layer to the one before: lr·decay^(L − l). A layer's l is the first number
+            in its names, plus 1; what stands before the layers has l = 0, what stands after them the greatest, L (Howard and
+            Ruder 2018, section 3.2).
+
+    Raises:
+        InvalidInput: a pattern that fits no parameter, or is no regular expression; a decay without a rate.
+
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    >>> print(groups(net, {"bias|^1": {"weight_decay": 0.0}, "^2": {"lr": 0.01}}))
+    default: 1 tensors, 12 elements (defaults): 0.weight
+    bias|^1: 3 tensors, 12 elements (weight_decay=0.0): 0.bias, 1.weight, 1.bias
+    ^2: 1 tensors, 8 elements (lr=0.01): 2.weight
+    bias|^1 + ^2: 1 tensors, 2 elements (weight_decay=0.0, lr=0.01): 2.bias
+    """
+    if layer_decay is not None and (lr is None or not 0 < layer_decay <= 1):
+        raise InvalidInput(f"layer_decay is a factor above 0 and at most 1 on lr=...; got {layer_decay!r} and lr={lr!r}")
+    named = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
+    compiled = {pattern: _compiled(pattern) for pattern in patterns or {}}
+    _require_fits(compiled, [name for name, _ in named])
+    layers = _layers([name for name, _ in named])
+    made: dict[str, dict[str, Any]] = {}
+    for name, param in named:
+        fitting = [pattern for pattern, expression in compiled.items() if expression.search(name)]
+        options = {key: value for pattern in fitting for key, value in (patterns or {})[pattern].items()}
+        label = " + ".join(fitting) or "default"
+        if layer_decay is not None:
+            assert lr is not None
+            label, depth = f"{label}, layer {layers[name]}", max(layers.values()) - layers[name]
+            options["lr"] = options.get("lr", lr) * layer_decay**depth
+        elif lr is not None:
+            options.setdefault("lr", lr)
+        group = made.setdefault(label, {"name": label, "params": [], "param_names": [], **options})
+        group["params"].append(param)
+        group["param_names"].append(name)
+    return Groups(made.values())
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InvalidInput(f"{pattern!r} is no regular expression: {error}") from None
+
+
+def _require_fits(compiled: Mapping[str, re.Pattern[str]], names: list[str]) -> None:
+    for pattern, expression in compiled.items():
+        if not any(map(expression.search, names)):
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+            raise InvalidInput(f"no parameter's name fits {pattern!r}; there are, among others, {', '.join(near)}")
+
+
+def _layers(names: list[str]) -> dict[str, int]:
+    """The layer of each parameter: its first number counted from 1, or an end of the stack where it has none."""
+    numbers = {name: _number(name) for name in names}
+    last = max((number for number in numbers.values() if number is not None), default=-1)
+    return dict(_placed(numbers, last))
+
+
+def _placed(numbers: Mapping[str, int | None], last: int) -> Iterator[tuple[str, int]]:
+    begun = False
+    for name, number in numbers.items():
+        begun = begun or number is not None
+        yield name, (last + 2 if begun else 0) if number is None else number + 1
+
+
+def _number(name: str) -> int | None:
+    return next((int(part) for part in name.split(".") if part.isdigit()), None)
