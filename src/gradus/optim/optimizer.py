@@ -44,12 +44,13 @@ class Optimizer(torch.optim.Optimizer):
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
-        backend: "reference", "cpu", "cuda", or "auto" for the fastest that takes each tensor.
+        backend: "reference", "cpu", or "auto" for the fastest that takes each tensor.
         clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
             update reads them; `param.grad` stays as it is.
         skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
-        foreach, fused, capturable: torch's ways to run. They are taken so that code needn't be changed, and ask for
-            nothing here: one pass over all tensors is the only way to run.
+        foreach, fused: torch's ways to run. They are taken so that code needn't be changed, and ask for nothing here: one
+            pass over all tensors is the only way to run.
+        capturable: refused, for a CUDA graph would repeat the numbers of one step.
         differentiable: whether updates are noted by autograd, which takes the reference backend.
 
     Raises:
@@ -270,13 +271,15 @@ def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
 
 
 def _check_options(backend: str, clip_norm: float | None, values: Mapping[str, Any]) -> None:
-    if backend not in ("auto", "reference", "cpu", "cuda"):
-        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}')
+    if backend not in ("auto", "reference", "cpu"):
+        raise InvalidInput(f'backend must be "auto", "reference" or "cpu"; got {backend!r}')
+    if values["capturable"]:
+        raise InvalidInput("capturable=True is for CUDA graphs, which would repeat the numbers of one step; leave it out")
     if clip_norm is not None and not clip_norm > 0:
         raise InvalidInput(f"clip_norm must be above 0, or None for no clipping; got {clip_norm!r}")
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
-    if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):
+    if values["differentiable"] and (values["fused"] or backend == "cpu"):
         raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
 
 

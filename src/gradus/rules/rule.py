@@ -11,7 +11,6 @@ from gradus.rules.fields import Scalar
 
 __all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
 
-_REQUIRED = inspect.Parameter.empty
 Shape = tuple[int, ...]
 
 
@@ -21,11 +20,6 @@ class Hyper:
 
     default: Any
     check: Callable[[str, Any], None] | None = None
-
-    @property
-    def required(self) -> bool:
-        """Whether the user must give it."""
-        return self.default is _REQUIRED
 
 
 class Rule:
