@@ -120,6 +120,23 @@ def test_gradients_that_appear_late(backend: str) -> None:
     assert got.state[ours[1]]["step"] == 6
 
 
+@pytest.mark.parametrize(
+    "move", [lambda x: x.double(), lambda x: x.contiguous(memory_format=torch.channels_last), lambda x: x.mT.contiguous().mT]
+)
+def test_a_parameter_may_be_moved(move: Any) -> None:
+    """Moved to another dtype or memory format in the middle, a parameter takes its state along."""
+    (ours,), (theirs,) = params(torch.float32, [(4, 3, 6, 5)]), params(torch.float32, [(4, 3, 6, 5)])
+    got, want = gradus.optim.Adam([ours], lr=0.1), torch.optim.Adam([theirs], lr=0.1)
+    for step in range(6):
+        if step == 3:
+            ours.grad = None
+            ours.data = move(ours.data)
+        give_gradients([ours], [theirs], step=step)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_complex_parameters() -> None:
     """Complex numbers are updated as pairs of real ones, as in torch."""
     start = torch.randn(4, 3, dtype=torch.complex128)

@@ -128,8 +128,34 @@ def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> d
 def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str, Any], group: Mapping[str, Any]) -> None:
     kept.setdefault("step", 0)
     for name in slots:
-        if kept.get(name) is None and (slot := empty_slot(rule, name, param)) is not None:
-            kept[name] = slot.fill_(rule.begun(name, group))
+        if kept.get(name) is None:
+            if (slot := empty_slot(rule, name, param)) is not None:
+                kept[name] = slot.fill_(rule.begun(name, group))
+        elif not _fits(kept[name], rule, name, param):
+            kept[name] = _laid_out(kept[name], rule, name, param)
+
+
+def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor) -> bool:
+    """Whether a slot lies as one that is made for the parameter would."""
+    dtype, device = _WIDE.get(param.dtype, param.dtype), param.device
+    if slot.dtype != dtype or slot.device != device:
+        return False
+    if rule.shape(name, tuple(param.shape)) != tuple(param.shape):
+        return True  # a slot of a shape of its own is read by torch's operations
+    return slot.shape == param.shape and (
+        slot.stride() == param.stride() or slot.stride() == torch.empty_like(param, device="meta").stride()
+    )
+
+
+def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor) -> Tensor:
+    """A slot laid out anew: its parameter has been moved to another dtype, device or memory format since."""
+    new = empty_slot(rule, name, param)
+    if new is None or new.shape != slot.shape:
+        raise InvalidInput(
+            f"the state's {name} must have the shape that its parameter of shape {tuple(param.shape)} gives it; "
+            f"got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what doesn't fit"
+        )
+    return new.copy_(slot)
 
 
 def _check_gradient(param: Tensor) -> None:

@@ -50,7 +50,6 @@ class OnePass:
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
-        scaled: whether gradients are multiplied by a number first.
     """
 
     def __init__(self, rows: Sequence[Row], program: Program) -> None:

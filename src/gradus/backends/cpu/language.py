@@ -23,7 +23,6 @@ __all__ = [
     "log",
     "real_float32",
     "real_float64",
-    "rounded_to_bfloat16",
     "sqrt",
     "to_bfloat16",
     "to_float16",
@@ -122,18 +121,3 @@ def to_bfloat16(x: Any) -> Any:
     bits = _bits_of(x)
     nearest = np.uint32(bits + np.uint32(0x7FFF) + np.uint32((bits >> np.uint32(16)) & np.uint32(1)))
     return np.uint16((nearest if x == x else np.uint32(0x7FC00000)) >> np.uint32(16))
-
-
-@numba.njit(inline="always")
-def rounded_to_bfloat16(x: Any, seed: Any, index: Any) -> Any:
-    """A float32 as the bits of one of its two neighbours in bfloat16, the nearer one more often: on average, x itself.
-
-    The draw is a function of seed and index: the finalizer of MurmurHash3 (Appleby), 16 bits of it.
-    """
-    bits = _bits_of(x)
-    draw = np.uint32(np.uint32(index) * np.uint32(0x9E3779B9) + np.uint32(seed))
-    draw = np.uint32((draw ^ (draw >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-    draw = np.uint32((draw ^ (draw >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    draw = draw ^ (draw >> np.uint32(16))
-    up = np.uint32(bits + (draw & np.uint32(0xFFFF)))
-    return np.uint16((up if x - x == 0 else bits) >> np.uint32(16))
