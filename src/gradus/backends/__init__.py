@@ -1,10 +1,11 @@
 """The backends: how a rule is run over tensors. Each takes batches of rows; all agree with the reference."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from gradus.backends import cuda
 from gradus.backends.local import is_shared
 from gradus.backends.reference import Reference
 from gradus.backends.row import Row
@@ -21,10 +22,10 @@ class Batch(Protocol):
     def holds(self) -> bool:
         """Whether everything lies where it lay, and has a gradient; the gradients are taken note of."""
 
-    def squares(self) -> float:
-        """The sum of the gradients' squares."""
+    def squares(self) -> Any:
+        """The sum of the gradients' squares, a float or a tensor."""
 
-    def prepare(self, scale: float | None) -> bool:
+    def prepare(self, scale: Any) -> bool:
         """Calculate the numbers of the step; whether the batch is made for them. Nothing is changed yet."""
 
     def update(self) -> None:
@@ -39,22 +40,36 @@ def kind_for(rule: Rule, param: Tensor, backend: str) -> str:
     """
     if backend == "reference" or rule.of_tensors or param.grad is None:
         return "reference"
-    from gradus.backends import cpu  # Numba takes a third of a second to import, which only those pay who need it
+    shared = ", shared out" if is_shared(param) else ""
+    if backend in ("auto", "cuda") and (backend == "cuda" or param.is_cuda) and cuda.takes(param, param.grad):
+        return f"cuda on {param.device}{shared}"
+    if backend in ("auto", "cpu") and param.device.type == "cpu":
+        from gradus.backends import cpu  # Numba takes a third of a second to import, which only those pay who need it
 
-    if backend in ("auto", "cpu") and cpu.takes(param, param.grad):
-        return "cpu, sparse" if param.grad.is_sparse else "cpu, shared out" if is_shared(param) else "cpu"
+        if cpu.takes(param, param.grad):
+            return "cpu, sparse" if param.grad.is_sparse else f"cpu{shared}"
     if backend != "auto":
+        needs = "" if backend == "cpu" or cuda.is_installed() else ", and needs Triton, which isn't installed here"
         raise InvalidInput(
-            f"the {backend} backend doesn't take a {param.dtype} tensor of layout {param.layout} on {param.device}; "
+            f"the {backend} backend doesn't take a {param.dtype} tensor of layout {param.layout} on {param.device}{needs}; "
             f"leave backend out, and the fastest that takes it is used"
         )
     return "reference"
 
 
-def batch_for(kind: str, rows: Sequence[Row], program: Program) -> Batch:
-    """The tensors of some rows as a backend's batch."""
+def batch_for(kind: str, rows: Sequence[Row], program: Program, *, stochastic: bool) -> Batch:
+    """The tensors of some rows as a backend's batch.
+
+    Args:
+        kind: what `kind_for` said of each of them.
+        rows: the tensors, by group and step.
+        program: what their rule does to an element.
+        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+    """
+    if kind.startswith("cuda") and cuda.can(program):
+        return cuda.OneLaunch(rows, program, stochastic=stochastic)
     if kind.startswith("cpu"):
         from gradus.backends import cpu
 
-        return cpu.OnePass(rows, program)
-    return Reference(rows, program)
+        return cpu.OnePass(rows, program, stochastic=stochastic)
+    return Reference(rows, program, stochastic=stochastic)

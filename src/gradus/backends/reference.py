@@ -1,5 +1,6 @@
 """The reference: the rule itself, on torch tensors. Exact, differentiable, on any dtype and device."""
 
+import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.local import local, summed
+from gradus.backends.rounding import rounded_by_chance
 from gradus.backends.row import Row
 from gradus.rules import ops
 from gradus.rules.trace import Program
@@ -20,15 +22,22 @@ def _either(function: Any) -> Any:
 
     def call(a: Any, b: Any) -> Any:
         like = a if isinstance(a, Tensor) else b
-        return function(
-            *(x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in (a, b))
-        )
+        return function(*(x if isinstance(x, Tensor) else _full(x, like.dtype, like.device) for x in (a, b)))
 
     return call
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
-    return torch.where(condition, a, b) if isinstance(condition, Tensor) else (a if condition else b)
+    if not isinstance(condition, Tensor):
+        return a if condition else b
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.where(condition, a, b)
+    return torch.where(condition, *(_full(x, torch.float64, condition.device) for x in (a, b)))  # or it would be float32
+
+
+def _full(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number as a tensor, filled there and not copied there, which a CUDA graph couldn't repeat."""
+    return torch.full((), number, dtype=dtype, device=device)
 
 
 ops.machine(
@@ -55,10 +64,11 @@ class Reference:
     Args:
         rows: the tensors, by group and step.
         program: what the rule does; here only the slots that it uses with these hyperparameters.
+        stochastic: whether bfloat16 parameters are rounded up or down by chance.
     """
 
-    def __init__(self, rows: Sequence[Row], program: Program) -> None:
-        self.rows, self.program = rows, program
+    def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
+        self.rows, self.program, self._stochastic = rows, program, stochastic
 
     def holds(self) -> bool:
         """Whether every tensor has a gradient; where it lies doesn't matter here."""
@@ -76,14 +86,17 @@ class Reference:
 
     def update(self) -> None:
         """One update of each tensor."""
+        numbers = itertools.count()
         for row in self.rows:
             hypers, scalars = row.hypers(), row.scalars
             with torch.set_grad_enabled(row.group["differentiable"]):
                 for param, state in zip(row.params, row.states, strict=True):
-                    scalars = self._update_one(row, param, state, hypers)
+                    scalars = self._update_one(row, param, state, hypers, next(numbers))
             row.done(list(scalars.values()))
 
-    def _update_one(self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any]) -> dict[str, float]:
+    def _update_one(
+        self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any], number: int
+    ) -> dict[str, float]:
         grad = param.grad
         assert grad is not None
         where: Any = None
@@ -97,7 +110,10 @@ class Reference:
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
         given = [x, *slots.values()]
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
-        _write(param, where, new_param if new_param is x else _apart(new_param, given))
+        new_param = new_param if new_param is x else _apart(new_param, given)
+        if self._stochastic and param.dtype == torch.bfloat16:
+            new_param = rounded_by_chance(new_param, row.seed(), number)
+        _write(param, where, new_param)
         for name, value in changed.items():
             if torch.is_grad_enabled() and where is None:
                 state[name] = torch.view_as_complex(value) if state[name].is_complex() else value  # autograd has the old one

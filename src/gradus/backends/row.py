@@ -6,13 +6,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program, flattened, trace
 
-__all__ = ["Row", "fill"]
+__all__ = ["Row", "fill", "fill_on_device"]
 
 _KNOWN: WeakKeyDictionary[Rule, dict[Any, list[Program]]] = WeakKeyDictionary()
 _SEVERAL = 8  # rows from which on it is cheaper to calculate with arrays
@@ -23,12 +24,14 @@ class Row:
 
     Args:
         rule: the rule that updates them.
-        group: the parameter group, whose hyperparameters are read anew at each step.
-        step: how many updates they have had.
+        group: the parameter group, whose hyperparameters are read anew at each step. Where it is capturable, those that
+            are tensors stay on their device, and aren't looked into.
+        step: how many updates they have had. Where the group is capturable, it and the scalar slots are tensors, and are
+            counted on in place.
         scalars: what their scalar slots hold.
     """
 
-    def __init__(self, rule: Rule, group: Mapping[str, Any], step: int, scalars: dict[str, float]) -> None:
+    def __init__(self, rule: Rule, group: Mapping[str, Any], step: Any, scalars: dict[str, Any]) -> None:
         self.rule, self.group, self.step, self.scalars = rule, group, step, scalars
         self.params: list[Tensor] = []
         self.states: list[dict[str, Any]] = []
@@ -45,24 +48,34 @@ class Row:
             InvalidInput: one is out of its range.
         """
         values = self._getter(self.group)
-        if values == self._values and not self._tensors:
+        if not self._tensors and values == self._values:
             return True
         hypers = self.hypers()
-        for name, hyper in self.rule.hypers.items():
-            if hyper.check is not None:
-                hyper.check(name, hypers[name])
         self._tensors = any(isinstance(value, Tensor) for value in hypers.values())
+        for name, hyper in self.rule.hypers.items():
+            if hyper.check is not None and not self._stays(hypers[name]):
+                hyper.check(name, hypers[name])
         before = self._fixed
         numbers, self._fixed = flattened(hypers)
-        self._numbers = [as_float(number) for number in numbers]
+        self._numbers = [self._number(number) for number in numbers]
         self._values = values
         return bool(self._fixed == before)
+
+    def _stays(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and self.group["capturable"]
+
+    def _number(self, value: Any) -> Any:
+        return value.detach().double() if self._stays(value) else as_float(value)
 
     def hypers(self) -> dict[str, Any]:
         """The hyperparameters, as they stand in the group."""
         return {name: self.group[name] for name in self.rule.hypers}
 
-    def inputs(self, scale: float | None) -> list[float]:
+    def seed(self) -> Any:
+        """What the next update draws from where it rounds by chance: its number, as far as single precision has it."""
+        return (self.step + 1) % 2**24
+
+    def inputs(self, scale: Any) -> list[Any]:
         """The arguments of `Program.numbers` for the next update."""
         inputs = [self.step + 1, *self._numbers, *self.scalars.values()]
         if scale is not None:
@@ -79,11 +92,12 @@ class Row:
         known.append(program)
         return program
 
-    def done(self, scalars: Sequence[float]) -> None:
+    def done(self, scalars: Sequence[Any]) -> None:
         """An update has been done, and left these in the scalar slots."""
         self.step += 1
-        if scalars:
-            self.scalars = dict(zip(self.scalars, scalars, strict=True))
+        for name, scalar in zip(self.scalars, scalars, strict=True) if scalars else ():
+            slot = self.scalars[name]
+            self.scalars[name] = slot.copy_(scalar) if isinstance(slot, Tensor) else scalar
 
     def write_back(self) -> None:
         """Write the step and the scalar slots into the tensors' states."""
@@ -109,6 +123,28 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
         table[index] = result[0]
         kept.append(result[1])
     return kept
+
+
+def fill_on_device(table: Tensor, program: Program, rows: Sequence[Row], scale: Any) -> list[Sequence[Any]] | None:
+    """`fill` by operations on the device, which a CUDA graph can repeat with whatever the rows' tensors hold then."""
+    lines: list[Tensor] = []
+    kept: list[Sequence[Any]] = []
+    for row in rows:
+        result = program.numbers(*row.inputs(scale)) if row.read() else None
+        if result is None:
+            return None
+        lines += [_there(number, table.device) for number in result[0]]
+        scalars = [_there(number, table.device) for number in result[1]]
+        kept.append(torch.stack(scalars).unbind() if scalars else ())  # as copies: the slots themselves are about to change
+    if lines:
+        table.copy_(torch.stack(lines).view(table.shape))
+    return kept
+
+
+def _there(number: Any, device: torch.device) -> Tensor:
+    if isinstance(number, Tensor):
+        return number.to(device, torch.float64)
+    return torch.full((), number, dtype=torch.float64, device=device)
 
 
 def _fill_columns(

@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gradus.errors import InvalidInput
+from gradus.backends.cuda import is_capturing
+from gradus.errors import GradusError, InvalidInput
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
+from gradus.rules import ops
 from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["Optimizer"]
 
 # torch's options that say how to run, not what to do; the last two are asked of the backend.
 _TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
-_OURS = {"backend": "auto", "clip_norm": None, "skip_nonfinite": False}
+_OURS = {"backend": "auto", "clip_norm": None, "skip_nonfinite": False, "stochastic_rounding": False}
 # What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
 _GROUP_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr")
@@ -44,13 +46,17 @@ class Optimizer(torch.optim.Optimizer):
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
-        backend: "reference", "cpu", or "auto" for the fastest that takes each tensor.
+        backend: "reference", "cpu", "cuda", or "auto" for the fastest that takes each tensor.
         clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
             update reads them; `param.grad` stays as it is.
         skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
+        stochastic_rounding: whether bfloat16 parameters are rounded up or down by chance, so that updates too small for
+            their eight bits add up as they should on average. The chance is drawn from the step alone, and so repeats.
         foreach, fused: torch's ways to run. They are taken so that code needn't be changed, and ask for nothing here: one
             pass over all tensors is the only way to run.
-        capturable: refused, for a CUDA graph would repeat the numbers of one step.
+        capturable: whether the numbers of a step are calculated on the GPU, so that a CUDA graph which captures a step
+            repeats what is right then: steps are counted there, and hyperparameters that are tensors are read there. It
+            takes the CUDA backend, and one step before the first that is captured.
         differentiable: whether updates are noted by autograd, which takes the reference backend.
 
     Raises:
@@ -94,12 +100,13 @@ class Optimizer(torch.optim.Optimizer):
         given.apply_defaults()
         values = dict(given.arguments)
         values.pop("params")
-        self.backend, self.clip_norm, self.skip_nonfinite = (values.pop(name) for name in _OURS)
-        _check_options(self.backend, self.clip_norm, values)
+        _check_options(values)
+        self.backend, self.clip_norm, self.skip_nonfinite, self.stochastic_rounding = (values.pop(name) for name in _OURS)
         for name, hyper in self.hypers.items():
             if hyper.check is not None:
                 hyper.check(name, values[name])
         self._plan: Plan | None = None
+        self._captured: list[Plan] = []  # CUDA graphs read their tables for as long as they live
         super().__init__(_copied(params), values)
 
     # The contract
@@ -181,7 +188,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in torch's form: torch's optimizer of the same name loads it."""
-        return {**super().state_dict(), state_dicts.RULE: self.rule.name}
+        packed = super().state_dict()
+        return {**packed, "state": state_dicts.unshared(packed["state"]), state_dicts.RULE: self.rule.name}
 
     def load_state_dict(  # type: ignore[override]  # torch returns nothing
         self, state_dict: Mapping[str, Any], strict: bool = True
@@ -207,7 +215,7 @@ class Optimizer(torch.optim.Optimizer):
         self.__dict__.update({name: value for name, value in ours.items() if name not in self.__dict__})
         slots = state.pop("state", {})
         super().__setstate__(state)
-        self.state = slots
+        self.state, self._captured = slots, []
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **{name: getattr(self, name) for name in _OURS}}
@@ -237,19 +245,29 @@ class Optimizer(torch.optim.Optimizer):
             if self.skip_nonfinite and not norm < float("inf"):
                 return False
             if self.clip_norm is not None:
-                scale = (1.0 if scale is None else scale) * min(1.0, self.clip_norm / (norm + 1e-6))
+                scale = (1.0 if scale is None else scale) * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
         if not plan.prepare(scale):
             plan = self._planned(scale is not None)
             plan.prepare(scale)
         plan.update()
+        if plan.capturable and is_capturing():
+            self._captured.append(plan)
+            self._plan = None
         return True
 
     def _planned(self, scaled: bool) -> Plan:
+        if is_capturing():
+            raise GradusError(
+                "a CUDA graph can capture an optimizer's step after it has stepped once as it is; nothing is changed. Call "
+                "step() before the capture, with gradients for every parameter, and don't look at its state in between"
+            )
         self._lay_open()
         backend = "reference" if self.defaults["differentiable"] else self.backend
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():
-            self._plan = Plan(self.rule_for, self.param_groups, self._state, backend, scaled=scaled)
+            self._plan = Plan(
+                self.rule_for, self.param_groups, self._state, backend, scaled=scaled, stochastic=self.stochastic_rounding
+            )
         return self._plan
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
@@ -270,17 +288,22 @@ def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-def _check_options(backend: str, clip_norm: float | None, values: Mapping[str, Any]) -> None:
-    if backend not in ("auto", "reference", "cpu"):
-        raise InvalidInput(f'backend must be "auto", "reference" or "cpu"; got {backend!r}')
-    if values["capturable"]:
-        raise InvalidInput("capturable=True is for CUDA graphs, which would repeat the numbers of one step; leave it out")
+def _check_options(values: Mapping[str, Any]) -> None:
+    backend, clip_norm = values["backend"], values["clip_norm"]
+    if backend not in ("auto", "reference", "cpu", "cuda"):
+        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}')
+    if values["capturable"] and (values["skip_nonfinite"] or backend in ("reference", "cpu")):
+        other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
+        raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     if clip_norm is not None and not clip_norm > 0:
         raise InvalidInput(f"clip_norm must be above 0, or None for no clipping; got {clip_norm!r}")
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
-    if values["differentiable"] and (values["fused"] or backend == "cpu"):
+    if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):
         raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
+    if values["differentiable"] and (values["stochastic_rounding"] or values["capturable"]):
+        other = "stochastic_rounding" if values["stochastic_rounding"] else "capturable"
+        raise InvalidInput(f"differentiable=True and {other}=True exclude each other; leave one of them out")
 
 
 def _copied(params: Any) -> Any:

@@ -1,6 +1,5 @@
 """`Plan`: which backend updates which tensors of an optimizer, worked out once and kept until something changes."""
 
-import math
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from torch import Tensor
 from gradus.backends import batch_for, kind_for
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
+from gradus.rules import ops
 from gradus.rules.rule import Rule
 
 __all__ = ["Plan", "empty_slot"]
@@ -28,6 +28,7 @@ class Plan:
         state: what is kept for each parameter; slots are made when they are first needed.
         backend: the one to use, or "auto".
         scaled: whether gradients are multiplied by a number as they are read.
+        stochastic: whether bfloat16 parameters are rounded up or down by chance.
 
     Raises:
         InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
@@ -41,9 +42,11 @@ class Plan:
         backend: str,
         *,
         scaled: bool,
+        stochastic: bool,
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
         self._scaled = scaled
+        self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
         self._idle: list[Tensor] = []
         for index, group in enumerate(groups):
@@ -54,7 +57,10 @@ class Plan:
                 _check_gradient(param)
                 rule, kept = rule_for(param, group), state[param]
                 step, scalars = int(kept.get("step", 0)), _scalars(rule, group, kept)
-                key = (index, rule, step, *scalars.values(), kind_for(rule, param, backend), param.dtype, param.grad.dtype)
+                kind = kind_for(rule, param, backend)
+                if group["capturable"] and not kind.startswith("cuda"):
+                    raise _not_capturable(rule, param)
+                key = (index, rule, step, *scalars.values(), kind, param.dtype, param.grad.dtype)
                 row = rows.setdefault(key, Row(rule, group, step, scalars))
                 row.params.append(param)
                 row.states.append(kept)
@@ -65,7 +71,10 @@ class Plan:
                 _make_slots(row.rule, program.slots, param, kept, row.group)
             together[kind, program, dtype, grad_dtype].append(row)
         self.rows = list(rows.values())
-        self.batches = [batch_for(kind, rows, program) for (kind, program, *_), rows in together.items()]
+        _count_on_device([row for row in self.rows if row.group["capturable"]], [state[param] for param in self._idle])
+        self.batches = [
+            batch_for(kind, rows, program, stochastic=stochastic) for (kind, program, *_), rows in together.items()
+        ]
 
     def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
         """Whether everything is still as it was planned; the gradients are taken note of."""
@@ -88,11 +97,11 @@ class Plan:
                 return False
         return True
 
-    def norm(self) -> float:
+    def norm(self) -> Any:
         """The norm of all gradients together."""
-        return math.sqrt(sum(batch.squares() for batch in self.batches))
+        return ops.sqrt(sum(batch.squares() for batch in self.batches))
 
-    def prepare(self, scale: float | None) -> bool:
+    def prepare(self, scale: Any) -> bool:
         """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
         if scale is None and self._scaled:
             scale = 1.0
@@ -156,6 +165,34 @@ def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor) -> Tensor:
             f"got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what doesn't fit"
         )
     return new.copy_(slot)
+
+
+def _not_capturable(rule: Rule, param: Tensor) -> InvalidInput:
+    why = "is a rule of whole matrices" if rule.of_tensors else f"has a {param.dtype} parameter on {param.device}"
+    return InvalidInput(
+        f"capturable=True takes the CUDA backend, which needs Triton, and dense parameters and gradients on a GPU; "
+        f"{rule.name} {why} that it doesn't take; leave capturable out"
+    )
+
+
+def _count_on_device(rows: Sequence[Row], idle: Sequence[Mapping[str, Any]]) -> None:
+    """Have steps and scalar slots be tensors in the states, of each row its own.
+
+    Those that there are stay the same tensors: a captured graph counts on them.
+    """
+    taken = {id(value) for kept in idle for value in kept.values()}
+    for row in rows:
+        known = {"step": row.step, **row.scalars}
+        found = {name: row.states[0].get(name) for name in known}
+        for name, number in known.items():
+            tensor = found[name]
+            if not (isinstance(tensor, Tensor) and tensor.dtype == torch.float64) or id(tensor) in taken:
+                tensor = torch.full((), number, dtype=torch.float64, device=row.params[0].device)
+            taken.add(id(tensor))
+            known[name] = tensor
+        row.step = known.pop("step")
+        row.scalars = known
+        row.write_back()
 
 
 def _check_gradient(param: Tensor) -> None:

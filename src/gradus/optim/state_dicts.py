@@ -132,6 +132,22 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
     return {"step": int(saved.get("step", 1 if kept else 0)), **kept}
 
 
+def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """States without tensors in common: torch counts the steps of each parameter in place."""
+    seen: set[int] = set()
+
+    def own(value: Any) -> Any:
+        if not isinstance(value, Tensor) or id(value) not in seen:
+            seen.add(id(value))
+            return value
+        return value.clone()
+
+    return {
+        param: {name: own(value) for name, value in kept.items()} if isinstance(kept, dict) else kept
+        for param, kept in states.items()
+    }
+
+
 def _fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Fill a group in place; a tensor stays the same object."""
     for name, value in saved.items():

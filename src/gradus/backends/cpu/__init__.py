@@ -10,6 +10,7 @@ from torch import Tensor
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
 from gradus.backends.cpu.sparse import touched
 from gradus.backends.cpu.team import run_together
+from gradus.backends.layout import cut, is_dense, laid_out
 from gradus.backends.local import is_shared, local, placement, summed
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
@@ -36,12 +37,8 @@ def takes(param: Tensor, grad: Tensor) -> bool:
         and param.layout is torch.strided
         and param.device.type == "cpu"
         and not param.is_neg()
-        and (param.is_contiguous() if grad.is_sparse else _is_dense(param))
+        and (param.is_contiguous() if grad.is_sparse else is_dense(param))
     )
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
 
 
 class OnePass:
@@ -50,9 +47,10 @@ class OnePass:
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
+        stochastic: whether bfloat16 parameters are rounded up or down by chance.
     """
 
-    def __init__(self, rows: Sequence[Row], program: Program) -> None:
+    def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
         self.rows, self.program = rows, program
         self._given = [param for row in rows for param in row.params]
         self._shared = is_shared(self._given[0])
@@ -69,13 +67,15 @@ class OnePass:
             for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
         }
         title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}"
-        self._kernel = compiled(kernel_source(program, dtypes, title))
+        self._stochastic = stochastic and dtypes["param"] == "bfloat16"
+        self._kernel = compiled(kernel_source(program, dtypes, title, stochastic=self._stochastic))
         self._norm = norm_source(dtypes["grad"], 1)
         self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in slots])
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
-        self._pieces = _cut([param.numel() for param in self.params])
+        self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
-        self._numbers = np.zeros((len(rows), len(program.arguments)), dtype=ELEMENTS[dtypes["param"]].real)
+        columns = len(program.arguments) + self._stochastic
+        self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[dtypes["param"]].real)
         self._lay_out_job()
         self.holds()
 
@@ -95,7 +95,7 @@ class OnePass:
             return self._find_rows(grads)
         try:
             if not (self._plain and all(map(Tensor.is_contiguous, grads))):
-                grads = [_laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
+                grads = [laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
             self._addresses[1] = np.fromiter(map(Tensor.data_ptr, grads), np.int64, len(grads))
         except (TypeError, RuntimeError):  # one is None, or sparse
             return False
@@ -124,7 +124,9 @@ class OnePass:
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
-        scalars = fill(self._numbers, self.program, self.rows, scale)
+        scalars = fill(self._numbers[:, : len(self.program.arguments)], self.program, self.rows, scale)
+        if self._stochastic:
+            self._numbers[:, -1] = [row.seed() for row in self.rows]
         self._scalars = scalars or []
         return scalars is not None
 
@@ -152,14 +154,6 @@ class OnePass:
         self._job_at, self._numbers_at = self._job.ctypes.data, self._numbers.ctypes.data
 
 
-def _cut(sizes: Sequence[int]) -> np.ndarray:
-    """Tensors as pieces: (tensor, first element, elements)."""
-    pieces = [
-        (tensor, begin, min(_PIECE, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, _PIECE)
-    ]
-    return np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
-
-
 def _shares_of(pieces: np.ndarray) -> np.ndarray:
     """The pieces as shares (first, last) of about as many elements, each worth a thread."""
     if len(pieces) == 0:
@@ -169,9 +163,3 @@ def _shares_of(pieces: np.ndarray) -> np.ndarray:
     ends = np.unique(np.searchsorted(done, np.arange(1, count + 1) * (done[-1] / count)) + 1)
     ends = np.unique(np.minimum(ends, len(pieces)))
     return np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1).astype(np.int64)
-
-
-@torch.no_grad()
-def _laid_out(grad: Tensor, param: Tensor) -> Tensor:
-    same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
-    return grad if same else torch.empty_like(param).copy_(grad)

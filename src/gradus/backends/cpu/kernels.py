@@ -108,7 +108,7 @@ _NORM = (
 )
 
 
-def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> str:
+def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, stochastic: bool = False) -> str:
     """The source of a program's kernel.
 
     Args:
@@ -116,6 +116,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> st
         dtypes: the dtype of each tensor that it reads or writes: "param", "grad", and slots by name. The table of addresses
             has a row for each, in this order.
         title: what the kernel is.
+        stochastic: whether a bfloat16 parameter is rounded by chance; the seed is the last number of a row.
     """
     layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
     setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(program.arguments)]
@@ -125,11 +126,15 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str) -> st
     ]
     body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in program.reads.items()]
     body += [_line(node) for node in program.nodes]
-    body += [f"{name}_[i] = {layout[name].write.format(value)}" for name, value in program.writes.items()]
+    written = {name: element.write for name, element in layout.items()}
+    if stochastic:
+        setting_up.append(f"seed = numbers[{len(program.arguments)}]")
+        written["param"] = "rounded_to_bfloat16({}, seed, tensor, begin + i)"
+    body += [f"{name}_[i] = {written[name].format(value)}" for name, value in program.writes.items()]
     return _UPDATE.format(
         title=title,
         real=layout["param"].real,
-        arguments=max(1, len(program.arguments)),
+        arguments=max(1, len(program.arguments) + stochastic),
         setting_up=_indented(setting_up, 12),
         body=_indented(body, 16),
     )

@@ -23,6 +23,7 @@ __all__ = [
     "log",
     "real_float32",
     "real_float64",
+    "rounded_to_bfloat16",
     "sqrt",
     "to_bfloat16",
     "to_float16",
@@ -121,3 +122,16 @@ def to_bfloat16(x: Any) -> Any:
     bits = _bits_of(x)
     nearest = np.uint32(bits + np.uint32(0x7FFF) + np.uint32((bits >> np.uint32(16)) & np.uint32(1)))
     return np.uint16((nearest if x == x else np.uint32(0x7FC00000)) >> np.uint32(16))
+
+
+@numba.njit(inline="always")
+def rounded_to_bfloat16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in bfloat16, by chance; see `gradus.backends.rounding`."""
+    draw = np.uint32(index) * np.uint32(0x9E3779B9) + np.uint32(seed) * np.uint32(0x85EBCA6B)
+    draw = np.uint32(draw + np.uint32(tensor) * np.uint32(0xC2B2AE35))
+    draw = np.uint32((draw ^ (draw >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    draw = np.uint32((draw ^ (draw >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    draw = draw ^ (draw >> np.uint32(16))
+    bits = _bits_of(x)
+    up = np.uint32(bits + (draw & np.uint32(0xFFFF)))
+    return np.uint16((up if x - x == 0 else (bits if x == x else np.uint32(0x7FC00000))) >> np.uint32(16))

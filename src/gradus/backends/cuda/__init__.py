@@ -1,0 +1,177 @@
+"""The CUDA backend: one launch of a Triton kernel updates all tensors, without temporaries."""
+
+import functools
+import importlib.util
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradus.backends.layout import cut, is_dense, laid_out
+from gradus.backends.local import is_shared, local, placement, summed
+from gradus.backends.row import Row, fill, fill_on_device
+from gradus.rules.trace import Program
+
+__all__ = ["OneLaunch", "can", "is_capturing", "is_installed", "takes"]
+
+_DTYPES = {getattr(torch, name): name for name in ("float32", "float64", "bfloat16", "float16")}
+
+
+@functools.cache
+def is_installed() -> bool:
+    """Whether Triton is there; it isn't imported for that."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def takes(param: Tensor, grad: Tensor) -> bool:
+    """Whether a kernel can have a parameter and its gradient: real, on a GPU, the parameter's elements side by side.
+
+    Of a tensor that is shared out among processes it has the part that lies here. Where Triton interprets its kernels
+    (TRITON_INTERPRET=1), it takes tensors on the CPU too.
+    """
+    if not is_installed() or placement(param) != placement(grad):
+        return False
+    param, grad = local(param), local(grad)
+    return (
+        type(param) in (Tensor, torch.nn.Parameter)
+        and (param.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
+        and param.dtype in _DTYPES
+        and grad.dtype in _DTYPES
+        and param.layout is torch.strided
+        and grad.layout is torch.strided
+        and not param.is_neg()
+        and is_dense(param)
+    )
+
+
+def can(program: Program) -> bool:
+    """Whether a kernel can do what a program says."""
+    from gradus.backends.cuda import kernels  # Triton takes half a second to import, which only those pay who need it
+
+    return kernels.can(program)
+
+
+def is_capturing() -> bool:
+    """Whether a CUDA graph is being captured."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+class OneLaunch:
+    """Updates tensors of the same dtypes on one device in one launch of a kernel.
+
+    Args:
+        rows: the tensors, by group and step.
+        program: what to do with each element.
+        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+    """
+
+    def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
+        from gradus.backends.cuda import kernels
+
+        self.rows, self.program = rows, program
+        self._given = [param for row in rows for param in row.params]
+        self._shared = is_shared(self._given[0])
+        self.params = [local(param) for param in self._given]
+        states = [state for row in rows for state in row.states]
+        slots = [[local(state[name]) for state in states] for name in program.slots]
+        self._slots = slots  # they must live as long as their addresses are used
+        self._where = [param.data_ptr() for param in self.params]
+        grads: list[Any] = [local(param.grad) for param in self._given]
+        dtypes = {
+            name: _DTYPES[column[0].dtype]
+            for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
+        }
+        title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}"
+        self._stochastic = stochastic and dtypes["param"] == "bfloat16"
+        self._kernel = kernels.compiled(kernels.kernel_source(program, dtypes, title, stochastic=self._stochastic))
+        self._squares = kernels.compiled(kernels.SQUARES[dtypes["grad"]])
+        self._block = kernels.BLOCK
+        self._device = self.params[0].device
+        self._capturable = bool(rows[0].group["capturable"])
+        self._lay_out(slots, getattr(torch, kernels.ELEMENTS[dtypes["param"]].real))
+        self.holds()
+
+    def _lay_out(self, slots: list[list[Tensor]], real: torch.dtype) -> None:
+        """Write the tables that the kernels read, on the device."""
+        rows, sizes = self.rows, [param.numel() for param in self.params]
+        pieces = cut(sizes, self._block)
+        self._owners = pieces[:, 0]
+        self._grads_at = np.zeros(len(sizes), dtype=np.int64)
+        # What a CUDA graph copies must stay where it is, and as it is, for as long as the graph lives.
+        self._pinned = torch.empty(
+            len(sizes), dtype=torch.int64, pin_memory=self._capturable and self._device.type == "cuda"
+        )
+        addresses = np.array([self._where, self._grads_at, *([slot.data_ptr() for slot in column] for column in slots)])
+        self._addresses = self._there(addresses)
+        self._pieces = self._there(np.ascontiguousarray(pieces[:, :2]))
+        self._sizes = self._there(np.array(sizes, dtype=np.int64))
+        self._row_of = self._there(np.repeat(np.arange(len(rows)), [len(row.params) for row in rows]))
+        columns = len(self.program.arguments) + self._stochastic
+        self._numbers = torch.zeros((len(rows), columns), dtype=real, device=self._device)
+
+    def _there(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    @torch.no_grad()
+    def holds(self) -> bool:
+        """Whether the parameters lie where they lay, and have gradients, which are taken note of.
+
+        A gradient of another layout than its parameter's is laid out anew.
+        """
+        if self._shared:
+            self.params = [local(param) for param in self._given]
+        if [*map(Tensor.data_ptr, self.params)] != self._where:
+            return False
+        grads: list[Any] = [param.grad for param in self._given]
+        if any(grad is None or grad.layout is not torch.strided for grad in grads):
+            return False
+        self._grads = [laid_out(local(grad), param) for grad, param in zip(grads, self.params, strict=True)]
+        addresses = np.fromiter(map(Tensor.data_ptr, self._grads), np.int64, len(grads))
+        if not np.array_equal(addresses, self._grads_at):
+            self._grads_at = addresses
+            new = torch.from_numpy(addresses)
+            self._addresses[1].copy_(self._pinned.copy_(new) if is_capturing() else new, non_blocking=True)
+        return True
+
+    @torch.no_grad()
+    def squares(self) -> Any:
+        """The sum of the gradients' squares; a tensor where a CUDA graph may be at work, which must not be waited for."""
+        sums = torch.zeros(len(self._pieces), dtype=torch.float64, device=self._device)
+        self._run(self._squares, sums, 1)
+        if self._shared:
+            by_tensor = np.bincount(self._owners, sums.cpu().numpy(), len(self._given))
+            return summed(zip(self._given, by_tensor.tolist(), strict=True))
+        return sums.sum() if self._capturable else float(sums.sum())
+
+    @torch.no_grad()
+    def prepare(self, scale: Any) -> bool:
+        """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
+        count = len(self.program.arguments)
+        if self._capturable:
+            kept = fill_on_device(self._numbers[:, :count], self.program, self.rows, scale)
+        else:
+            table = np.zeros(tuple(self._numbers.shape))
+            kept = fill(table[:, :count], self.program, self.rows, scale)
+            self._numbers.copy_(torch.from_numpy(table))
+        for index, row in enumerate(self.rows if self._stochastic else ()):
+            self._numbers[index, count] = row.seed()
+        self._scalars = kept or []
+        return kept is not None
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """One update of every tensor."""
+        self._run(self._kernel, self._numbers, self._numbers.shape[1])
+        for row, scalars in zip(self.rows, self._scalars, strict=True):
+            row.done(scalars)
+
+    def _run(self, kernel: Any, numbers: Tensor, columns: int) -> None:
+        if len(self._pieces) == 0:
+            return
+        tables = (self._addresses, self._pieces, self._sizes, self._row_of, numbers)
+        with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+            kernel[(len(self._pieces),)](*tables, len(self.params), columns, BLOCK=self._block)

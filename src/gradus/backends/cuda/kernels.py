@@ -1,0 +1,129 @@
+"""Programs as Triton kernels: one launch updates any number of tensors, which it finds through a table of addresses."""
+
+import hashlib
+import linecache
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from gradus.rules.trace import Node, Program
+
+__all__ = ["BLOCK", "ELEMENTS", "SQUARES", "can", "compiled", "kernel_source"]
+
+BLOCK = 1024  # elements that one program instance updates
+
+
+class Element(NamedTuple):
+    """How a dtype lies in memory, and the type it is calculated in."""
+
+    memory: str
+    real: str
+
+
+ELEMENTS = {
+    "float32": Element("float32", "float32"),
+    "float64": Element("float64", "float64"),
+    "bfloat16": Element("bfloat16", "float32"),
+    "float16": Element("float16", "float32"),
+}
+# Single precision is divided and rooted as IEEE 754 says, and so as torch does it; Triton's / is off by up to two units.
+_EXACT = {"float32": {"/": "tl.div_rn({}, {})", "sqrt": "tl.sqrt_rn({})"}, "float64": {}}
+_OPERATIONS = {
+    **{symbol: f"{{}} {symbol} {{}}" for symbol in ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=")},
+    **{name: f"tl.{name}({{}})" for name in ("abs", "sqrt", "exp", "log")},
+    "neg": "-{}",
+    "sign": "({0} > 0).to(REAL) - ({0} < 0).to(REAL)",
+    "maximum": "tl.maximum({}, {}, tl.PropagateNan.ALL)",
+    "minimum": "tl.minimum({}, {}, tl.PropagateNan.ALL)",
+    "where": "tl.where({}, {}, {})",
+}
+# A table holds addresses, a row for each of param, grad and the slots; a piece is a tensor's number and a first element.
+_HEAD = '''"""{title}"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit(do_not_specialize=('tensors', 'arguments'))
+def run(addresses, pieces, sizes, rows, numbers, tensors, arguments, BLOCK: tl.constexpr):
+    REAL: tl.constexpr = tl.{real}
+    piece = tl.program_id(0)
+    tensor = tl.load(pieces + 2 * piece)
+    index = tl.load(pieces + 2 * piece + 1) + tl.arange(0, BLOCK)
+    inside = index < tl.load(sizes + tensor)
+'''
+_SQUARES = """    grad_ = tl.load(addresses + tensors + tensor).to(tl.pointer_type(tl.{memory})) + index
+    grad = tl.load(grad_, inside, other=0).to(tl.float64)
+    tl.store(numbers + piece, tl.sum(grad * grad))
+"""
+SQUARES = {
+    name: _HEAD.format(title="The sum of squares of each piece, in double precision.", real="float64")
+    + _SQUARES.format(memory=element.memory)
+    for name, element in ELEMENTS.items()
+}
+# Half of what is cut off, and so to the nearest, to even in the middle; or something by chance: `gradus.backends.rounding`.
+_NEAREST = """    up = 0x7FFF + ((bits >> 16) & 1)
+"""
+_BY_CHANCE = """    seed = tl.load(numbers + row + {seed}).to(tl.uint32)
+    draw = index.to(tl.uint32) * 0x9E3779B9 + seed * 0x85EBCA6B + tensor.to(tl.uint32) * 0xC2B2AE35
+    draw = (draw ^ (draw >> 16)) * 0x85EBCA6B
+    draw = (draw ^ (draw >> 13)) * 0xC2B2AE35
+    up = (draw ^ (draw >> 16)) & 0xFFFF
+"""
+_ROUNDED = """    bits = {value}.to(tl.uint32, bitcast=True)
+{up}    bits = tl.where({value} - {value} == 0, bits + up, tl.where({value} == {value}, bits, 0x7FC00000))
+    rounded = (bits >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+"""
+
+
+def can(program: Program) -> bool:
+    """Whether a kernel can do what a program says."""
+    return all(node.op in _OPERATIONS for node in program.nodes)
+
+
+def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, stochastic: bool) -> str:
+    """The source of the kernel that updates tensors by a program.
+
+    Args:
+        program: what to do with each element.
+        dtypes: the dtype of the parameter, the gradient and each slot, by name.
+        title: what it is called by whoever reads it.
+        stochastic: whether a bfloat16 parameter is rounded up or down by chance; the seed is the last number of a row.
+    """
+    layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
+    real = layout["param"].real
+    lines = [
+        f"{name}_ = tl.load(addresses + {number} * tensors + tensor).to(tl.pointer_type(tl.{element.memory})) + index"
+        for number, (name, element) in enumerate(layout.items())
+        if name in program.reads or name in program.writes
+    ]
+    lines.append("row = tl.load(rows + tensor) * arguments")
+    lines += [f"{name} = tl.load(numbers + row + {index})" for index, name in enumerate(program.arguments)]
+    lines += [f"{name} = tl.load({name}_, inside, other=0).to(REAL)" for name in program.reads]
+    lines += [_line(node, real) for node in program.nodes]
+    body = "".join(f"    {line}\n" for line in lines)
+    for name, value in program.writes.items():
+        written = f"{value}.to(tl.{layout[name].memory})"
+        if layout[name].memory == "bfloat16":
+            up = _BY_CHANCE.format(seed=len(program.arguments)) if stochastic else _NEAREST
+            body += _ROUNDED.format(value=value, up=up)
+            written = "rounded"
+        body += f"    tl.store({name}_, {written}, inside)\n"
+    return _HEAD.format(title=title, real=real) + body
+
+
+def _line(node: Node, real: str) -> str:
+    args = node.args
+    if node.op == "where" and args[0].startswith("n"):  # a condition on the whole step comes as a number
+        args = (f"{args[0]} != 0", *args[1:])
+    return f"{node.name} = {(_EXACT[real].get(node.op) or _OPERATIONS[node.op]).format(*args)}"
+
+
+@cache
+def compiled(source: str) -> Any:
+    """The kernel of a source. Triton compiles it at its first launch, and keeps it on the disk."""
+    name = f"<kernel_{hashlib.sha256(source.encode()).hexdigest()[:24]}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # Triton reads it there
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(compile(source, name, "exec"), names)
+    return names["run"]

@@ -1,0 +1,29 @@
+"""Where tensors' elements lie, and how they are cut into pieces of work."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["cut", "is_dense", "laid_out"]
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie side by side, in whatever order of its dimensions."""
+    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+@torch.no_grad()
+def laid_out(grad: Tensor, param: Tensor) -> Tensor:
+    """A gradient whose elements lie as its parameter's do; copied where they don't."""
+    same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
+    return grad if same else torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+
+
+def cut(sizes: Sequence[int], piece: int) -> np.ndarray:
+    """Tensors as pieces of at most so many elements: (tensor, first element, elements)."""
+    pieces = [
+        (tensor, begin, min(piece, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, piece)
+    ]
+    return np.array(pieces, dtype=np.int64).reshape(len(pieces), 3)
