@@ -417,7 +417,6 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (lambda: gradus.optim.Adam([one], backend="gpu"), 'backend must be "auto", "reference", "cpu" or "cuda"; got \'gpu\''),
     (lambda: gradus.optim.Adam([one], clip_norm=0.0), r"clip_norm must be above 0, or None for no clipping; got 0\.0"),
-    (lambda: gradus.optim.Adam([one], capturable=True), "capturable=True is for CUDA graphs, which would repeat"),
     (lambda: gradus.optim.Adam([one], foreach=True, fused=True), "foreach=True and fused=True exclude each other"),
     (lambda: gradus.optim.Adam([one], differentiable=True, fused=True), "differentiable=True takes the reference backend"),
 ]
