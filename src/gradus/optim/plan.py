@@ -71,7 +71,9 @@ class Plan:
                 _make_slots(row.rule, program.slots, param, kept, row.group)
             together[kind, program, dtype, grad_dtype].append(row)
         self.rows = list(rows.values())
-        _count_on_device([row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle])
+        _count_on_device(
+            [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
+        )
         self.batches = [
             batch_for(kind, rows, program, stochastic=stochastic) for (kind, program, *_), rows in together.items()
         ]
