@@ -305,6 +305,28 @@ def test_a_grad_scalers_scale_is_taken_out_in_passing(backend: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("compiled", ["model", "step"])
+def test_compiled_models_and_steps(compiled: str) -> None:
+    """A compiled model is trained as the model itself, and a step that somebody compiles is the step, made once."""
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    theirs = copy.deepcopy(ours)
+    got, want = gradus.optim.Adam(ours.parameters(), lr=0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    model = torch.compile(ours, backend="eager") if compiled == "model" else ours
+    step = torch.compile(got.step, backend="eager") if compiled == "step" else got.step
+    torch._dynamo.utils.counters.clear()
+    for index in range(12):
+        inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(index))
+        for net, optimizer, advance in ((model, got, step), (theirs, want, want.step)):
+            optimizer.zero_grad()
+            net(inputs).square().mean().backward()
+            optimizer.param_groups[0]["lr"] = 0.01 / (index + 1)
+            advance()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 1
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_hooks_run_as_in_torch() -> None:
     """Hooks run before and after a step with its arguments, and a pre-hook may change them."""
     (param,) = params(shapes=[(2,)])

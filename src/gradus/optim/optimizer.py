@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from gradus.backends.cuda import is_capturing
@@ -142,13 +143,20 @@ class Optimizer(torch.optim.Optimizer):
             or torch._C._autograd._profiler_enabled()
         ):
             return self._watched_step(closure)
+        if torch.compiler.is_compiling():
+            return self._uncompiled_step(closure)
         loss = None if closure is None else torch.enable_grad()(closure)()
         self._update()
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # torch wraps what isn't, at a few microseconds a step
-    step._torchdynamo_disable = True  # type: ignore[attr-defined]  # there is nothing in it for a compiler
 
+    @_disable_dynamo
+    def _uncompiled_step(self, closure: Callable[[], Any] | None) -> Any:
+        """A step within what is compiled: there is nothing in it for a compiler."""
+        return self.step(closure)
+
+    @_disable_dynamo
     def _watched_step(self, closure: Callable[[], Any] | None) -> Any:
         """A step with what torch does around it. Hooks that come after it come after updates that have been done."""
         args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
