@@ -5,6 +5,7 @@ Numbers with # are issues of pytorch/pytorch, unless another project is named.
 
 import copy
 import tracemalloc
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -277,15 +278,19 @@ def test_15_groups_options_are_ignored_misspelt_and_shared() -> None:
         gradus.optim.Adagrad([{"params": [first], "weigth_decay": 0.1}])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_16_clipping_by_hand(backend: str) -> None:
-    """Gradients are clipped by their norm as they are read, as torch's function would have before (#309, #56843)."""
+@pytest.mark.parametrize("backend", [*BACKENDS, *(["cuda"] if find_spec("triton") else [])])
+@pytest.mark.parametrize(
+    ("option", "clip"), [("clip_norm", nn.utils.clip_grad_norm_), ("clip_value", nn.utils.clip_grad_value_)]
+)
+def test_16_clipping_by_hand(option: str, clip: Any, backend: str) -> None:
+    """Gradients are clipped by norm or value as they are read, as torch's functions would before (#309, #56843)."""
     ours, theirs = params(shapes=[(5,), (2, 3)]), params(shapes=[(5,), (2, 3)])
-    got, want = gradus.optim.SGD(ours, lr=0.1, clip_norm=0.3, backend=backend), torch.optim.SGD(theirs, lr=0.1)
-    give_gradients(ours, theirs, step=0)
-    got.step()
-    nn.utils.clip_grad_norm_(theirs, 0.3)
-    want.step()
+    got, want = gradus.optim.Adam(ours, **{option: 0.3}, backend=backend), torch.optim.Adam(theirs)
+    for step in range(3):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        clip(theirs, 0.3)
+        want.step()
     agree(ours, theirs)
 
 

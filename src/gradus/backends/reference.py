@@ -107,6 +107,8 @@ class Reference:
         x = _read(param, where)
         g = _read(grad, None).to(x.dtype)
         scaled = g if self._scale is None else g * self._scale
+        if row.bound is not None:
+            scaled = scaled.clamp(-row.bound, row.bound)
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
         given = [x, *slots.values()]
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}

@@ -29,10 +29,13 @@ class Row:
         step: how many updates they have had. Where the group is capturable, it and the scalar slots are tensors, and are
             counted on in place.
         scalars: what their scalar slots hold.
+        bound: what each element of a gradient is clipped to, from above and below.
     """
 
-    def __init__(self, rule: Rule, group: Mapping[str, Any], step: Any, scalars: dict[str, Any]) -> None:
-        self.rule, self.group, self.step, self.scalars = rule, group, step, scalars
+    def __init__(
+        self, rule: Rule, group: Mapping[str, Any], step: Any, scalars: dict[str, Any], bound: float | None = None
+    ) -> None:
+        self.rule, self.group, self.step, self.scalars, self.bound = rule, group, step, scalars, bound
         self.params: list[Tensor] = []
         self.states: list[dict[str, Any]] = []
         self._getter = operator.itemgetter(*rule.hypers)
@@ -80,15 +83,18 @@ class Row:
         inputs = [self.step + 1, *self._numbers, *self.scalars.values()]
         if scale is not None:
             inputs.append(scale)
+        if self.bound is not None:
+            inputs.append(self.bound)
         return inputs
 
     def program(self, scale: float | None) -> Program:
         """The program for the next update, made when it is first asked for."""
-        known = _KNOWN.setdefault(self.rule, {}).setdefault((self._fixed, scale is not None), [])
+        incoming = {"scaled": scale is not None, "bounded": self.bound is not None}
+        known = _KNOWN.setdefault(self.rule, {}).setdefault((self._fixed, *incoming.values()), [])
         for program in known:
             if program.numbers(*self.inputs(scale)) is not None:
                 return program
-        program = trace(self.rule, self.hypers(), self.step + 1, self.scalars, scaled=scale is not None)
+        program = trace(self.rule, self.hypers(), self.step + 1, self.scalars, **incoming)
         known.append(program)
         return program
 

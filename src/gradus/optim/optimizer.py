@@ -21,7 +21,13 @@ __all__ = ["Optimizer"]
 
 # torch's options that say how to run, not what to do; the last two are asked of the backend.
 _TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
-_OURS = {"backend": "auto", "clip_norm": None, "skip_nonfinite": False, "stochastic_rounding": False}
+_OURS = {
+    "backend": "auto",
+    "clip_norm": None,
+    "clip_value": None,
+    "skip_nonfinite": False,
+    "stochastic_rounding": False,
+}
 # What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
 _GROUP_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr")
@@ -50,6 +56,7 @@ class Optimizer(torch.optim.Optimizer):
         backend: "reference", "cpu", "cuda", or "auto" for the fastest that takes each tensor.
         clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
             update reads them; `param.grad` stays as it is.
+        clip_value: what each element of a gradient is clipped to, from above and below, likewise.
         skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
         stochastic_rounding: whether bfloat16 parameters are rounded up or down by chance, so that updates too small for
             their eight bits add up as they should on average. The chance is drawn from the step alone, and so repeats.
@@ -64,6 +71,11 @@ class Optimizer(torch.optim.Optimizer):
         InvalidInput: a hyperparameter out of its range, an unknown one, or options that exclude each other.
     """
 
+    backend: str
+    clip_norm: float | None
+    clip_value: float | None
+    skip_nonfinite: bool
+    stochastic_rounding: bool
     rule: ClassVar[Rule]
     hypers: ClassVar[dict[str, Hyper]]
     _group_keys: ClassVar[frozenset[str]]
@@ -102,7 +114,8 @@ class Optimizer(torch.optim.Optimizer):
         values = dict(given.arguments)
         values.pop("params")
         _check_options(values)
-        self.backend, self.clip_norm, self.skip_nonfinite, self.stochastic_rounding = (values.pop(name) for name in _OURS)
+        for name in _OURS:
+            setattr(self, name, values.pop(name))
         for name, hyper in self.hypers.items():
             if hyper.check is not None:
                 hyper.check(name, values[name])
@@ -274,7 +287,13 @@ class Optimizer(torch.optim.Optimizer):
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():
             self._plan = Plan(
-                self.rule_for, self.param_groups, self._state, backend, scaled=scaled, stochastic=self.stochastic_rounding
+                self.rule_for,
+                self.param_groups,
+                self._state,
+                backend,
+                scaled=scaled,
+                stochastic=self.stochastic_rounding,
+                bound=self.clip_value,
             )
         return self._plan
 
@@ -303,8 +322,11 @@ def _check_options(values: Mapping[str, Any]) -> None:
     if values["capturable"] and (values["skip_nonfinite"] or backend in ("reference", "cpu")):
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
-    if clip_norm is not None and not clip_norm > 0:
-        raise InvalidInput(f"clip_norm must be above 0, or None for no clipping; got {clip_norm!r}")
+    for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
+        if clip is not None and not clip > 0:
+            raise InvalidInput(f"{name} must be above 0, or None for no clipping; got {clip!r}")
+    if clip_norm is not None and values["clip_value"] is not None:
+        raise InvalidInput("clip_norm and clip_value exclude each other; leave one of them out")
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
     if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):

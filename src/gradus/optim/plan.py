@@ -29,6 +29,7 @@ class Plan:
         backend: the one to use, or "auto".
         scaled: whether gradients are multiplied by a number as they are read.
         stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        bound: what each element of a gradient is clipped to.
 
     Raises:
         InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
@@ -43,6 +44,7 @@ class Plan:
         *,
         scaled: bool,
         stochastic: bool,
+        bound: float | None,
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
         self._scaled = scaled
@@ -61,7 +63,7 @@ class Plan:
                 if group["capturable"] and not kind.startswith("cuda"):
                     raise _not_capturable(rule, param)
                 key = (index, rule, step, *scalars.values(), kind, param.dtype, param.grad.dtype)
-                row = rows.setdefault(key, Row(rule, group, step, scalars))
+                row = rows.setdefault(key, Row(rule, group, step, scalars, bound))
                 row.params.append(param)
                 row.states.append(kept)
         together: defaultdict[Any, list[Row]] = defaultdict(list)

@@ -5,6 +5,7 @@ double precision, by `Program.numbers`. The rest is done for each element, by a 
 (`if momentum != 0`) is decided here, and the program says for which outcome it was made.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,7 +235,13 @@ def _is_number(value: Any) -> bool:
 
 
 def trace(
-    rule: Rule, hypers: Mapping[str, Any], step: float, scalars: Mapping[str, float], *, scaled: bool = False
+    rule: Rule,
+    hypers: Mapping[str, Any],
+    step: float,
+    scalars: Mapping[str, float],
+    *,
+    scaled: bool = False,
+    bounded: bool = False,
 ) -> Program:
     """The program of a rule, for these hyperparameters and what else has the same outcome of its conditions.
 
@@ -243,7 +250,8 @@ def trace(
         hypers: its hyperparameters, by name.
         step: the number of the update, from 1.
         scalars: what its scalar slots hold.
-        scaled: whether gradients are multiplied by one more number of the step, which comes last.
+        scaled: whether gradients are multiplied by one more number of the step, which comes after the others.
+        bounded: whether they are clipped to one more number of the step, from above and below, which comes last.
 
     Raises:
         InvalidInput: the rule does something that no program can be made of; the message says what.
@@ -269,6 +277,9 @@ def trace(
     slots = {name: number(name, scalars[name]) if name in rule.scalars else _Element(tape, name) for name in rule.slots}
     grad = _Element(tape, "grad")
     grad = grad * number("grad_scale", 1.0) if scaled else grad
+    if bounded:
+        bound = number("grad_bound", math.inf)
+        grad = ops.minimum(ops.maximum(grad, -bound), bound)
     param, new = rule.updated(_Element(tape, "param"), grad, slots, counted, given)
     after = {"param": param, **{name: value for name, value in new.items() if name not in rule.scalars}}
     writes = {name: tape.argument(value) for name, value in after.items() if getattr(value, "name", None) != name}
