@@ -71,7 +71,7 @@ class Plan:
             program = row.program(1.0 if scaled else None)
             for param, kept in zip(row.params, row.states, strict=True):
                 _make_slots(row.rule, program.slots, param, kept, row.group)
-            together[kind, program, dtype, grad_dtype].append(row)
+            together[kind, program, dtype, grad_dtype, row.group["capturable"]].append(row)
         self.rows = list(rows.values())
         _count_on_device(
             [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]

@@ -154,9 +154,9 @@ class OneLaunch:
         if self._capturable:
             kept = fill_on_device(self._numbers[:, :count], self.program, self.rows, scale)
         else:
-            table = np.zeros(tuple(self._numbers.shape))
-            kept = fill(table[:, :count], self.program, self.rows, scale)
-            self._numbers.copy_(torch.from_numpy(table))
+            table = torch.zeros(self._numbers.shape, dtype=self._numbers.dtype)
+            kept = fill(table.numpy()[:, :count], self.program, self.rows, scale)
+            self._numbers.copy_(table, non_blocking=True)  # or the copy would wait for all that the GPU has still to do
         for index, row in enumerate(self.rows if self._stochastic else ()):
             self._numbers[index, count] = row.seed()
         self._scalars = kept or []
