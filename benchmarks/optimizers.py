@@ -3,6 +3,7 @@
 python benchmarks/optimizers.py                          # LeNet and ResNet-18, torch's eager modes; about two minutes
 python benchmarks/optimizers.py --sets gpt2 --compiled   # 124 M parameters and torch.compile; an hour and 8 GB
 python benchmarks/optimizers.py --sets tiny              # what each further tensor costs
+python benchmarks/optimizers.py --device cuda --sets lenet resnet18 gpt2 --compiled
 """
 
 import argparse
@@ -76,48 +77,57 @@ def candidates(name: str, params: list[torch.nn.Parameter], compiled: bool) -> d
         if mode in theirs.__init__.__code__.co_varnames:
             steps[mode] = theirs(params, **{mode: True}, **options).step
     if compiled:
-        steps["compiled"] = torch.compile(theirs(params, lr=torch.tensor(0.001), **options).step)
+        steps["compiled"] = torch.compile(theirs(params, lr=torch.tensor(0.001, device=params[0].device), **options).step)
     return steps
 
 
-def first_steps(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+def wait(device: str) -> None:
+    """Wait for what a GPU has still to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def first_steps(steps: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
     """Seconds of each first step, in which state is made and code compiled or read."""
     seconds = {}
     for name, step in steps.items():
         start = time.perf_counter()
         step()
+        wait(device)
         seconds[name] = time.perf_counter() - start
         step()
     return seconds
 
 
-def interleaved(steps: dict[str, Callable[[], object]], rounds: int, burst: int) -> dict[str, float]:
+def interleaved(steps: dict[str, Callable[[], object]], rounds: int, burst: int, device: str) -> dict[str, float]:
     """The median of each candidate's milliseconds a step, the candidates taking turns at bursts of steps."""
     seen: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
+            wait(device)
             start = time.perf_counter()
             for _ in range(burst):
                 step()
+            wait(device)
             seen[name].append(1e3 * (time.perf_counter() - start) / burst)
     return {name: statistics.median(values) for name, values in seen.items()}
 
 
-def report(which: str, rules: list[str], compiled: bool) -> None:
+def report(which: str, rules: list[str], compiled: bool, device: str) -> None:
     """Measure one set of parameters and print its table."""
     shapes, rounds, burst = SETS[which]
-    params = [torch.nn.Parameter(torch.randn(shape) * 0.1) for shape in shapes]
+    params = [torch.nn.Parameter(torch.randn(shape, device=device) * 0.1) for shape in shapes]
     for param in params:
         param.grad = torch.randn_like(param) * 0.01
     count = sum(param.numel() for param in params)
     modes = ["ours", "loop", *MODES, *(["compiled"] if compiled else [])]
-    print(f"\n{which}: {len(params)} tensors, {count:,} elements, ms a step\n")
+    print(f"\n{which}: {len(params)} tensors, {count:,} elements, ms a step, on {device}\n")
     print(f"| rule | {' | '.join(modes)} | best of torch / ours | first step, s |")
     print(f"|---|{'--:|' * (len(modes) + 2)}")
     for name in rules:
         steps = candidates(name, params, compiled)
-        first = first_steps(steps)
-        times = interleaved(steps, rounds, burst)
+        first = first_steps(steps, device)
+        times = interleaved(steps, rounds, burst, device)
         best = min(value for mode, value in times.items() if mode != "ours")
         cells = [f"{times[mode]:.3f}" if mode in times else "–" for mode in modes]
         began = f"{first['ours']:.2f}" + (f" (compiled {first['compiled']:.0f})" if compiled else "")
@@ -130,10 +140,11 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["lenet", "resnet18"])
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
     parser.add_argument("--compiled", action="store_true", help="torch.compile(optimizer.step) too; takes its time")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     for which in arguments.sets:
-        report(which, arguments.rules, arguments.compiled)
+        report(which, arguments.rules, arguments.compiled, arguments.device)
     threads = torch.get_num_threads()
     print(f"\nPython {sys.version.split()[0]}, torch {torch.__version__}, Numba {numba.__version__}, {threads} threads")
 
