@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: compare test check bench docs fix clean
+
+.PHONY: compare test fuzz check bench docs fix clean
 
 compare: $(VENV)/main  ## train one network under each classic schedule, offline
 	$(BIN)/gradus compare
 
 test: $(VENV)/dev  ## the tests
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/dev  ## 100,000 damaged inputs for each thing that is read; an hour or two
+	GRADUS_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 check: $(VENV)/dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -64,7 +64,26 @@ def _checked(optimizer: "Optimizer", given: Mapping[str, Any]) -> list[dict[str,
     if given.get(RULE, name) != name:
         raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
     groups: list[dict[str, Any]] = given["param_groups"]
+    for number, group in enumerate(groups):
+        if not _is_group(group):
+            raise InvalidInput(
+                f"parameter group {number} of the saved state must have a list of parameters, and as many names if any"
+            )
+    if not all(isinstance(kept, Mapping) for kept in given["state"].values()):
+        raise InvalidInput("the saved state must have a dict for each parameter")
     return groups
+
+
+def _is_group(group: Any) -> bool:
+    if not isinstance(group, dict) or not isinstance(params := group.get("params"), list):
+        return False
+    names = group.get("param_names", [str(param) for param in params])
+    return (
+        all(isinstance(param, (int, str)) for param in params)
+        and isinstance(names, list)
+        and len(names) == len(params)
+        and all(isinstance(name, str) for name in names)
+    )
 
 
 def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
@@ -119,7 +138,7 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
         if value is None:  # torch notes a slot without use so
             continue
         if name in rule.scalars:
-            kept[name] = float(value)
+            kept[name] = _number(name, value)
             continue
         slot, shape = empty_slot(rule, name, param), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
@@ -129,7 +148,14 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
             )
         kept[name] = slot.copy_(value)
     # torch's SGD counts no steps; that there is a momentum says that one has been done.
-    return {"step": int(saved.get("step", 1 if kept else 0)), **kept}
+    return {"step": int(_number("step", saved.get("step", 1 if kept else 0))), **kept}
+
+
+def _number(name: str, value: Any) -> float:
+    single = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex())
+    if not single or not abs(value) < 2**63:
+        raise InvalidInput(f"a saved {name} must be a finite number; got {value!r}")
+    return float(value)
 
 
 def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:

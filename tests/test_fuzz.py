@@ -1,0 +1,244 @@
+"""Whatever is read from outside is taken or refused: by the documented errors alone, in a second, in little memory.
+
+`make fuzz` tries 100,000 cases of each; GRADUS_FUZZ_CASES says another number.
+"""
+
+import contextlib
+import copy
+import gzip
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import gradus
+import gradus.optim
+from gradus.errors import GradusError, InvalidInput
+from gradus.runs import Row, Run
+from gradus.schedules import Schedule, parse, warmup
+from gradus.store import Store
+from gradus.tasks.idx import read_idx
+from registry import SCHEDULES
+
+CASES = int(os.environ.get("GRADUS_FUZZ_CASES", "1000"))
+MEGABYTES = 200
+fuzzed = settings(max_examples=CASES, deadline=1000, suppress_health_check=list(HealthCheck), database=None)
+
+TEXTS = [repr(schedule) for schedule in SCHEDULES.values()]
+JSONS = [json.loads(schedule.to_json()) for name, schedule in SCHEDULES.items() if "lambda" not in name]
+SNIPPETS = [
+    ">>",
+    "*",
+    "+",
+    "**",
+    "(",
+    ")",
+    ".take(",
+    "rest()",
+    "fraction(",
+    "9**9",
+    "1e308",
+    "-1",
+    "10**60",
+    "Lambda(",
+    "[",
+    "'",
+]
+NUMBERS = st.sampled_from([0, -1, 1, 2**31, 2**53, 2**64, 10**400, 0.5, -0.0, 1e308, 5e-324, True, None, "", "NaN", [], {}])
+SCRAPS = st.recursive(
+    NUMBERS | st.text(max_size=5) | st.floats() | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """No test here makes the process grow by more than 200 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < MEGABYTES * (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@st.composite
+def damaged(draw: Any, wholes: list[Any]) -> Any:
+    """A text or bytes with up to four pieces cut out, doubled or put in."""
+    text = draw(st.sampled_from(wholes))
+    for _ in range(draw(st.integers(0, 4))):
+        first = draw(st.integers(0, len(text)))
+        last = draw(st.integers(first, min(len(text), first + 20)))
+        scrap = st.sampled_from(SNIPPETS) | st.text(max_size=4) if isinstance(text, str) else st.binary(max_size=8)
+        piece = draw(st.one_of(scrap, st.just(text[first:last] * 2), st.just(text[:0])))
+        text = text[:first] + piece + text[last:]
+    return text
+
+
+@st.composite
+def changed(draw: Any, trees: list[Any]) -> Any:
+    """A tree of dicts and lists in which something is replaced, left out or added."""
+    tree = copy.deepcopy(draw(st.sampled_from(trees)))
+    for _ in range(draw(st.integers(1, 3))):
+        node = tree
+        while isinstance(node, (dict, list)) and len(node):
+            key = draw(st.sampled_from(list(node) if isinstance(node, dict) else list(range(len(node)))))
+            if not isinstance(node[key], (dict, list)) or not len(node[key]) or draw(st.booleans()):
+                break
+            node = node[key]
+        if not len(node) or (isinstance(node, dict) and draw(st.integers(0, 4)) == 0):
+            node[draw(st.text(max_size=5))] = draw(SCRAPS) if isinstance(node, dict) else None
+        elif draw(st.integers(0, 3)) == 0:
+            del node[key]
+        else:
+            node[key] = draw(SCRAPS)
+    return tree
+
+
+def use(schedule: Schedule) -> None:
+    """Ask a schedule that has been read for what everybody asks."""
+    assert parse(repr(schedule)) == schedule
+    assert Schedule.from_json(schedule.to_json()) == schedule
+    with contextlib.suppress(InvalidInput):
+        resolved = schedule.resolve(1000, steps_per_epoch=10, samples_per_step=8, tokens_per_step=100)
+        resolved(np.arange(5))
+        resolved(2**53 - 1)
+
+
+@fuzzed
+@given(damaged(TEXTS) | st.text(max_size=60))
+def test_a_schedules_text(text: str) -> None:
+    """A text is a schedule, which can be printed, saved and asked, or is refused with a reason."""
+    try:
+        schedule = parse(text)
+    except InvalidInput:
+        return
+    use(schedule)
+
+
+@fuzzed
+@given(changed(JSONS).map(json.dumps) | damaged([json.dumps(tree) for tree in JSONS]))
+def test_a_schedules_json(text: str) -> None:
+    """A JSON text is a schedule, which can be printed, saved and asked, or is refused with a reason."""
+    try:
+        schedule = Schedule.from_json(text)
+    except InvalidInput:
+        return
+    use(schedule)
+
+
+def idx(*sizes: int, content: int) -> bytes:
+    return bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(content)
+
+
+FILES = [idx(3, 4, 5, content=60), idx(7, content=7), idx(2**32 - 1, 2**32 - 1, 2**32 - 1, content=9), idx(2**28, content=5)]
+BOMB = gzip.compress(idx(2**20, content=2**20))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@fuzzed
+@given(damaged([*FILES, *map(gzip.compress, FILES), BOMB]), st.sampled_from([1, 3]), st.booleans())
+def test_an_idx_file(place: Path, content: bytes, dimensions: int, packed: bool) -> None:
+    """A file is an array of as many dimensions as were asked for, or is refused; what it announces isn't believed."""
+    path = place / ("file.gz" if packed else "file")
+    path.write_bytes(content)
+    with contextlib.suppress(GradusError):
+        assert read_idx(path, dimensions).ndim == dimensions
+
+
+def store_file(place: Path) -> bytes:
+    path = place / "whole.sqlite"
+    with Store(path) as store:
+        number = store.begin(
+            "a sweep", Run("cosine", "digits", warmup(2, start=0.1), lr=0.1, epochs=3, batch_size=8), {"threads": 1}
+        )
+        for epoch in range(1, 4):
+            store.add(number, Row(epoch, epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 0.1))
+        store.end(number, "finished")
+        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.read_bytes()
+
+
+@fuzzed
+@given(st.data())
+def test_a_store(place: Path, data: st.DataObject) -> None:
+    """A store's file is read, or is refused; what is read holds numbers where numbers belong."""
+    if not (place / "whole.sqlite").exists():
+        store_file(place)
+    path = place / "store.sqlite"
+    for beside in place.glob("store.sqlite*"):
+        beside.unlink()
+    path.write_bytes(data.draw(damaged([(place / "whole.sqlite").read_bytes()])))
+    with contextlib.suppress(GradusError), Store(path, create=False) as store:
+        for run in store.runs():
+            assert isinstance(run.created, float)
+            for row in store.rows(run.id):
+                assert all(isinstance(value, (int, float)) for value in (row.epoch, row.lr, row.test_accuracy))
+        store.latest_sweep()
+
+
+def optimizer_and_scheduler() -> tuple[Any, Any]:
+    layer = torch.nn.Linear(2, 3)
+    optimizer = gradus.optim.Adam([{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.1}])
+    return optimizer, gradus.Scheduler(
+        optimizer, lr=warmup(3, start=0.1), weight_decay=gradus.absolute(warmup(2, start=0.1))
+    )
+
+
+def saved_states() -> tuple[dict[str, Any], dict[str, Any]]:
+    optimizer, scheduler = optimizer_and_scheduler()
+    for _ in range(2):
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                param.grad = torch.ones_like(param)
+        optimizer.step()
+        scheduler.step()
+    return optimizer.state_dict(), scheduler.state_dict()
+
+
+OF_OPTIMIZER, OF_SCHEDULER = saved_states()
+
+
+@fuzzed
+@given(changed([OF_OPTIMIZER]))
+def test_an_optimizers_state(state: Any) -> None:
+    """A state is taken up, and the training goes on, or is refused and nothing is changed."""
+    optimizer, _ = optimizer_and_scheduler()
+    try:
+        optimizer.load_state_dict(state, strict=False)
+    except InvalidInput:
+        assert not optimizer.state
+        assert [group["lr"] for group in optimizer.param_groups] == [1e-3 * 0.1, 0.1 * 0.1]
+        return
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            param.grad = torch.ones_like(param)
+    with contextlib.suppress(InvalidInput):  # a rate out of its range is looked at when it is used
+        optimizer.step()
+
+
+@fuzzed
+@given(changed([OF_SCHEDULER]))
+def test_a_schedulers_state(state: Any) -> None:
+    """A state is taken up, and the training goes on, or is refused and nothing is changed."""
+    optimizer, scheduler = optimizer_and_scheduler()
+    before = [dict(group, params=None) for group in optimizer.param_groups]
+    try:
+        scheduler.load_state_dict(state)
+    except InvalidInput:
+        assert [dict(group, params=None) for group in optimizer.param_groups] == before
+        return
+    scheduler.step()
