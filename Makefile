@@ -4,8 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-
-.PHONY: compare test fuzz check bench docs fix clean
+.PHONY: compare test fuzz soak check bench docs fix clean
 
 compare: $(VENV)/main  ## train one network under each classic schedule, offline
 	$(BIN)/gradus compare
@@ -15,6 +14,9 @@ test: $(VENV)/dev  ## the tests
 
 fuzz: $(VENV)/dev  ## 100,000 damaged inputs for each thing that is read; an hour or two
 	GRADUS_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzz.py
+
+soak: $(VENV)/dev  ## 24 comparisons in a row, and nothing left behind
+	GRADUS_SOAK_COMPARISONS=24 $(BIN)/python -m pytest tests/test_soak.py
 
 check: $(VENV)/dev  ## lint, format and types
 	$(BIN)/ruff check .
