@@ -422,11 +422,11 @@ Phases = Annotated[tuple[Schedule, ...], _phases]
 
 
 def joined(kind: type["_Composite"], *operands: Any) -> Schedule:
-    """The operands as one composite. Operands of its own kind lie flat, so that (a >> b) >> c equals a >> (b >> c)."""
+    """The operands as one composite."""
     members: list[Schedule] = []
     for operand in operands:
         if isinstance(operand, Schedule):
-            members += operand.members if type(operand) is kind else [operand]
+            members.append(operand)
         elif isinstance(operand, (int, float, np.number)) and not isinstance(operand, bool):
             members.append(KINDS["Constant"](operand))  # type: ignore[call-arg]  # a leaf, so it stands above this module
         else:
@@ -454,7 +454,17 @@ class _Node(Schedule):
 class _Composite(_Node):
     members: Members
 
-    _symbol: ClassVar[str]
+    _symbol: ClassVar[str]  # between the members as they are printed, where it isn't a call
+
+    def __post_init__(self) -> None:
+        if isinstance(self.members, (tuple, list)):  # members of its own kind lie flat: (a >> b) >> c equals a >> (b >> c)
+            flat = [inner for one in self.members for inner in (one.members if type(one) is type(self) else (one,))]
+            object.__setattr__(self, "members", tuple(flat))
+        super().__post_init__()
+        if hasattr(self, "_symbol") and len(self.members) < 2:
+            raise InvalidInput(
+                f"{type(self).__name__} needs two members at least; got {self.members[0]!r} alone, which will do"
+            )
 
     def __repr__(self) -> str:
         return f" {self._symbol} ".join(member._bracketed(self._precedence + 1) for member in self.members)
