@@ -25,7 +25,7 @@ import gradus
 import gradus.optim
 from gradus.errors import GradusError, InvalidInput
 from gradus.runs import Row, Run
-from gradus.schedules import Schedule, parse, warmup
+from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
 from gradus.store import Store
 from gradus.tasks.idx import read_idx
 from registry import SCHEDULES
@@ -173,15 +173,22 @@ def store_file(place: Path) -> bytes:
 
 
 @fuzzed
-@given(st.data())
-def test_a_store(place: Path, data: st.DataObject) -> None:
+@given(
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4), st.floats(0, 1)
+)
+def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) -> None:
     """A store's file is read, or is refused; what is read holds numbers where numbers belong."""
     if not (place / "whole.sqlite").exists():
         store_file(place)
     path = place / "store.sqlite"
     for beside in place.glob("store.sqlite*"):
         beside.unlink()
-    path.write_bytes(data.draw(damaged([(place / "whole.sqlite").read_bytes()])))
+    whole = bytearray((place / "whole.sqlite").read_bytes())
+    written = [index for index, byte in enumerate(whole) if byte]  # most of a page is empty
+    for where, scrap in scraps:
+        first = written[int(where * len(written))]
+        whole[first : first + len(scrap)] = scrap
+    path.write_bytes(whole[: int(len(whole) * max(kept, 0.5) * 1.01)])
     with contextlib.suppress(GradusError), Store(path, create=False) as store:
         for run in store.runs():
             assert isinstance(run.created, float)
@@ -193,9 +200,8 @@ def test_a_store(place: Path, data: st.DataObject) -> None:
 def optimizer_and_scheduler() -> tuple[Any, Any]:
     layer = torch.nn.Linear(2, 3)
     optimizer = gradus.optim.Adam([{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.1}])
-    return optimizer, gradus.Scheduler(
-        optimizer, lr=warmup(3, start=0.1), weight_decay=gradus.absolute(warmup(2, start=0.1))
-    )
+    rate, decay = warmup(3, start=0.1) * Plateau() * Greedy(), gradus.absolute(warmup(2, start=0.1))
+    return optimizer, gradus.Scheduler(optimizer, lr=rate, weight_decay={0: decay})
 
 
 def saved_states() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -206,6 +212,7 @@ def saved_states() -> tuple[dict[str, Any], dict[str, Any]]:
                 param.grad = torch.ones_like(param)
         optimizer.step()
         scheduler.step()
+        scheduler.observe(0.5)
     return optimizer.state_dict(), scheduler.state_dict()
 
 
@@ -241,4 +248,6 @@ def test_a_schedulers_state(state: Any) -> None:
     except InvalidInput:
         assert [dict(group, params=None) for group in optimizer.param_groups] == before
         return
-    scheduler.step()
+    with contextlib.suppress(InvalidInput):  # the clock may count something else
+        scheduler.step()
+        scheduler.observe(0.4)

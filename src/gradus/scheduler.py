@@ -301,7 +301,10 @@ class _Follower:
 
     def recall(self, seen: list[dict[str, Any]]) -> None:
         """Take up what the same factors had seen; others begin anew."""
-        if [one.get("factor") for one in seen] == [factor.to_json() for factor in self.factors]:
+        if [one["factor"] for one in seen] == [factor.to_json() for factor in self.factors]:
+            for one, state in zip(seen, self.states, strict=True):
+                if one["state"].keys() != state.keys() or not all(map(_is_number, one["state"].values())):
+                    raise InvalidInput(f"a metric-driven factor's state can't be {one['state']!r}")
             self.states = [dict(one["state"]) for one in seen]
 
 
@@ -512,8 +515,10 @@ def _checked_state(state: Any) -> Mapping[str, Any]:
             f"this scheduler state has version {state['gradus.scheduler']!r}; this Gradus reads version {_VERSION}"
         )
     _check_fields(state, _STATE)
-    if isinstance(state["step"], bool) or state["step"] < 0:
+    if isinstance(state["step"], bool) or not 0 <= state["step"] <= 2**53:
         raise InvalidInput(f"a scheduler state's 'step' can't be {state['step']!r}")
+    if state["clock"] not in (None, "steps", "samples", "tokens"):
+        raise InvalidInput(f"a scheduler state's clock counts steps, samples or tokens; not {state['clock']!r}")
     for name, track in state["hyperparameters"].items():
         if not isinstance(track, Mapping):
             raise InvalidInput(f"a scheduler state's {name!r} can't be {track!r}")
@@ -522,7 +527,26 @@ def _checked_state(state: Any) -> Mapping[str, Any]:
             raise InvalidInput(f"a scheduler state's bases must be lists of numbers; {name!r} has {track['bases']!r}")
         if not all(isinstance(text, str) for text in track["schedules"]):
             raise InvalidInput(f"a scheduler state's schedules must be JSON texts; {name!r} has {track['schedules']!r}")
+        if not all(_are_indices(one) for one in track["groups"] or []):
+            raise InvalidInput(f"a scheduler state's groups must be lists of indices; {name!r} has {track['groups']!r}")
+        if not all(isinstance(one, list) and all(map(_is_seen, one)) for one in track["seen"]):
+            raise InvalidInput(f"a scheduler state says what metric-driven factors had seen; {name!r} has {track['seen']!r}")
     return state
+
+
+def _are_indices(value: Any) -> bool:
+    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number, none, or a list of numbers."""
+    some = value if isinstance(value, list) else [value]
+    return all(one is None or (isinstance(one, (int, float)) and not isinstance(one, bool)) for one in some)
+
+
+def _is_seen(value: Any) -> bool:
+    """Whether this is what `_Follower.seen` says of one factor."""
+    return isinstance(value, Mapping) and isinstance(value.get("factor"), str) and isinstance(value.get("state"), Mapping)
 
 
 def _check_fields(state: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from gradus.errors import GradusError
 from gradus.runs import Row, Run
@@ -27,6 +27,8 @@ Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 _APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
 _BUSY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.01
+_KINDS: dict[Any, type] = {int: int, float: float}  # by a field's annotation; anything else is text
+_Record = TypeVar("_Record", "Row", "StoredRun")
 _ROW = [field.name for field in fields(Row)]
 _SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
 
@@ -270,7 +272,7 @@ class Store:
                 f" (SELECT count(*) FROM rows WHERE run = runs.id) FROM runs {where} ORDER BY id",
                 values,
             ).fetchall()
-        return [StoredRun(*values) for values in found]
+        return [self._sound(StoredRun(*values)) for values in found]
 
     def rows(self, run: int) -> list[Row]:
         """The rows of one run, in the order of its epochs.
@@ -285,7 +287,17 @@ class Store:
             found = self._connection.execute(
                 f"SELECT {', '.join(_ROW)} FROM rows WHERE run = ? ORDER BY epoch", (run,)
             ).fetchall()
-        return [Row(*values) for values in found]
+        return [self._sound(Row(*values)) for values in found]
+
+    def _sound(self, record: _Record) -> _Record:
+        """A record whose values are of the kinds that were written; a damaged file may hold others."""
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if type(value) is not _KINDS.get(field.type, str):
+                raise GradusError(
+                    f"the store {self.path} is damaged: it has {value!r} as {field.name} of a {type(record).__name__}"
+                )
+        return record
 
     def latest_sweep(self) -> str | None:
         """The sweep whose runs were entered last; None in a store without runs.
@@ -313,5 +325,5 @@ class Store:
         """SQLite's and the system's errors as sentences that name the file."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where SQLite quotes a damaged name
             raise GradusError(f"the store {self.path} can't be used: {error}; what was in it before is kept") from error
