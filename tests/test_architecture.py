@@ -29,6 +29,7 @@ FLOORS = {
     "plots": 7,
     "progress": 7,
     "comparison": 8,
+    "gallery": 8,
     "cli": 9,
     "integrations": 9,
 }
@@ -46,7 +47,7 @@ ROOMS_OF = {
         "comparison",
         "integrations",
     },
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "gallery"},
     "plotext": {"plots"},
     "sqlite3": {"store"},
     "sklearn": {"tasks"},

@@ -19,6 +19,7 @@ __all__ = [
     "explain",
     "from_torch",
     "from_transformers",
+    "gallery",
     "lr_scheduler",
     "optim",
     "schedules",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from gradus import lr_scheduler, optim, schedules
+    from gradus import gallery, lr_scheduler, optim, schedules
     from gradus.comparison import compare
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
@@ -56,6 +57,6 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
-    if name in ("lr_scheduler", "optim", "schedules"):
+    if name in ("gallery", "lr_scheduler", "optim", "schedules"):
         return importlib.import_module(f"gradus.{name}")
     raise AttributeError(f"module 'gradus' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Pictures. The only room that imports matplotlib and plotext."""
+"""Pictures, of schedules and of comparisons; and the style of every picture."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,17 @@ from gradus.schedules import Absolute, Schedule
 from gradus.schedules.schedule import Delay, Skip, Stretch, Take
 from gradus.schedules.schedule import Sequence as Phases
 
-__all__ = ["Curve", "Picture", "compare_schedules", "comparison_figure", "length_to_show", "png", "terminal_plot"]
+__all__ = [
+    "Curve",
+    "Picture",
+    "compare_schedules",
+    "comparison_figure",
+    "length_to_show",
+    "look",
+    "png",
+    "style",
+    "terminal_plot",
+]
 
 Axis = Literal["steps", "epochs", "tokens"]
 
@@ -35,11 +45,27 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
     "font.size": 10,
 }
+_INK, _PAPER = "#E6E6E6", "#16191D"
+_DARK: dict[Any, Any] = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), _PAPER),
+    "grid.color": "#7A828C",
+}
+_ON_DARK = {"#0072B2": "#4BA3E3", "#000000": _INK}  # for the two that dark paper swallows
 _METRICS = ("train_loss", "train_accuracy", "test_accuracy")
 _MARKS = ["o", "x", "+", "*", "#", "@", "%", "&"]
 _LINEAR_UP_TO = 50  # times the lowest peak: beyond, the low curves would lie on the axis
 _SUMMED = 2_000_000  # steps up to which a budget is added up exactly
 _POINTS = 600  # of a curve: more than a picture's width can show
+
+
+def style(dark: bool = False) -> dict[Any, Any]:
+    """matplotlib's settings for a picture.
+
+    Args:
+        dark: light lines on dark paper.
+    """
+    return _STYLE | _DARK if dark else dict(_STYLE)
 
 
 class Picture(Figure):
@@ -108,15 +134,15 @@ def _draw_metric(axes: Axes, rows: Sequence[Sequence[Row]], metric: str, index: 
     shared = min(map(len, seeds))  # a seed that is behind ends the mean
     values = np.array([seed[:shared] for seed in seeds])
     epochs = np.arange(1, shared + 1)
-    axes.plot(epochs, values.mean(axis=0), marker="o" if shared == 1 else None, **_look(index))
+    axes.plot(epochs, values.mean(axis=0), marker="o" if shared == 1 else None, **look(index))
     if len(seeds) > 1:
-        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=_look(index)["color"], alpha=0.15, lw=0)
+        axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=look(index)["color"], alpha=0.15, lw=0)
 
 
 def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:
     for index, (name, curve) in enumerate(curves.items()):
         epochs = np.linspace(0, curve.epochs, len(curve.rates) + 1)
-        axes.step(epochs, [*curve.rates, curve.rates[-1]], where="post", label=_short(name), **_look(index))
+        axes.step(epochs, [*curve.rates, curve.rates[-1]], where="post", label=_short(name), **look(index))
     peaks = [max(curve.rates) for curve in curves.values()]
     if 0 < _LINEAR_UP_TO * min(peaks) < max(peaks):
         _make_logarithmic(axes)
@@ -133,9 +159,19 @@ def _make_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _look(index: int) -> dict[str, Any]:
-    """A colour and a kind of line that no other of the first 32 curves has together."""
-    return {"color": _COLOURS[index % 8], "linestyle": _LINES[(index // 2 + index // 8) % 4], "linewidth": 1.6}
+def look(index: int, dark: bool = False) -> dict[str, Any]:
+    """A colour and a kind of line that no other of the first 32 curves has together.
+
+    Args:
+        index: which curve of a picture.
+        dark: whether it is drawn on dark paper.
+    """
+    colour = _COLOURS[index % 8]
+    return {
+        "color": _ON_DARK.get(colour, colour) if dark else colour,
+        "linestyle": _LINES[(index // 2 + index // 8) % 4],
+        "linewidth": 1.6,
+    }
 
 
 def compare_schedules(
@@ -182,10 +218,10 @@ def compare_schedules(
         panels = figure.subplots(1 + budget, sharex=True, squeeze=False, height_ratios=[3, 2][: 1 + budget])[:, 0]
         for index, (name, schedule) in enumerate(shown.items()):
             places = _sampled(until, _POINTS)
-            look = {"drawstyle": _drawn(until), **_look(index)}
-            panels[0].plot(places / per_unit, schedule(places), label=_short(name), **look)
+            line = {"drawstyle": _drawn(until), **look(index)}
+            panels[0].plot(places / per_unit, schedule(places), label=_short(name), **line)
             if budget:
-                panels[1].plot(places / per_unit, _spent(schedule, places), **look)
+                panels[1].plot(places / per_unit, _spent(schedule, places), **line)
         panels[0].set_ylabel("value")
         if log:
             panels[0].set_yscale("log", nonpositive="mask")

@@ -1,0 +1,31 @@
+"""The classic demonstrations of the learning rate, made with the rules that `gradus.optim` trains with.
+
+Each function gives its data, and pictures of them:
+
+>>> from gradus import gallery
+>>> shown = gallery.descent()
+>>> shown.paths[0.25][1].x, list(shown.pictures())
+(-2.0, ['paths', 'rates'])
+>>> figure = shown.figure("rates", dark=True)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from gradus.gallery.descent import Descent, descent
+from gradus.gallery.shown import FORMATS, Pen, Shown, whole
+
+__all__ = ["DEMONSTRATIONS", "FORMATS", "Demonstration", "Descent", "Pen", "Shown", "descent", "whole"]
+
+
+class Demonstration(NamedTuple):
+    """A function of this room, and what it gives."""
+
+    make: Callable[[], Shown]
+    gives: type[Shown]
+
+
+# In the order of a lecture.
+DEMONSTRATIONS: Mapping[str, Demonstration] = {
+    "descent": Demonstration(descent, Descent),
+}

@@ -1,0 +1,197 @@
+"""What every demonstration gives: its data, and pictures of it in two languages, for light paper and dark."""
+
+import io
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from PIL import Image
+
+from gradus.errors import InvalidInput
+from gradus.gallery.captions import font_for, translated
+from gradus.plots import Picture, look, style
+
+__all__ = ["FORMATS", "Pen", "Plate", "Shown", "whole"]
+
+FORMATS = ("png", "svg", "gif")
+WIDTH = 6.5  # inches: at 600 pixels its smallest letters are still 10 pixels high
+_FRAMES_A_SECOND = 12
+
+
+class Plate(Picture):
+    """A figure that keeps the style it was made in, wherever it is drawn."""
+
+    style: dict[Any, Any]
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw it in its own style: ticks are made here, and read their colours from matplotlib's settings."""
+        with mpl.rc_context(self.style):
+            super().draw(renderer)
+
+
+class Pen:
+    """What a picture is drawn with: a language, and light paper or dark.
+
+    Args:
+        lang: "en" or "zh".
+        dark: light lines on dark paper.
+
+    Raises:
+        InvalidInput: another language.
+        GradusError: no font for the language is installed.
+    """
+
+    def __init__(self, lang: str = "en", dark: bool = False) -> None:
+        self.lang, self.dark = lang, dark
+        self.style = {**style(dark), "font.family": font_for(lang), "svg.hashsalt": "gradus", "axes.titlesize": 10}
+        self.ink = "#E6E6E6" if dark else "#222222"
+        span = (0.3, 1.0) if dark else (0.0, 0.85)  # what stands out from the paper
+        self.colours = ListedColormap(mpl.colormaps["viridis"](np.linspace(*span, 256)))
+        self.faint = "#7A828C" if dark else "#9A9A9A"
+
+    def say(self, text: str, **values: Any) -> str:
+        """A text of the pictures in the pen's language, with values put in."""
+        return translated(text, self.lang).format(**values)
+
+    def look(self, index: int) -> dict[str, Any]:
+        """A colour and a kind of line for the curve of that index."""
+        return look(index, self.dark)
+
+    def plate(self, height: float, title: str, **values: Any) -> Plate:
+        """An empty picture of that height in inches, with a title."""
+        plate = Plate(figsize=(WIDTH, height), layout="constrained")
+        plate.style = self.style
+        plate.suptitle(self.say(title, **values), fontsize=11)
+        return plate
+
+    def label(self, axes: Axes, x: str = "", y: str = "", title: str = "", **values: Any) -> None:
+        """Name the axes of a panel, with their units, and the panel."""
+        for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
+            if text:
+                axes.set(**{name: self.say(text, **values)})
+
+
+Draw = Callable[[Pen], Plate]
+Film = Callable[[Pen], FuncAnimation]
+
+
+class Shown:
+    """The base of what demonstrations give: the data are fields, the pictures are drawn on request."""
+
+    question: ClassVar[str]
+    lesson: ClassVar[str]
+    moves: ClassVar[bool] = False
+
+    def pictures(self) -> Mapping[str, Draw]:
+        """What can be drawn, by name; the first is what `figure()` gives."""
+        raise NotImplementedError
+
+    def films(self) -> Mapping[str, Film]:
+        """What moves, by name."""
+        return {}
+
+    def tables(self) -> str:
+        """What is best read as numbers: lines of text, or none."""
+        return ""
+
+    def caption(self, lang: str = "en") -> str:
+        """The question, and what to take away.
+
+        Args:
+            lang: "en" or "zh".
+
+        Raises:
+            InvalidInput: another language.
+        """
+        return f"{translated(self.question, lang)}\n{translated(self.lesson, lang)}"
+
+    def figure(self, picture: str | None = None, *, lang: str = "en", dark: bool = False) -> Plate:
+        """A picture.
+
+        Args:
+            picture: which of `pictures()`; the first unless given.
+            lang: "en" or "zh", which needs a font with Chinese signs.
+            dark: light lines on dark paper.
+
+        Raises:
+            InvalidInput: there is no such picture or language.
+            GradusError: no font for the language is installed.
+        """
+        pen = Pen(lang, dark)
+        with mpl.rc_context(pen.style):
+            draw: Draw = _named(self.pictures(), picture, "picture")
+            return draw(pen)
+
+    def animation(self, film: str | None = None, *, lang: str = "en", dark: bool = False) -> FuncAnimation:
+        """A picture that moves.
+
+        Args:
+            film: which of `films()`; the first unless given.
+            lang: "en" or "zh", which needs a font with Chinese signs.
+            dark: light lines on dark paper.
+
+        Raises:
+            InvalidInput: there is no such film or language, or nothing that moves.
+            GradusError: no font for the language is installed.
+        """
+        pen = Pen(lang, dark)
+        with mpl.rc_context(pen.style):
+            make: Film = _named(self.films(), film, "film")
+            return make(pen)
+
+
+def _named(choices: Mapping[str, Any], name: str | None, kind: str) -> Any:
+    if not choices:
+        raise InvalidInput(f"this demonstration has no {kind}")
+    if name is not None and name not in choices:
+        raise InvalidInput(f"unknown {kind} {name!r}; there is {', '.join(choices)}")
+    return choices[name if name is not None else next(iter(choices))]
+
+
+def whole(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool = False) -> bytes:  # noqa: A002
+    """A picture or film as the contents of a file, the same bytes each time.
+
+    Args:
+        shown: what a demonstration gave.
+        name: of the picture, or of the film where the format is "gif".
+        format: "png", "svg" or "gif".
+        lang: "en" or "zh".
+        dark: light lines on dark paper.
+
+    Raises:
+        InvalidInput: there is no such picture, film, format or language.
+        GradusError: no font for the language is installed.
+    """
+    if format not in FORMATS:
+        raise InvalidInput(f"the format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {format!r}")
+    if format == "gif":
+        return _gif(shown.animation(name, lang=lang, dark=dark))
+    figure = shown.figure(name, lang=lang, dark=dark)
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    with mpl.rc_context(figure.style):  # the salt of an SVG's names is read when it is saved
+        figure.savefig(content, format=format, metadata={"Date": None} if format == "svg" else None)
+    return _with_few_colours(content) if format == "png" else content.getvalue()
+
+
+def _with_few_colours(png: io.BytesIO) -> bytes:
+    """The same picture in 256 colours: a third of the size, and no eye sees a difference."""
+    smaller = io.BytesIO()
+    with Image.open(png) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
+
+
+def _gif(film: FuncAnimation) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.gif"
+        film.save(path, writer=PillowWriter(fps=_FRAMES_A_SECOND), dpi=100)
+        return path.read_bytes()

@@ -1,0 +1,359 @@
+"""Laws of the gallery: what is shown is what trains, and pictures hold their data in either language, on either paper."""
+
+import io
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from fontTools.fontBuilder import FontBuilder
+from fontTools.ttLib.tables._g_l_y_f import Glyph
+from matplotlib import font_manager
+from matplotlib.text import Text
+from PIL import Image
+
+import gradus.optim
+from gradus import cli, gallery
+from gradus.errors import GradusError, InvalidInput
+from gradus.gallery import captions
+from gradus.gallery.walk import iterates
+from gradus.rules import classical
+
+# Each demonstration, in a size that takes a moment.
+SMALL = {
+    "descent": lambda: gallery.descent(),
+}
+
+
+@pytest.fixture(scope="module", params=gallery.DEMONSTRATIONS)
+def shown(request):
+    """What each demonstration gives."""
+    return SMALL[request.param]()
+
+
+@pytest.fixture(scope="module")
+def chinese(tmp_path_factory):
+    """A font that has the signs of the captions, and no other: drawing a sign that is in no font is a warning."""
+    signs = sorted({sign for text in captions.CHINESE.values() for sign in text if ord(sign) > 0x2E00})
+    names = [".notdef", *(f"uni{ord(sign):04X}" for sign in signs)]
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap({ord(sign): name for sign, name in zip(signs, names[1:], strict=True)})
+    builder.setupGlyf({name: Glyph() for name in names})
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    builder.setupHorizontalHeader(ascent=880, descent=-120)
+    builder.setupNameTable({"familyName": captions.FONTS[0], "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=880)
+    builder.setupPost()
+    path = tmp_path_factory.mktemp("fonts") / "signs.ttf"
+    builder.save(path)
+    known = list(font_manager.fontManager.ttflist)
+    font_manager.fontManager.addfont(path)
+    yield
+    font_manager.fontManager.ttflist[:] = known
+
+
+def visible_texts(figure):
+    """Every text that can be seen in a figure, once it has been drawn."""
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+def panels(figure):
+    """The panels that hold data."""
+    return [axes for axes in figure.axes if axes.axison]
+
+
+# What every demonstration must hold.
+
+
+def test_every_demonstration_is_held_here():
+    """The laws hold for each demonstration there is."""
+    assert SMALL.keys() == gallery.DEMONSTRATIONS.keys()
+
+
+def test_every_panel_says_what_it_shows(shown):
+    """Each picture has a title; each column of panels names its x axis, each row its y axis, each colour bar its scale."""
+    for picture in shown.pictures():
+        figure = shown.figure(picture)
+        assert figure.get_suptitle()
+        for axes in panels(figure):
+            place = axes.get_subplotspec()
+            if place is None:
+                assert axes.get_xlabel() or axes.get_ylabel()
+                continue
+            assert axes.has_data()
+            assert axes.get_xlabel() or not place.is_last_row()
+            assert axes.get_ylabel() or not place.is_first_col()
+
+
+def test_no_text_lies_on_another(shown):
+    """The titles, axis labels and numbers of a picture don't overlap."""
+    for picture in shown.pictures():
+        figure = shown.figure(picture)
+        figure.draw_without_rendering()
+        boxes = []
+        for axes in panels(figure):
+            numbers = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()]
+            low, high = axes.get_window_extent().min - 2, axes.get_window_extent().max + 2
+            for text in [axes.title, axes.xaxis.label, axes.yaxis.label, *numbers]:
+                box = text.get_window_extent()
+                if text.get_visible() and text.get_text() and (text not in numbers or _beside(box, low, high)):
+                    boxes.append((text.get_text(), box.padded(-1)))
+        for index, (one, box) in enumerate(boxes):
+            for other, its in boxes[:index]:
+                assert not box.overlaps(its), (picture, one, other)
+
+
+def _beside(box, low, high):
+    """Whether a number stands within the span of its axis: matplotlib makes some that lie beyond, and doesn't draw them."""
+    middle = (box.min + box.max) / 2
+    return bool((middle[0] >= low[0] and middle[0] <= high[0]) or (middle[1] >= low[1] and middle[1] <= high[1]))
+
+
+@pytest.mark.usefixtures("chinese")
+def test_chinese_pictures_have_no_english_sentence_and_no_missing_sign(shown):
+    """With lang="zh" every text that has a translation is translated, and every sign is in a font."""
+    for picture in shown.pictures():
+        english = set(visible_texts(shown.figure(picture)))
+        for text in visible_texts(shown.figure(picture, lang="zh")):
+            assert text not in english or not _is_prose(text), text
+    assert not _is_prose(shown.caption("zh"))
+
+
+def _is_prose(text):
+    """Two small English words in a row, or one long one; names and formulas aren't."""
+    words = [word for word in text.replace("-", " ").split() if word.isascii() and word.isalpha() and word.islower()]
+    return len(words) > 1 or any(len(word) > 4 for word in words)
+
+
+def test_dark_pictures_are_light_on_dark(shown):
+    """Dark paper is dark, and every text on it is light."""
+    for picture in shown.pictures():
+        figure = shown.figure(picture, dark=True)
+        content = gallery.whole(shown, picture, "png", dark=True)
+        assert Image.open(io.BytesIO(content)).convert("L").getpixel((2, 2)) < 64
+        figure.draw_without_rendering()
+        for text in figure.findobj(Text):
+            if text.get_visible() and text.get_text():
+                assert text.get_color() not in ("black", "k", "#000000"), text.get_text()
+
+
+@pytest.mark.parametrize("format_", ["png", "svg"])
+def test_pictures_are_the_same_bytes_each_time(shown, format_):
+    """A demonstration made twice gives the same pictures, bit for bit."""
+    again = SMALL[next(name for name, one in gallery.DEMONSTRATIONS.items() if isinstance(shown, one.gives))]()
+    picture = next(iter(shown.pictures()))
+    assert gallery.whole(shown, picture, format_) == gallery.whole(again, picture, format_)
+
+
+def test_what_is_unknown_is_refused(shown):
+    """A picture, film, format or language that isn't there is named, with those that are."""
+    with pytest.raises(InvalidInput, match="unknown picture 'nope'; there is"):
+        shown.figure("nope")
+    with pytest.raises(InvalidInput, match=r"has no film|unknown film 'nope'"):
+        shown.animation("nope")
+    with pytest.raises(InvalidInput, match='the language must be "en" or "zh"; got \'fr\''):
+        shown.figure(lang="fr")
+    with pytest.raises(InvalidInput, match="the format must be png, svg or gif; got 'bmp'"):
+        gallery.whole(shown, next(iter(shown.pictures())), "bmp")
+
+
+def test_without_a_chinese_font_the_fonts_are_named(monkeypatch):
+    """Where no font has Chinese signs, nothing is drawn, and the message says which fonts were looked for."""
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans"])
+    with pytest.raises(GradusError, match=r"none is installed: Noto Sans CJK SC, .*SimHei"):
+        gallery.descent().figure(lang="zh")
+
+
+# Walks.
+
+
+RULES = [name for name in classical.__all__ if name != "sparse_adam"]
+OPTIMIZERS = {
+    name: next(one for one in vars(gradus.optim).values() if getattr(one, "rule", None) is getattr(classical, name))
+    for name in RULES
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("backend", ["torch", "reference", "cpu"])
+def test_points_go_where_optimizers_go(name, backend):
+    """A walk on floats, one in a population, and an optimizer of torch or of ours go to the same places."""
+    start, rates = 1.5, np.array([0.01, 0.07])
+    crowd = list(iterates(getattr(classical, name), np.full(2, start), lambda x, _: 8 * x, 12, lr=rates))
+    for index, rate in enumerate(rates):
+        alone = list(iterates(getattr(classical, name), start, lambda x, _: 8 * x, 12, lr=float(rate)))
+        np.testing.assert_allclose([where[index] for where in crowd], alone, rtol=1e-13, atol=1e-15)
+        param = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
+        kind = OPTIMIZERS[name]
+        if backend == "torch":
+            optimizer = getattr(torch.optim, kind.__name__)([param], lr=float(rate))
+        else:
+            optimizer = kind([param], lr=float(rate), backend=backend)
+        for where in alone[1:]:
+            param.grad = 8 * param.detach()
+            optimizer.step()
+            # torch keeps ASGD's rate and NAdam's product of momenta in single precision.
+            assert param.item() == pytest.approx(where, rel=1e-6 if backend == "torch" else 1e-10, abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("rule", "hypers", "message"),
+    [
+        (classical.sgd, {"lr": -1.0}, "lr must be a finite number that isn't negative; got -1.0"),
+        (classical.sgd, {"lr": np.array([0.1, np.nan])}, "lr must be a finite number that isn't negative"),
+        (classical.sgd, {"rate": 0.1}, "sgd has no hyperparameter 'rate'; it has lr, momentum"),
+        (gradus.optim.LAMB.rule, {}, "is a rule of whole tensors"),
+    ],
+)
+def test_a_walk_refuses_what_its_rule_refuses(rule, hypers, message):
+    """A walk holds hyperparameters to the rule's own checks, before its first update."""
+    with pytest.raises(InvalidInput, match=message):
+        iterates(rule, 1.0, lambda x, _: x, 3, **hypers)
+
+
+# Descent.
+
+
+@pytest.mark.parametrize("rate", gallery.descent().paths)
+def test_descent_agrees_with_hand_arithmetic_to_the_last_digit(rate):
+    """The iterates are those of exact arithmetic: x ← x − γ·8x in fractions, rounded once where floats round at all."""
+    exact, factor = Fraction(2), Fraction(rate)
+    for step in gallery.descent().paths[rate]:
+        if rate == 0.2:  # no binary fraction: each update rounds
+            assert step.x == pytest.approx(float(exact), rel=1e-13)
+        else:
+            assert (step.x, step.y, step.gradient) == (exact, float(4 * exact**2), 8 * exact)
+        exact -= factor * 8 * exact
+
+
+def test_descent_begins_as_in_the_textbook():
+    """At rate 1 the path is 2, −14, 98, −686; at 0.125 it is at 0 after one update."""
+    paths = gallery.descent().paths
+    assert [step.x for step in paths[1.0][:4]] == [2.0, -14.0, 98.0, -686.0]
+    assert [step.x for step in paths[0.25][:3]] == [2.0, -2.0, 2.0]
+    assert [step.x for step in paths[0.125]] == [2.0] + [0.0] * 10
+
+
+@pytest.mark.parametrize("backend", ["torch", "cpu"])
+def test_descent_is_what_the_optimizers_do(backend):
+    """SGD of torch, and ours in one pass, go through the same points in double precision."""
+    for rate, path in gallery.descent().paths.items():
+        param = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+        sgd = torch.optim.SGD([param], lr=rate) if backend == "torch" else gradus.optim.SGD([param], lr=rate, backend="cpu")
+        for step in path[1:]:
+            param.grad = 8 * param.detach()
+            sgd.step()
+            assert param.item() == pytest.approx(step.x, rel=1e-12, abs=1e-15)
+
+
+def test_critical_rates_part_the_fates():
+    """Losses fall below 2/L, stay at it and grow beyond it, and are least at 1/L."""
+    shown = gallery.descent()
+    rates, ends = shown.ends
+    first = 16.0
+    assert (shown.settling, shown.critical) == (0.125, 0.25)
+    assert (ends[rates < 0.2495] < first).all()
+    assert (ends[rates > 0.2505] > first).all()
+    assert ends.min() == ends[np.abs(rates - 0.125).argmin()] == 0.0
+
+
+def test_the_picture_of_paths_holds_the_iterates():
+    """Beside each curve lie the losses of all iterates, and on it their places."""
+    shown = gallery.descent()
+    figure = shown.figure("paths")
+    for index, path in enumerate(shown.paths.values()):
+        on_curve, losses = figure.axes[2 * index].lines[1], figure.axes[2 * index + 1].lines[0]
+        np.testing.assert_array_equal(losses.get_ydata(), [step.y for step in path])
+        places = on_curve.get_xdata()
+        np.testing.assert_array_equal(places, [step.x for step in path][: len(places)])
+
+
+def test_the_picture_of_rates_marks_the_critical_ones():
+    """The lower panel has 1/L and 2/L where they lie."""
+    *_, ends = (axes for axes in gallery.descent().figure("rates").axes if axes.get_legend())
+    assert [line.get_xdata()[0] for line in ends.lines[1:]] == [0.125, 0.25]
+    assert [text.get_text() for text in ends.get_legend().get_texts()] == ["1/L = 0.125", "2/L = 0.25"]
+
+
+def test_descent_takes_other_rates_and_tables_them():
+    """A table has a line for each iterate: its number, x, y and the gradient."""
+    shown = gallery.descent(rates=[0.1], start=1.0, steps=2)
+    *_, last = shown.table(0.1).splitlines()
+    assert last.split() == ["2", "0.04", "0.0064", "0.32"]
+    with pytest.raises(InvalidInput, match=r"no path at the rate 1\.0; there is 0\.1"):
+        shown.table(1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rates": []}, "the rates must be different finite numbers above 0"),
+        ({"rates": [0.1, 0.1]}, "the rates must be different finite numbers above 0"),
+        ({"rates": [-0.1]}, "the rates must be different finite numbers above 0"),
+        ({"start": 0.0}, "the start must be a finite number other than 0; got 0.0"),
+        ({"steps": 0}, "steps must be a whole number from 1; got 0"),
+    ],
+)
+def test_descent_refuses_what_shows_nothing(arguments, message):
+    """Without rates, distance or steps there is nothing to see."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.descent(**arguments)
+
+
+# The command.
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run `gradus gallery` in an empty folder; its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gradus", "gallery", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return run
+
+
+def test_the_command_lists_what_there_is(command):
+    """Without a name, each demonstration is listed with its question, and nothing is written."""
+    code, out, _ = command()
+    assert code == 0
+    assert [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")] == list(gallery.DEMONSTRATIONS)
+
+
+def test_the_command_writes_each_picture(command, tmp_path):
+    """Each picture is a file of its own, in each format that was asked for, and standard output names it."""
+    code, out, _ = command("descent", "--format", "png", "--format", "svg", "--out", "here")
+    assert code == 0
+    written = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert written == ["descent-paths.png", "descent-paths.svg", "descent-rates.png", "descent-rates.svg"]
+    assert all(f"wrote here/{name}" in out for name in written)
+    assert "Below 1/L the path comes in" in out
+    assert "-686" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nope",), "unknown demonstration 'nope'; there is descent"),
+        (("descent", "--all"), "a demonstration's name or --all, not both"),
+        (("descent", "--format", "bmp"), "--format must be png, svg or gif; got 'bmp'"),
+        (("descent", "--lang", "fr"), 'the language must be "en" or "zh"'),
+        (("descent", "--format", "gif"), "nothing of descent moves; --format is png or svg"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do(command, tmp_path, arguments, message):
+    """Input that can't be used leaves with code 2, says why, and nothing is written."""
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.iterdir())
