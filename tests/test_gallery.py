@@ -17,12 +17,15 @@ import gradus.optim
 from gradus import cli, gallery
 from gradus.errors import GradusError, InvalidInput
 from gradus.gallery import captions
+from gradus.gallery.momentum import contraction, critical_momentum, overshoot
 from gradus.gallery.walk import iterates
 from gradus.rules import classical
 
 # Each demonstration, in a size that takes a moment.
 SMALL = {
-    "descent": lambda: gallery.descent(),
+    "descent": gallery.descent,
+    "averages": gallery.averages,
+    "momentum": gallery.momentum,
 }
 
 
@@ -119,7 +122,9 @@ def test_chinese_pictures_have_no_english_sentence_and_no_missing_sign(shown):
         english = set(visible_texts(shown.figure(picture)))
         for text in visible_texts(shown.figure(picture, lang="zh")):
             assert text not in english or not _is_prose(text), text
-    assert not _is_prose(shown.caption("zh"))
+    assert all(
+        english != ours for english, ours in zip(*(shown.caption(lang).split("\n") for lang in ("en", "zh")), strict=True)
+    )
 
 
 def _is_prose(text):
@@ -301,6 +306,140 @@ def test_descent_refuses_what_shows_nothing(arguments, message):
     """Without rates, distance or steps there is nothing to see."""
     with pytest.raises(InvalidInput, match=message):
         gallery.descent(**arguments)
+
+
+# Averages.
+
+
+def test_an_average_is_the_sum_of_its_weights_times_the_values():
+    """Each average is Σ (1 − β)βᵗ·θ over the values so far, and its correction divides by the weights' sum."""
+    shown = gallery.averages(days=100)
+    for day in (1, 2, 60, 100):
+        latest_first = shown.series[:day][::-1]
+        sums = latest_first @ shown.weights[:day]
+        np.testing.assert_allclose(shown.plain[day - 1], sums, rtol=1e-12)
+        np.testing.assert_allclose(shown.corrected[day - 1], sums / shown.weights[:day].sum(axis=0), rtol=1e-12)
+
+
+def test_weights_sum_to_one_less_their_next_power():
+    """The weights up to age t sum to 1 − βᵗ⁺¹, and after the memory 1/(1 − β) a value counts a third of what it did."""
+    shown = gallery.averages()
+    ages = np.arange(len(shown.sums))[:, None]
+    np.testing.assert_allclose(shown.sums, 1 - shown.betas ** (ages + 1), rtol=1e-12)
+    np.testing.assert_allclose(shown.memory, [50, 20, 10, 5], rtol=1e-12)
+    assert ((shown.betas**shown.memory > 0.32) & (shown.betas**shown.memory < 1 / np.e)).all()
+
+
+def test_averages_are_the_first_moments_of_torchs_adam():
+    """torch's Adam, given the series as gradients, keeps the same averages."""
+    shown = gallery.averages(days=60)
+    for index, beta in enumerate(shown.betas):
+        param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        adam = torch.optim.Adam([param], betas=(float(beta), 0.999))
+        for value, average in zip(shown.series, shown.plain[:, index], strict=True):
+            param.grad = torch.tensor([value])
+            adam.step()
+            assert adam.state[param]["exp_avg"].item() == pytest.approx(average, rel=1e-12)
+
+
+def test_the_pictures_of_averages_hold_weights_sums_and_averages():
+    """Each β has a curve of weights, a curve of sums and a curve through the series, in one colour."""
+    shown = gallery.averages()
+    upper, lower = shown.figure("weights").axes
+    series, beginning = shown.figure("series").axes
+    for index in range(4):
+        np.testing.assert_array_equal(upper.lines[2 * index].get_ydata(), shown.weights[:, index])
+        np.testing.assert_array_equal(lower.lines[2 * index].get_ydata(), shown.sums[:, index])
+        np.testing.assert_array_equal(series.lines[1 + index].get_ydata(), shown.corrected[:, index])
+        assert (
+            upper.lines[2 * index].get_color() == lower.lines[2 * index].get_color() == series.lines[1 + index].get_color()
+        )
+    np.testing.assert_array_equal(beginning.lines[1].get_ydata(), shown.plain[:60, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"betas": []}, "betas must be numbers from 0 and below 1"),
+        ({"betas": [1.0]}, "betas must be numbers from 0 and below 1"),
+        ({"days": 59}, "days must be a whole number from 60; got 59"),
+    ],
+)
+def test_averages_refuse_what_shows_nothing(arguments, message):
+    """An average needs a β that forgets, and days to average."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.averages(**arguments)
+
+
+# Momentum.
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03])
+@pytest.mark.parametrize("amount", [0.0, 0.63, 0.9])
+def test_momentum_is_the_recurrence_it_solves(rate, amount):
+    """A path is a·r₁ᵗ + b·r₂ᵗ with the roots of r² − (1 + μ − γL)r + μ = 0, and the greater is what an update leaves."""
+    path = gallery.momentum().paths[rate][amount]
+    roots = np.roots([1, -(1 + amount - 8 * rate), amount]).astype(complex)
+    both = np.linalg.solve(np.vander(roots, 2, increasing=True).T, np.array(path[:2], dtype=complex))
+    solved = (both * roots ** np.arange(len(path))[:, None]).sum(axis=1)
+    np.testing.assert_allclose(path, solved.real, atol=1e-12)
+    assert contraction(np.array(rate), np.array(amount)) == pytest.approx(np.abs(roots).max(), rel=1e-7)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.1])
+def test_critical_momentum_is_the_fastest_and_the_last_without_overshoot(rate):
+    """No other momentum leaves less of the distance in the long run; with it a path doesn't overshoot, with more it does."""
+    momenta = np.linspace(0, 0.99, 1000)
+    best = momenta[contraction(np.full(1000, rate), momenta).argmin()]
+    critical = critical_momentum(rate)
+    assert best == pytest.approx(critical, abs=2e-3)
+    shown = gallery.momentum(rates=[rate], momenta=[critical + 0.1], steps=200)
+    above, at = shown.paths[rate].values()
+    assert overshoot(above) > 1e-4
+    assert overshoot(at) < 1e-12
+
+
+def test_the_forms_of_momentum_are_torchs_and_the_textbooks():
+    """Torch's, dampened and Nesterov's forms are torch's SGD; the averaged one is b ← μb + (1 − μ)g from b = 0."""
+    forms = gallery.momentum(steps=20).forms
+    x, average = 2.0, 0.0
+    for where in forms["averaged"]:
+        assert where == pytest.approx(x, rel=1e-12)
+        average = 0.9 * average + 0.1 * 8 * x
+        x -= 0.03 * average
+    options = [{}, {"dampening": 0.9}, {"nesterov": True}]
+    for form, more in zip([name for name in forms if name != "averaged"], options, strict=True):
+        param = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+        sgd = torch.optim.SGD([param], lr=0.03, momentum=0.9, **more)
+        for where in forms[form][1:]:
+            param.grad = 8 * param.detach()
+            sgd.step()
+            assert param.item() == pytest.approx(where, rel=1e-11)
+
+
+def test_the_pictures_of_momentum_hold_their_paths():
+    """Each rate has a panel with a line for each momentum, labelled with its overshoot."""
+    shown = gallery.momentum()
+    for axes, (rate, paths) in zip(shown.figure("paths").axes, shown.paths.items(), strict=True):
+        assert axes.get_title() == f"rate {rate:g}"
+        for line, path, text in zip(axes.lines, paths.values(), axes.get_legend().get_texts(), strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), path)
+            assert f"overshoot {100 * overshoot(path):.0f} %" in text.get_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rates": [0.2]}, r"the rates must be above 0 and at most 1/L = 0\.125"),
+        ({"rates": []}, "the rates must be above 0"),
+        ({"momenta": [1.0]}, "the momenta must be numbers from 0 and below 1"),
+        ({"steps": 0}, "steps must be a whole number from 1; got 0"),
+    ],
+)
+def test_momentum_refuses_what_cannot_be_critical(arguments, message):
+    """Rates beyond 1/L have no critical momentum, and a momentum of 1 never stops."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.momentum(**arguments)
 
 
 # The command.

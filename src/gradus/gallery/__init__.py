@@ -12,10 +12,25 @@ Each function gives its data, and pictures of them:
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from gradus.gallery.averages import Averages, averages
 from gradus.gallery.descent import Descent, descent
+from gradus.gallery.momentum import Momentum, momentum
 from gradus.gallery.shown import FORMATS, Pen, Shown, whole
 
-__all__ = ["DEMONSTRATIONS", "FORMATS", "Demonstration", "Descent", "Pen", "Shown", "descent", "whole"]
+__all__ = [
+    "DEMONSTRATIONS",
+    "FORMATS",
+    "Averages",
+    "Demonstration",
+    "Descent",
+    "Momentum",
+    "Pen",
+    "Shown",
+    "averages",
+    "descent",
+    "momentum",
+    "whole",
+]
 
 
 class Demonstration(NamedTuple):
@@ -28,4 +43,6 @@ class Demonstration(NamedTuple):
 # In the order of a lecture.
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "descent": Demonstration(descent, Descent),
+    "averages": Demonstration(averages, Averages),
+    "momentum": Demonstration(momentum, Momentum),
 }

@@ -89,4 +89,44 @@ CHINESE = {
     "lands in one update": "一步到达",
     "jumps to and fro, and comes in": "来回振荡而收敛",
     "comes in from one side": "从一侧收敛",
+    # Averages.
+    "What does an exponentially weighted average remember?": "指数加权平均记住了什么？",
+    "About the last 1/(1 − β) values. The longer the memory, the smoother the average and the later it follows. It "
+    "begins at 0, so early averages are too low until they are divided by 1 − βᵗ, as Adam does.": (
+        "大约最近 1/(1 − β) 个值。记忆越长，平均越平滑，也越滞后。它从 0 开始，所以早期的平均偏小，"
+        "要除以 1 − βᵗ 来修正偏差，Adam 正是这样做的。"
+    ),
+    "The weights (1 − β)βᵗ of an exponentially weighted average": "指数加权平均的权重 (1 − β)βᵗ",
+    "A noisy daily series and its exponentially weighted averages": "带噪声的每日序列及其指数加权平均",
+    "β = {beta:g}: memory {memory:.3g} days": "β = {beta:g}：记忆 {memory:.3g} 天",
+    "dots: the memory 1/(1 − β)": "圆点：记忆 1/(1 − β)",
+    "weight": "权重",
+    "age t of the value, days": "数值的年龄 t（天）",
+    "sum of the weights": "权重之和",
+    "plain": "未修正",
+    "corrected": "已修正",
+    "temperature, °C": "温度（°C）",
+    "with bias correction": "有偏差修正",
+    "day": "天",
+    "β = {beta:g}, with and without bias correction": "β = {beta:g}，有无偏差修正",
+    # Momentum.
+    "What does momentum add, and how much is too much?": "动量带来什么？多少算太多？",
+    "Without momentum small rates crawl; with too much the path overshoots and swings. Between lies critical damping at "
+    "(1 − √(γL))². The averaged form is torch's at the rate γ(1 − μ), so its rates must be 1/(1 − μ) times as high.": (
+        "没有动量，小学习率走得很慢；动量太大，路径越过最小值并来回摆动。两者之间是临界阻尼 (1 − √(γL))²。"
+        "平均形式等于学习率为 γ(1 − μ) 的 torch 形式，所以它的学习率要大 1/(1 − μ) 倍。"
+    ),
+    "Momentum on y = 4x², from x = 2": "y = 4x² 上的动量法，从 x = 2 出发",
+    "Four forms of momentum: rate {rate:g}, momentum {amount:g}": "动量的四种形式：学习率 {rate:g}，动量 {amount:g}",
+    "What one update leaves of the distance on y = 4x²": "在 y = 4x² 上，一次更新后剩下的距离比例",
+    "{amount:.3g} (critical): overshoot {over:.0f} %": "{amount:.3g}（临界）：超调 {over:.0f} %",
+    "{amount:.3g}: overshoot {over:.0f} %": "{amount:.3g}：超调 {over:.0f} %",
+    "momentum": "动量",
+    "rate {rate:g}": "学习率 {rate:g}",
+    "torch's": "torch 的形式",
+    "averaged": "平均形式",
+    "dampened: its first gradient is whole": "dampening 形式：第一个梯度不打折",
+    "Nesterov's": "Nesterov 形式",
+    "white: critical damping": "白线：临界阻尼",
+    "part left after an update": "一次更新后剩下的比例",
 }
