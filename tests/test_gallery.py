@@ -17,6 +17,7 @@ import gradus.optim
 from gradus import cli, gallery
 from gradus.errors import GradusError, InvalidInput
 from gradus.gallery import captions
+from gradus.gallery.condition import ravine
 from gradus.gallery.momentum import contraction, critical_momentum, overshoot
 from gradus.gallery.walk import iterates
 from gradus.rules import classical
@@ -26,6 +27,7 @@ SMALL = {
     "descent": gallery.descent,
     "averages": gallery.averages,
     "momentum": gallery.momentum,
+    "condition": gallery.condition,
 }
 
 
@@ -440,6 +442,80 @@ def test_momentum_refuses_what_cannot_be_critical(arguments, message):
     """Rates beyond 1/L have no critical momentum, and a momentum of 1 never stops."""
     with pytest.raises(InvalidInput, match=message):
         gallery.momentum(**arguments)
+
+
+# Condition.
+
+
+@pytest.fixture(scope="module")
+def ravines():
+    """The demonstration of condition numbers."""
+    return gallery.condition()
+
+
+def test_the_rates_in_ravines_are_the_best_there_are():
+    """No other rate of plain descent, and none of momentum with any momentum of a grid, leaves less of both directions."""
+    answers = gallery.condition([10.0]).answers[10.0]
+    rates = np.linspace(0.001, 0.4, 1000)
+    worst = np.maximum(np.abs(1 - rates), np.abs(1 - 10 * rates))
+    assert answers["plain"].rate == pytest.approx(rates[worst.argmin()], abs=1e-3)
+    assert worst.min() >= (10 - 1) / (10 + 1) - 1e-3
+    heavy = answers["momentum"]
+    momenta = np.linspace(0, 0.99, 300)[:, None]
+    # γL is what counts, so a direction of curvature c at the rate γ is the parabola's of 8 at γc/8.
+    worst = np.maximum(*(contraction(rates * c / 8, momenta) for c in (1, 10)))
+    at_best = [float(contraction(np.array(heavy.rate * c / 8), np.array(heavy.momentum))) for c in (1, 10)]
+    assert max(at_best) == pytest.approx((10**0.5 - 1) / (10**0.5 + 1), rel=1e-6)
+    assert worst.min() >= max(at_best) - 1e-9
+
+
+def test_plain_descent_in_a_ravine_needs_what_theory_says(ravines):
+    """From a start with equal gradients, plain descent leaves ((κ − 1)/(κ + 1))² of the loss at each update, at most."""
+    for kappa, answers in ravines.answers.items():
+        losses, left = answers["plain"].losses, ((kappa - 1) / (kappa + 1)) ** 2
+        assert (losses[1:] <= left * losses[:-1] * (1 + 1e-9) + 1e-30).all()
+        needed = answers["plain"].needed
+        assert losses[needed] <= 1e-6 * losses[0] < losses[needed - 1]
+
+
+def test_plain_descent_needs_about_kappa_and_momentum_its_root(ravines):
+    """From κ = 10 on, ten times the condition number takes plain descent ten times the updates, momentum about three."""
+    large = ravines.kappas >= 10
+    slopes = {
+        method: np.polyfit(np.log(ravines.kappas[large]), np.log(needed[large]), 1)[0]
+        for method, needed in ravines.needed.items()
+    }
+    assert slopes["plain"] == pytest.approx(1.0, abs=0.03)
+    assert slopes["momentum"] == pytest.approx(0.5, abs=0.1)
+    assert abs(slopes["Adam"]) < 0.03
+
+
+def test_paths_in_ravines_are_torchs(ravines):
+    """torch's SGD and Adam go the same way down the same ravine."""
+    for kappa, answers in ravines.answers.items():
+        matrix = torch.as_tensor(ravine(kappa))
+        for method in ("plain", "momentum", "Adam"):
+            answer = answers[method]
+            param = torch.nn.Parameter(torch.as_tensor(answer.path[0]))
+            kind, more = (torch.optim.Adam, {}) if method == "Adam" else (torch.optim.SGD, {"momentum": answer.momentum})
+            optimizer = kind([param], lr=answer.rate, **more)
+            for where in answer.path[1:40]:
+                param.grad = matrix @ param.detach()
+                optimizer.step()
+                np.testing.assert_allclose(param.detach().numpy(), where, rtol=1e-9, atol=1e-12)
+
+
+def test_a_turned_ravine_is_the_same_ravine():
+    """Turning keeps the curvatures, and moves the directions."""
+    np.testing.assert_allclose(np.linalg.eigvalsh(ravine(100.0, 0.7)), [1, 100], rtol=1e-12)
+    np.testing.assert_allclose(ravine(100.0), [[1, 0], [0, 100]])
+
+
+@pytest.mark.parametrize("kappas", [[], [0.5], [301.0]])
+def test_condition_refuses_numbers_out_of_range(kappas):
+    """A condition number is at least 1, and the demonstration goes to 300."""
+    with pytest.raises(InvalidInput, match="the condition numbers must be from 1 to 300"):
+        gallery.condition(kappas)
 
 
 # The command.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gradus.gallery.averages import Averages, averages
+from gradus.gallery.condition import Condition, condition
 from gradus.gallery.descent import Descent, descent
 from gradus.gallery.momentum import Momentum, momentum
 from gradus.gallery.shown import FORMATS, Pen, Shown, whole
@@ -21,12 +22,14 @@ __all__ = [
     "DEMONSTRATIONS",
     "FORMATS",
     "Averages",
+    "Condition",
     "Demonstration",
     "Descent",
     "Momentum",
     "Pen",
     "Shown",
     "averages",
+    "condition",
     "descent",
     "momentum",
     "whole",
@@ -45,4 +48,5 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "descent": Demonstration(descent, Descent),
     "averages": Demonstration(averages, Averages),
     "momentum": Demonstration(momentum, Momentum),
+    "condition": Demonstration(condition, Condition),
 }

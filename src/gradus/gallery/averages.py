@@ -74,7 +74,7 @@ class Averages(Shown):
             upper.plot(days, self.corrected[:, index], label=f"β = {beta:g}", **pen.look(index))
         upper.legend(ncols=len(self.betas), loc="upper center")
         looks = (pen.look(1), pen.look(0))
-        for (text, averages), look in zip((("plain", self.plain), ("corrected", self.corrected)), looks, strict=True):
+        for (text, averages), look in zip((("uncorrected", self.plain), ("corrected", self.corrected)), looks, strict=True):
             lower.plot(days[:_BEGINNING], averages[:_BEGINNING, longest], label=pen.say(text), **look)
         lower.legend(loc="lower right")
         pen.label(upper, y="temperature, °C", title="with bias correction")

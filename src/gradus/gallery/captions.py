@@ -103,7 +103,7 @@ CHINESE = {
     "weight": "权重",
     "age t of the value, days": "数值的年龄 t（天）",
     "sum of the weights": "权重之和",
-    "plain": "未修正",
+    "uncorrected": "未修正",
     "corrected": "已修正",
     "temperature, °C": "温度（°C）",
     "with bias correction": "有偏差修正",
@@ -129,4 +129,23 @@ CHINESE = {
     "Nesterov's": "Nesterov 形式",
     "white: critical damping": "白线：临界阻尼",
     "part left after an update": "一次更新后剩下的比例",
+    # Condition.
+    "plain": "普通",
+    "Why can't one learning rate serve two directions?": "为什么一个学习率不能同时照顾两个方向？",
+    "The steep direction allows no rate above 2/κ, at which the flat one hardly moves: plain descent needs about κ "
+    "updates, momentum √κ. Adam divides each axis by its own gradients, and needs about the same whatever κ is.": (
+        "陡的方向不允许学习率超过 2/κ，而这时平的方向几乎不动：普通梯度下降约需 κ 次更新，动量法约需 √κ 次。"
+        "Adam 把每个坐标除以它自己的梯度大小，无论 κ 多大，所需次数都差不多。"
+    ),
+    "Paths in ravines ½(x² + κy²), {updates} updates": "峡谷 ½(x² + κy²) 中的路径，{updates} 次更新",
+    "{method}, κ = {kappa:g}": "{method}，κ = {kappa:g}",
+    "What one update of plain descent leaves of the distance": "普通梯度下降一次更新后剩下的距离比例",
+    "flat direction": "平的方向",
+    "steep direction": "陡的方向",
+    "best rate": "最佳学习率",
+    "part left": "剩下的比例",
+    "Updates until the loss is a millionth of the first": "损失降到最初的百万分之一所需的更新次数",
+    "Adam, ravine turned": "Adam，峡谷转向",
+    "condition number κ": "条件数 κ",
+    "updates needed": "所需更新次数",
 }
