@@ -18,9 +18,11 @@ from gradus import cli, gallery
 from gradus.errors import GradusError, InvalidInput
 from gradus.gallery import captions
 from gradus.gallery.condition import ravine
+from gradus.gallery.landscapes import LANDSCAPES
 from gradus.gallery.momentum import contraction, critical_momentum, overshoot
+from gradus.gallery.race import RACERS, ends, found_rate
 from gradus.gallery.walk import iterates
-from gradus.rules import classical
+from gradus.rules import Rule, classical, modern
 
 # Each demonstration, in a size that takes a moment.
 SMALL = {
@@ -28,6 +30,7 @@ SMALL = {
     "averages": gallery.averages,
     "momentum": gallery.momentum,
     "condition": gallery.condition,
+    "race": lambda: gallery.race(["himmelblau", "noisy"], ["SGD", "Adam"], steps=20, points=100),
 }
 
 
@@ -160,7 +163,7 @@ def test_what_is_unknown_is_refused(shown):
     with pytest.raises(InvalidInput, match="unknown picture 'nope'; there is"):
         shown.figure("nope")
     with pytest.raises(InvalidInput, match=r"has no film|unknown film 'nope'"):
-        shown.animation("nope")
+        shown.film("nope")
     with pytest.raises(InvalidInput, match='the language must be "en" or "zh"; got \'fr\''):
         shown.figure(lang="fr")
     with pytest.raises(InvalidInput, match="the format must be png, svg or gif; got 'bmp'"):
@@ -516,6 +519,129 @@ def test_condition_refuses_numbers_out_of_range(kappas):
     """A condition number is at least 1, and the demonstration goes to 300."""
     with pytest.raises(InvalidInput, match="the condition numbers must be from 1 to 300"):
         gallery.condition(kappas)
+
+
+# Race.
+
+
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_slopes_are_the_derivatives_of_heights(name):
+    """Each landscape's gradient is its height's, by central differences, and is 0 at its minima, its lowest points."""
+    landscape = LANDSCAPES[name]
+    left, right, bottom, top = landscape.box
+    places = np.random.default_rng(0).uniform((left, bottom), (right, top), (50, 2)).T
+    for axis, shift in enumerate(1e-5 * np.eye(2)):
+        rise = landscape.value(places + shift[:, None]) - landscape.value(places - shift[:, None])
+        np.testing.assert_allclose(landscape.slope(places)[axis], rise / 2e-5, rtol=1e-6, atol=1e-5)
+    for minimum in np.array(landscape.minima):
+        np.testing.assert_allclose(landscape.slope(minimum), 0, atol=1e-4)
+        assert landscape.value(minimum) == pytest.approx(landscape.value(np.array(landscape.minima[0])), abs=1e-9)
+    assert (landscape.value(places) >= landscape.value(np.array(landscape.minima[0]))).all()
+
+
+def test_every_elementwise_optimizer_races():
+    """Each elementwise rule of `gradus.optim` is in the race, but SparseAdam, which is Adam here, and Sophia."""
+    rules = {one.rule for one in vars(gradus.optim).values() if isinstance(getattr(one, "rule", None), Rule)}
+    rules = {rule for rule in rules if not rule.of_tensors}
+    assert {racer.rule for racer in RACERS.values()} == rules - {classical.sparse_adam, modern.sophia}
+
+
+@pytest.mark.parametrize("name", RACERS)
+def test_a_point_in_the_crowd_goes_where_it_goes_alone(name):
+    """A population's ends are those of its points run one by one, under the same noise."""
+    landscape, starts = LANDSCAPES["noisy"], np.random.default_rng(1).uniform(-2, 2, (2, 5))
+    crowd = ends(RACERS[name], landscape, starts, 30, 0.05, seed=3)
+    for index in range(5):
+        alone = ends(RACERS[name], landscape, starts[:, index], 30, 0.05, seed=3)
+        np.testing.assert_allclose(crowd[:, index], alone, rtol=1e-12)
+
+
+def test_a_found_rate_is_the_best_of_its_grid():
+    """No rate of the grid, tried alone, has a lower mean logarithm of the final loss from 8 × 8 starts."""
+    landscape = LANDSCAPES["himmelblau"]
+    starts = np.stack(np.meshgrid(np.linspace(-5, 5, 8), np.linspace(-5, 5, 8)))
+    means = {}
+    for rate in np.geomspace(1e-4, 1e2, 25):
+        last = ends(RACERS["momentum"], landscape, starts, 40, float(rate))
+        with np.errstate(all="ignore"):
+            losses = np.nan_to_num(landscape.value(last), nan=np.inf)
+        means[float(rate)] = np.log10(np.clip(losses, 1e-8, 1e4)).mean()
+    assert found_rate(RACERS["momentum"], landscape, 40) == pytest.approx(min(means, key=means.get))
+
+
+def test_paths_in_the_race_are_torchs():
+    """torch's Adam, at the race's rate, goes the same way over Himmelblau's function."""
+    course = gallery.race(["himmelblau"], ["Adam"], steps=30, points=4).courses["himmelblau"]
+    param = torch.nn.Parameter(torch.tensor(course.landscape.start, dtype=torch.float64))
+    adam = torch.optim.Adam([param], lr=course.rates["Adam"])
+    for where in course.paths["Adam"][1:]:
+        adam.zero_grad()
+        x, y = param
+        ((x * x + y - 11) ** 2 + (x + y * y - 7) ** 2).backward()
+        adam.step()
+        np.testing.assert_allclose(param.detach().numpy(), where, rtol=1e-9)
+
+
+def test_ends_are_told_apart_by_their_minimum():
+    """Where a start ends at a minimum, its number is that minimum's, and −1 where it ends at none, or ran away."""
+    course = gallery.race(["himmelblau"], ["SGD"], steps=150, points=100).courses["himmelblau"]
+    caught = course.caught("SGD")
+    assert {0, 1, 2, 3} <= set(caught.flat)
+    for number, minimum in enumerate(course.landscape.minima):
+        there = course.ends["SGD"][:, caught == number]
+        assert (np.hypot(*(there - np.array(minimum)[:, None])) < 0.5).all()
+    course.ends["SGD"][:, 0, 0] = np.nan
+    assert course.caught("SGD")[0, 0] == -1
+
+
+def test_the_noise_is_the_seeds():
+    """A seed gives the same race each time, and another seed another, where there is noise."""
+    paths = [gallery.race(["noisy"], ["SGD"], 20, 4, seed).courses["noisy"].paths["SGD"] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(paths[0], paths[1])
+    assert (paths[0][-1] != paths[2][-1]).all()
+
+
+def test_the_pictures_of_the_race_hold_paths_and_ends():
+    """Each optimizer has a panel with its path, and one with an image of where the population ends."""
+    shown = SMALL["race"]()
+    course = shown.courses["himmelblau"]
+    for axes, (racer, path) in zip(shown.figure("himmelblau").axes, course.paths.items(), strict=True):
+        assert axes.get_title() == f"{racer}\nγ = {course.rates[racer]:.2g}"
+        assert any(np.array_equal(line.get_xydata(), path) for line in axes.lines)
+    *panels_, _ = shown.figure("himmelblau-map").axes
+    for axes, racer in zip(panels_, course.ends, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), course.caught(racer))
+
+
+def test_a_film_moves_to_where_the_paths_end():
+    """A film is a GIF of several frames, ends at the last update, and is the same bytes each time."""
+    shown = SMALL["race"]()
+    film = shown.film("himmelblau")
+    assert film.frames[-1] == 20
+    film.move(20)
+    np.testing.assert_array_equal(film.moving[0].get_xydata(), shown.courses["himmelblau"].paths["SGD"])
+    content = gallery.whole(shown, "himmelblau", "gif")
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "GIF"
+        assert image.n_frames > 10
+        assert image.width == 598
+    assert gallery.whole(shown, "himmelblau", "gif") == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"landscapes": ["nope"]}, "unknown landscape 'nope'; there is rosenbrock, beale"),
+        ({"optimizers": ["Muon"]}, "unknown optimizer 'Muon'; there is SGD, momentum"),
+        ({"landscapes": []}, "a race needs at least one landscape of rosenbrock"),
+        ({"steps": 0}, "steps must be a whole number from 1; got 0"),
+        ({"points": 10}, "points must be a square number from 4, such as 10,000; got 10"),
+    ],
+)
+def test_a_race_refuses_what_it_cannot_run(arguments, message):
+    """Unknown names, no steps and points that fill no square are refused."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.race(**arguments)
 
 
 # The command.

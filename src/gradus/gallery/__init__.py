@@ -16,6 +16,7 @@ from gradus.gallery.averages import Averages, averages
 from gradus.gallery.condition import Condition, condition
 from gradus.gallery.descent import Descent, descent
 from gradus.gallery.momentum import Momentum, momentum
+from gradus.gallery.race import Race, race
 from gradus.gallery.shown import FORMATS, Pen, Shown, whole
 
 __all__ = [
@@ -27,11 +28,13 @@ __all__ = [
     "Descent",
     "Momentum",
     "Pen",
+    "Race",
     "Shown",
     "averages",
     "condition",
     "descent",
     "momentum",
+    "race",
     "whole",
 ]
 
@@ -49,4 +52,5 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "averages": Demonstration(averages, Averages),
     "momentum": Demonstration(momentum, Momentum),
     "condition": Demonstration(condition, Condition),
+    "race": Demonstration(race, Race),
 }

@@ -1,14 +1,13 @@
 """What every demonstration gives: its data, and pictures of it in two languages, for light paper and dark."""
 
 import io
-import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,11 +18,13 @@ from gradus.errors import InvalidInput
 from gradus.gallery.captions import font_for, translated
 from gradus.plots import Picture, look, style
 
-__all__ = ["FORMATS", "Pen", "Plate", "Shown", "whole"]
+__all__ = ["FORMATS", "Draw", "Film", "MakeFilm", "Pen", "Plate", "Shown", "whole"]
 
 FORMATS = ("png", "svg", "gif")
 WIDTH = 6.5  # inches: at 600 pixels its smallest letters are still 10 pixels high
-_FRAMES_A_SECOND = 12
+_FILM_DPI = 92  # 600 pixels
+_FRAME = 80  # milliseconds
+_PAUSE = 1500  # milliseconds, at the end
 
 
 class Plate(Picture):
@@ -80,8 +81,51 @@ class Pen:
                 axes.set(**{name: self.say(text, **values)})
 
 
+@dataclass(frozen=True)
+class Film:
+    """A picture that moves.
+
+    Args:
+        plate: the picture.
+        frames: what `move` is called with, for one frame after the other.
+        move: changes the artists to what a frame shows.
+        moving: the artists that it changes; all else is drawn once.
+    """
+
+    plate: Plate
+    frames: Sequence[int]
+    move: Callable[[int], None]
+    moving: Sequence[Artist]
+
+    def gif(self) -> bytes:
+        """The film as the contents of a GIF file that is shown again and again."""
+        with mpl.rc_context(self.plate.style):
+            images = self._images()
+        palette = images[-1].quantize(128, dither=Image.Dither.NONE)
+        first, *others = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
+        content = io.BytesIO()
+        durations = [_FRAME] * len(others) + [_PAUSE]
+        first.save(content, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+        return content.getvalue()
+
+    def _images(self) -> list[Image.Image]:
+        self.plate.set_dpi(_FILM_DPI)
+        canvas: Any = FigureCanvasAgg(self.plate)  # its methods lack annotations
+        for artist in self.moving:
+            artist.set_animated(True)  # left out of the background
+        canvas.draw()
+        background, images = canvas.copy_from_bbox(self.plate.bbox), []
+        for frame in self.frames:
+            self.move(frame)
+            canvas.restore_region(background)
+            for artist in self.moving:
+                artist.draw(canvas.get_renderer())
+            images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        return images
+
+
 Draw = Callable[[Pen], Plate]
-Film = Callable[[Pen], FuncAnimation]
+MakeFilm = Callable[[Pen], Film]
 
 
 class Shown:
@@ -95,7 +139,7 @@ class Shown:
         """What can be drawn, by name; the first is what `figure()` gives."""
         raise NotImplementedError
 
-    def films(self) -> Mapping[str, Film]:
+    def films(self) -> Mapping[str, MakeFilm]:
         """What moves, by name."""
         return {}
 
@@ -131,7 +175,7 @@ class Shown:
             draw: Draw = _named(self.pictures(), picture, "picture")
             return draw(pen)
 
-    def animation(self, film: str | None = None, *, lang: str = "en", dark: bool = False) -> FuncAnimation:
+    def film(self, film: str | None = None, *, lang: str = "en", dark: bool = False) -> Film:
         """A picture that moves.
 
         Args:
@@ -145,7 +189,7 @@ class Shown:
         """
         pen = Pen(lang, dark)
         with mpl.rc_context(pen.style):
-            make: Film = _named(self.films(), film, "film")
+            make: MakeFilm = _named(self.films(), film, "film")
             return make(pen)
 
 
@@ -174,7 +218,7 @@ def whole(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool 
     if format not in FORMATS:
         raise InvalidInput(f"the format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {format!r}")
     if format == "gif":
-        return _gif(shown.animation(name, lang=lang, dark=dark))
+        return shown.film(name, lang=lang, dark=dark).gif()
     figure = shown.figure(name, lang=lang, dark=dark)
     FigureCanvasAgg(figure)
     content = io.BytesIO()
@@ -189,10 +233,3 @@ def _with_few_colours(png: io.BytesIO) -> bytes:
     with Image.open(png) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
     return smaller.getvalue()
-
-
-def _gif(film: FuncAnimation) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.gif"
-        film.save(path, writer=PillowWriter(fps=_FRAMES_A_SECOND), dpi=100)
-        return path.read_bytes()
