@@ -45,6 +45,7 @@ ROOMS_OF = {
         "training",
         "sweep",
         "comparison",
+        "gallery",
         "integrations",
     },
     "matplotlib": {"plots", "gallery"},

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import gradus.optim
+import gradus.schedules as all_of
 from gradus import cli, gallery
 from gradus.errors import GradusError, InvalidInput
 from gradus.gallery import captions
@@ -21,8 +22,14 @@ from gradus.gallery.condition import ravine
 from gradus.gallery.landscapes import LANDSCAPES
 from gradus.gallery.momentum import contraction, critical_momentum, overshoot
 from gradus.gallery.race import RACERS, ends, found_rate
+from gradus.gallery.schedules import CATALOGUE, SHAPES
+from gradus.gallery.training import DeepNet, SmallNet, one_thread, small_task
 from gradus.gallery.walk import iterates
+from gradus.randomness import seed_for
 from gradus.rules import Rule, classical, modern
+from gradus.runs import Run
+from gradus.schedules import Constant
+from gradus.sweep import REFERENCE
 
 # Each demonstration, in a size that takes a moment.
 SMALL = {
@@ -31,6 +38,8 @@ SMALL = {
     "momentum": gallery.momentum,
     "condition": gallery.condition,
     "race": lambda: gallery.race(["himmelblau", "noisy"], ["SGD", "Adam"], steps=20, points=100),
+    "schedules": lambda: gallery.schedules(rates=[0.3, 1.0], epochs=5, reference_epochs=2, deep_updates=4),
+    "rate-and-batch": lambda: gallery.rate_and_batch(rates=[0.25, 1.0], batches=[128, 512], epochs=1),
 }
 
 
@@ -642,6 +651,131 @@ def test_a_race_refuses_what_it_cannot_run(arguments, message):
     """Unknown names, no steps and points that fill no square are refused."""
     with pytest.raises(InvalidInput, match=message):
         gallery.race(**arguments)
+
+
+# Schedules.
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The demonstration of schedules, in small."""
+    return SMALL["schedules"]()
+
+
+def test_the_sheet_shows_every_kind_of_schedule(trained):
+    """Each public kind and recipe has a panel, but those that wrap others, and Plateau and Greedy, which follow a metric."""
+    kinds = {name for name in all_of.__all__ if name not in ("Absolute", "absolute", "Finding", "Schedule", "Span")}
+    kinds -= {"check", "explain", "parse", "epochs", "fraction", "rest", "samples", "tokens", "Plateau", "Greedy"}
+    assert CATALOGUE.keys() == trained.sheet.keys() == kinds
+    for axes, (name, values) in zip(trained.figure("catalogue").axes, trained.sheet.items(), strict=True):
+        assert axes.get_title() == name
+        resolved = CATALOGUE[name].resolve(100)
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), [resolved(t) for t in range(101)])
+        assert (values >= 0).all()
+        assert values.max() <= 1.4  # what the panels show
+
+
+def test_the_six_are_trained_as_the_reference_experiment_says(trained):
+    """The losses of the six are those of `gradus.train` on runs of the same specification."""
+    assert list(trained.losses) == list(REFERENCE)
+    task = small_task()
+    run = Run("cosine", "digits", REFERENCE["cosine"].schedule, lr=0.3, epochs=2, batch_size=64)
+    with one_thread():
+        rows = list(gradus.train(run, task, device=torch.device("cpu")))
+    assert trained.losses["cosine"] == [row.train_loss for row in rows]
+    assert trained.rates["cosine"] == [row.lr for row in rows]
+
+
+def test_the_map_is_real_training(trained):
+    """A cell of the map is the test accuracy of a run under that schedule with that highest rate."""
+    run = Run("linear", "digits", SHAPES["linear"], lr=1.0, epochs=5, batch_size=64, per="step")
+    with one_thread():
+        *_, last = gradus.train(run, small_task(), device=torch.device("cpu"))
+    assert trained.accuracies[list(SHAPES).index("linear"), 1] == last.test_accuracy
+    numbers = [text.get_text() for text in trained.figure("map").axes[0].texts]
+    assert numbers == [f"{100 * value:.0f}" for value in trained.accuracies.flat]
+
+
+def test_a_diverged_training_is_a_dash():
+    """Where a training diverges, its accuracy is no number, and its cell says so."""
+    shown = gallery.rate_and_batch(rates=[1e6], batches=[64], epochs=2)
+    assert np.isnan(shown.accuracies).all()
+    assert [text.get_text() for text in shown.figure("batch").axes[0].texts] == ["–"]
+
+
+def test_warmup_is_off_and_on_from_the_same_weights(trained):
+    """The deep network has 50 layers and no normalisation, and begins alike with and without warmup."""
+    modules = list(DeepNet(50, 24, 0.1).modules())
+    assert sum(isinstance(module, torch.nn.Linear) for module in modules) == 50
+    assert not any("Norm" in type(module).__name__ for module in modules)
+    off, on = trained.deep.values()
+    assert off.shape == on.shape == (3, 4, 2)
+    np.testing.assert_array_equal(off[:, 0, 1], on[:, 0, 1])
+    np.testing.assert_array_equal(off[:, :, 0], np.full((3, 4), 0.1))
+    np.testing.assert_allclose(on[0, :, 0], [0, 0.05, 0.1, 0.1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rates": []}, "schedules needs at least one rate"),
+        ({"rates": [-1.0]}, "the learning rate must be a finite number above 0"),
+        ({"epochs": 4}, "epochs must be a whole number from 5"),
+        ({"deep_updates": 1}, "deep_updates must be a whole number from 2; got 1"),
+        ({"reference_epochs": 0}, "epochs must be a whole number from 1"),
+    ],
+)
+def test_schedules_refuse_what_cannot_be_trained(arguments, message):
+    """What no run can be made of is refused before anything is trained."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.schedules(**arguments)
+
+
+# Rate and batch.
+
+
+def test_the_landscape_is_the_loss_along_the_gradient():
+    """At the first network each value is L(θ − γg)/L(θ), with g of the whole training set."""
+    shown, task = SMALL["rate-and-batch"](), small_task()
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(seed_for(0, "weights"))
+        model = SmallNet()
+        inputs, targets = task.train
+        first = task.loss(model(inputs), targets)
+        slopes = torch.autograd.grad(first, list(model.parameters()))
+        for index in (0, 40, 70):
+            moved = {
+                name: param - shown.steps[index] * slope
+                for (name, param), slope in zip(model.named_parameters(), slopes, strict=True)
+            }
+            there = task.loss(torch.func.functional_call(model, moved, inputs), targets)
+            for landscapes in shown.landscapes.values():
+                assert landscapes[0][index] == pytest.approx((there / first).item(), rel=1e-5)
+
+
+def test_the_batch_map_is_real_training():
+    """A cell is the test accuracy of a run at that rate and batch size, and circles mark the best rates."""
+    shown = SMALL["rate-and-batch"]()
+    run = Run("constant", "digits", Constant(), lr=1.0, epochs=1, batch_size=512)
+    with one_thread():
+        *_, last = gradus.train(run, small_task(), device=torch.device("cpu"))
+    assert shown.accuracies[1, 1] == last.test_accuracy
+    circles = shown.figure("batch").axes[0].lines[0]
+    np.testing.assert_array_equal(shown.rates[circles.get_xdata()], shown.best())
+    assert (shown.accuracies.max(axis=1) == shown.accuracies[range(2), circles.get_xdata()]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rates": []}, "at least one rate and one batch size"),
+        ({"batches": [0]}, "batch_size must be a whole number from 1"),
+    ],
+)
+def test_rate_and_batch_refuse_what_cannot_be_trained(arguments, message):
+    """What no run can be made of is refused before anything is trained."""
+    with pytest.raises(InvalidInput, match=message):
+        gallery.rate_and_batch(**arguments)
 
 
 # The command.

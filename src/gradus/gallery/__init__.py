@@ -17,6 +17,8 @@ from gradus.gallery.condition import Condition, condition
 from gradus.gallery.descent import Descent, descent
 from gradus.gallery.momentum import Momentum, momentum
 from gradus.gallery.race import Race, race
+from gradus.gallery.rate_and_batch import RateAndBatch, rate_and_batch
+from gradus.gallery.schedules import Schedules, schedules
 from gradus.gallery.shown import FORMATS, Pen, Shown, whole
 
 __all__ = [
@@ -29,12 +31,16 @@ __all__ = [
     "Momentum",
     "Pen",
     "Race",
+    "RateAndBatch",
+    "Schedules",
     "Shown",
     "averages",
     "condition",
     "descent",
     "momentum",
     "race",
+    "rate_and_batch",
+    "schedules",
     "whole",
 ]
 
@@ -53,4 +59,6 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "momentum": Demonstration(momentum, Momentum),
     "condition": Demonstration(condition, Condition),
     "race": Demonstration(race, Race),
+    "schedules": Demonstration(schedules, Schedules),
+    "rate-and-batch": Demonstration(rate_and_batch, RateAndBatch),
 }

@@ -167,4 +167,50 @@ CHINESE = {
     "the minimum that was reached": "到达的最小值",
     "log₁₀ of the loss at the end": "终点损失的 log₁₀",
     "update {update}": "第 {update} 次更新",
+    # Schedules.
+    "Which schedules are there, and what do they do to the loss?": "有哪些学习率调度？它们怎样影响损失？",
+    "The highest rate matters first, the shape second: schedules that fall forgive rates that are too high for a "
+    "constant one. Warmup lets a deep network without normalisation train at a rate that it can't begin with.": (
+        "首先要紧的是最高学习率，其次才是形状：下降的调度能容忍对恒定学习率来说过高的值。"
+        "预热使没有归一化的深层网络能用一个一开始承受不了的学习率来训练。"
+    ),
+    "Every kind of schedule over {steps} steps": "每一种学习率调度，共 {steps} 步",
+    "factor": "倍数",
+    "step": "步",
+    "The six schedules of the reference experiment, on digits": "参考实验的六种调度，在手写数字上",
+    "constant": "恒定",
+    "square-root": "平方根",
+    "multi-factor": "多步因子",
+    "cosine": "余弦退火",
+    "cosine with warmup": "预热后余弦退火",
+    "epoch": "轮数",
+    "training loss": "训练损失",
+    "Warmup on a network of {layers} layers without normalisation": "{layers} 层无归一化网络上的预热",
+    "warmup of {updates} updates": "{updates} 次更新的预热",
+    "no warmup": "无预热",
+    "guessing": "随机猜测",
+    "loss of the batch": "小批量的损失",
+    "Test accuracy on digits after {epochs} epochs": "手写数字上 {epochs} 轮后的测试准确率",
+    "test accuracy, %": "测试准确率（%）",
+    "highest learning rate": "最高学习率",
+    "schedule": "调度",
+    "inverse root": "平方根倒数",
+    "steps": "阶梯",
+    "linear": "线性",
+    "warmup, cosine": "预热，余弦退火",
+    # Rate and batch.
+    "How far may one step go, and what has the batch size to do with it?": "一步可以走多远？批量大小与它有什么关系？",
+    "Along the gradient the loss falls and rises again: a step at a low rate stops short of the lowest point, one at "
+    "too high a rate lands beyond it, or higher than it began. In so many epochs a larger batch makes fewer updates, "
+    "and has to go further with each.": (
+        "沿负梯度方向损失先降后升：学习率低，一步到不了最低点；学习率太高，就越过它，甚至落到更高处。"
+        "轮数固定时，批量越大，更新越少，每一步就得走得越远。"
+    ),
+    "The loss along the negative gradient, where training at a rate led": "沿负梯度的损失，起点为以某学习率训练到的地方",
+    "the training's rate": "训练所用学习率",
+    "after {update} updates": "{update} 次更新后",
+    "step γ along −g": "沿 −g 的步长 γ",
+    "loss there / loss here": "那里的损失 / 这里的损失",
+    "batch size, images": "批量大小（图像）",
+    "circles: the best rate of each batch size": "圆圈：每种批量大小的最佳学习率",
 }

@@ -1,7 +1,7 @@
 """What every demonstration gives: its data, and pictures of it in two languages, for light paper and dark."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -73,6 +73,26 @@ class Pen:
         plate.style = self.style
         plate.suptitle(self.say(title, **values), fontsize=11)
         return plate
+
+    def heat(self, axes: Axes, values: np.ndarray, columns: Iterable[float], rows: Iterable[object], scale: str) -> None:
+        """A map of numbers, each written in its cell; NaN is grey.
+
+        Args:
+            axes: where to.
+            values: `[rows, columns]`, from 0 to 100.
+            columns: what each column is.
+            rows: what each row is.
+            scale: what the colours say.
+        """
+        axes.grid(False)
+        image = axes.imshow(values, cmap=self.colours, vmin=0, vmax=100, origin="lower", aspect="auto")
+        axes.set_xticks(range(values.shape[1]), [f"{column:g}" for column in columns])
+        axes.set_yticks(range(values.shape[0]), [str(row) for row in rows])
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if value > 60 else "white")
+        assert axes.figure is not None  # it has been made by one
+        axes.figure.colorbar(image, ax=axes, label=scale)
 
     def label(self, axes: Axes, x: str = "", y: str = "", title: str = "", **values: Any) -> None:
         """Name the axes of a panel, with their units, and the panel."""
