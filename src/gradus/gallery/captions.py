@@ -175,7 +175,8 @@ CHINESE = {
         "预热使没有归一化的深层网络能用一个一开始承受不了的学习率来训练。"
     ),
     "Every kind of schedule over {steps} steps": "每一种学习率调度，共 {steps} 步",
-    "factor": "倍数",
+    "value": "取值",
+    "factor": "乘法因子",
     "step": "步",
     "The six schedules of the reference experiment, on digits": "参考实验的六种调度，在手写数字上",
     "constant": "恒定",

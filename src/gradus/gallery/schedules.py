@@ -116,7 +116,7 @@ class Schedules(Shown):
             axes.set_title(name, fontsize=8, family="monospace")
             axes.set(ylim=(0, 1.4), xticks=(0, 50, 100), yticks=(0, 1))
         for row in grid:
-            pen.label(row[0], y="factor")
+            pen.label(row[0], y="value")
         for axes in grid[-1]:
             pen.label(axes, "step")
         return plate
