@@ -27,10 +27,11 @@ fix: $(VENV)/dev  ## what lint and format can put right themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev  ## the speed of schedules, drop-ins and optimizers, as ratios
+bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers and the gallery, as ratios
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/drop_ins.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/gallery.py
 
 docs: $(VENV)/docs  ## the manual, into site/
 	$(BIN)/mkdocs build --strict --quiet

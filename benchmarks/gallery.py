@@ -14,7 +14,7 @@ import numpy as np
 from gradus.files import write_whole
 from gradus.gallery import DEMONSTRATIONS, whole
 from gradus.gallery.landscapes import LANDSCAPES
-from gradus.gallery.race import RACERS, ends
+from gradus.gallery.race import RACERS, Racer, ends
 
 POINTS, STEPS, RATE = 10_000, 150, 0.01
 ROUNDS = 3
@@ -28,19 +28,35 @@ def timed(call: Any) -> float:
     return time.perf_counter() - begun
 
 
+def run_floats(racer: Racer, start: tuple[float, float]) -> None:
+    """One point as two plain floats, each with its own slots: the fastest loop that plain Python has."""
+    hypers = {name: hyper.default for name, hyper in racer.rule.hypers.items()} | {"lr": RATE} | dict(racer.hypers)
+    (x, y), of_x, of_y = start, dict.fromkeys(racer.rule.slots, 0.0), dict.fromkeys(racer.rule.slots, 0.0)
+    for step in range(1, STEPS + 1):
+        a, b = x * x + y - 11, x + y * y - 7
+        along_x, along_y = 4 * x * a + 2 * b, 2 * a + 4 * y * b
+        x, of_x = racer.rule.updated(x, along_x, of_x, step, hypers)
+        y, of_y = racer.rule.updated(y, along_y, of_y, step, hypers)
+
+
 def race_table() -> None:
-    """Both ways in turns, on Himmelblau's function; the loop goes over a hundredth of the points, and is multiplied."""
+    """All ways in turns, on Himmelblau's function; loops go over a hundredth of the points, and are multiplied."""
     landscape, part = LANDSCAPES["himmelblau"], 100
     starts = np.random.default_rng(0).uniform(-4, 4, (2, POINTS))
-    print("| optimizer | loop over 10,000 points | one population | ratio |\n|---|--:|--:|--:|")
+    print("| optimizer | loop, arrays of two | loop, plain floats | one population | plain floats / population |")
+    print("|---|--:|--:|--:|--:|")
+    some = starts[:, :: POINTS // part].T
     for name in RACED:
-        racer, loops, populations = RACERS[name], [], []
-        for _ in range(ROUNDS):
-            some = starts[:, :: POINTS // part].T
-            loops.append(POINTS / part * timed(lambda r=racer, s=some: [ends(r, landscape, one, STEPS, RATE) for one in s]))
-            populations.append(timed(lambda r=racer: ends(r, landscape, starts, STEPS, RATE)))
-        loop, population = statistics.median(loops), statistics.median(populations)
-        print(f"| {name} | {loop:.1f} s | {population:.3f} s | {loop / population:.0f} |")
+        racer = RACERS[name]
+        ways = (
+            lambda r=racer: [ends(r, landscape, one, STEPS, RATE) for one in some],
+            lambda r=racer: [run_floats(r, tuple(one)) for one in some.tolist()],
+            lambda r=racer: ends(r, landscape, starts, STEPS, RATE),
+        )
+        rounds = [[timed(way) for way in ways] for _ in range(ROUNDS)]
+        arrays, floats, population = (statistics.median(way) for way in zip(*rounds, strict=True))
+        arrays, floats = (POINTS / part * loop for loop in (arrays, floats))
+        print(f"| {name} | {arrays:.1f} s | {floats:.1f} s | {population:.3f} s | {floats / population:.0f} |")
 
 
 def gallery_table() -> None:

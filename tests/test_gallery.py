@@ -152,23 +152,24 @@ def _is_prose(text):
 
 
 def test_dark_pictures_are_light_on_dark(shown):
-    """Dark paper is dark, and every text on it is light."""
+    """Dark paper is dark, and every text on it is light, but for the numbers in the light cells of a map."""
     for picture in shown.pictures():
         figure = shown.figure(picture, dark=True)
         content = gallery.whole(shown, picture, "png", dark=True)
         assert Image.open(io.BytesIO(content)).convert("L").getpixel((2, 2)) < 64
         figure.draw_without_rendering()
+        in_cells = [text for axes in figure.axes if axes.images for text in axes.texts]
         for text in figure.findobj(Text):
-            if text.get_visible() and text.get_text():
+            if text.get_visible() and text.get_text() and text not in in_cells:
                 assert text.get_color() not in ("black", "k", "#000000"), text.get_text()
 
 
-@pytest.mark.parametrize("format_", ["png", "svg"])
-def test_pictures_are_the_same_bytes_each_time(shown, format_):
+def test_pictures_are_the_same_bytes_each_time(shown):
     """A demonstration made twice gives the same pictures, bit for bit."""
     again = SMALL[next(name for name, one in gallery.DEMONSTRATIONS.items() if isinstance(shown, one.gives))]()
     picture = next(iter(shown.pictures()))
-    assert gallery.whole(shown, picture, format_) == gallery.whole(again, picture, format_)
+    for format_ in ("png", "svg"):
+        assert gallery.whole(shown, picture, format_) == gallery.whole(again, picture, format_)
 
 
 def test_what_is_unknown_is_refused(shown):
@@ -674,7 +675,7 @@ def test_the_sheet_shows_every_kind_of_schedule(trained):
     for axes, (name, values) in zip(trained.figure("catalogue").axes, trained.sheet.items(), strict=True):
         assert axes.get_title() == name
         resolved = CATALOGUE[name].resolve(100)
-        np.testing.assert_array_equal(axes.lines[0].get_ydata(), [resolved(t) for t in range(101)])
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), [resolved(t) for t in range(101)], rtol=1e-12)
         assert (values >= 0).all()
         assert values.max() <= 1.4  # what the panels show
 

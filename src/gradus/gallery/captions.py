@@ -151,18 +151,18 @@ CHINESE = {
     # Race.
     "Where do the optimizers go, from one start and from ten thousand?": "从一个起点和一万个起点出发，各优化器走到哪里？",
     "Each has its rate found by the same rule, and still none wins everywhere. Which minimum is reached depends on the "
-    "start and on the optimizer; steps of bounded size get past cliffs, and noise keeps all from coming to rest.": (
-        "各优化器的学习率按同一规则选出，仍没有一个处处领先。到达哪个最小值取决于起点和优化器；"
-        "步长有界的方法能越过悬崖，而噪声使谁也停不下来。"
+    "start, the optimizer and the rate; momentum shoots over, and noise keeps most from coming to rest.": (
+        "各优化器的学习率按同一规则选出，仍没有一个处处领先。到达哪个最小值取决于起点、优化器和学习率；"
+        "动量会冲过头，而噪声使大多数优化器停不下来。"
     ),
     "From one start: {landscape}": "从同一起点出发：{landscape}",
     "Where {points:,} starts end: {landscape}": "{points:,} 个起点的终点：{landscape}",
-    "rosenbrock": "Rosenbrock 函数",
-    "beale": "Beale 函数",
-    "himmelblau": "Himmelblau 函数",
-    "saddle": "鞍点",
-    "noisy": "带噪声的二次函数",
-    "cliff": "悬崖",
+    "Rosenbrock's function": "Rosenbrock 函数",
+    "Beale's function": "Beale 函数",
+    "Himmelblau's function": "Himmelblau 函数",
+    "a saddle": "鞍点",
+    "a noisy quadratic": "带噪声的二次函数",
+    "a cliff": "悬崖",
     "none": "无",
     "the minimum that was reached": "到达的最小值",
     "log₁₀ of the loss at the end": "终点损失的 log₁₀",

@@ -15,6 +15,7 @@ class Landscape:
     """A function of two numbers.
 
     Args:
+        title: what pictures call it.
         value: the height at places `[2, ...]`.
         slope: the gradient there, `[2, ...]`.
         minima: the places of its lowest points, each `(x, y)`.
@@ -23,6 +24,7 @@ class Landscape:
         noise: the standard deviation of what is added to each component of the gradient.
     """
 
+    title: str
     value: Callable[[np.ndarray], np.ndarray]
     slope: Callable[[np.ndarray], np.ndarray]
     minima: tuple[tuple[float, float], ...]
@@ -146,10 +148,16 @@ _HIMMELBLAUS = (
 # Rosenbrock 1960; Beale 1958; Himmelblau 1972; a saddle between two minima; a bowl seen through noise; and a cliff, as
 # Pascanu, Mikolov and Bengio (2013, section 2.2) found them in recurrent networks.
 LANDSCAPES: Mapping[str, Landscape] = {
-    "rosenbrock": Landscape(_rosenbrock, _rosenbrock_slope, ((1.0, 1.0),), (-2, 2, -1, 3), (-1.5, 2.0)),
-    "beale": Landscape(_beale, _beale_slope, ((3.0, 0.5),), (-1, 4, -1.5, 1.5), (1.0, 1.25)),
-    "himmelblau": Landscape(_himmelblau, _himmelblau_slope, _HIMMELBLAUS, (-5, 5, -5, 5), (0.0, -4.5)),
-    "saddle": Landscape(_saddle, _saddle_slope, ((0.0, 1.0), (0.0, -1.0)), (-2, 2, -2, 2), (-1.8, 0.001)),
-    "noisy": Landscape(_quadratic, _quadratic_slope, ((0.0, 0.0),), (-3, 3, -3, 3), (-2.5, 2.0), noise=2.0),
-    "cliff": Landscape(_cliff, _cliff_slope, ((-0.003649887, 0.0),), (-3, 3, -3, 3), (2.6, 1.8)),
+    "rosenbrock": Landscape(
+        "Rosenbrock's function", _rosenbrock, _rosenbrock_slope, ((1.0, 1.0),), (-2, 2, -1, 3), (-1.5, 2.0)
+    ),
+    "beale": Landscape("Beale's function", _beale, _beale_slope, ((3.0, 0.5),), (-1, 4, -1.5, 1.5), (1.0, 1.25)),
+    "himmelblau": Landscape(
+        "Himmelblau's function", _himmelblau, _himmelblau_slope, _HIMMELBLAUS, (-5, 5, -5, 5), (0.0, -4.5)
+    ),
+    "saddle": Landscape("a saddle", _saddle, _saddle_slope, ((0.0, 1.0), (0.0, -1.0)), (-2, 2, -2, 2), (-1.8, 0.001)),
+    "noisy": Landscape(
+        "a noisy quadratic", _quadratic, _quadratic_slope, ((0.0, 0.0),), (-3, 3, -3, 3), (-2.5, 2.0), noise=2.0
+    ),
+    "cliff": Landscape("a cliff", _cliff, _cliff_slope, ((-0.003649887, 0.0),), (-3, 3, -3, 3), (2.6, 1.8)),
 }

@@ -110,17 +110,17 @@ class Race(Shown):
     question: ClassVar[str] = "Where do the optimizers go, from one start and from ten thousand?"
     lesson: ClassVar[str] = (
         "Each has its rate found by the same rule, and still none wins everywhere. Which minimum is reached depends on the "
-        "start and on the optimizer; steps of bounded size get past cliffs, and noise keeps all from coming to rest."
+        "start, the optimizer and the rate; momentum shoots over, and noise keeps most from coming to rest."
     )
     moves: ClassVar[bool] = True
 
     def pictures(self) -> dict[str, Draw]:
-        paths = {name: partial(_draw_paths, name, course) for name, course in self.courses.items()}
-        maps = {f"{name}-map": partial(_draw_map, name, course) for name, course in self.courses.items()}
+        paths = {name: partial(_draw_paths, course) for name, course in self.courses.items()}
+        maps = {f"{name}-map": partial(_draw_map, course) for name, course in self.courses.items()}
         return {picture: draw for pair in zip(paths.items(), maps.items(), strict=True) for picture, draw in pair}
 
     def films(self) -> dict[str, MakeFilm]:
-        return {name: partial(_film, name, course) for name, course in self.courses.items()}
+        return {name: partial(_film, course) for name, course in self.courses.items()}
 
 
 def race(
@@ -222,8 +222,8 @@ def _height(landscape: Landscape, where: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def _draw_paths(name: str, course: Course, pen: Pen) -> Plate:
-    plate, panels = _panels(pen, course, _BELOW, "From one start: {landscape}", name)
+def _draw_paths(course: Course, pen: Pen) -> Plate:
+    plate, panels = _panels(pen, course, _BELOW, "From one start: {landscape}")
     for axes, (racer, path) in zip(panels, course.paths.items(), strict=True):
         _draw_landscape(pen, axes, course.landscape, 60)
         axes.plot(*path.T, **pen.look(1) | {"linewidth": 1.2})
@@ -233,9 +233,9 @@ def _draw_paths(name: str, course: Course, pen: Pen) -> Plate:
     return plate
 
 
-def _draw_map(name: str, course: Course, pen: Pen) -> Plate:
+def _draw_map(course: Course, pen: Pen) -> Plate:
     plate, panels = _panels(
-        pen, course, _BELOW + _BAR, "Where {points:,} starts end: {landscape}", name, points=course.starts[0].size
+        pen, course, _BELOW + _BAR, "Where {points:,} starts end: {landscape}", points=course.starts[0].size
     )
     for axes, racer in zip(panels, course.ends, strict=True):
         image = _draw_ends(pen, axes, course, racer)
@@ -268,10 +268,10 @@ def _draw_ends(pen: Pen, axes: Axes, course: Course, racer: str) -> AxesImage:
     )
 
 
-def _panels(pen: Pen, course: Course, below: float, title: str, name: str, **values: Any) -> tuple[Plate, list[Axes]]:
+def _panels(pen: Pen, course: Course, below: float, title: str, **values: Any) -> tuple[Plate, list[Axes]]:
     """A panel for each optimizer, in rows; their places are fixed, for finding them takes seconds where they are many."""
     count, rows = len(course.paths), -(-len(course.paths) // _COLUMNS)
-    plate = pen.plate(1.6 * rows + _ABOVE + below, title, landscape=pen.say(name), **values)
+    plate = pen.plate(1.6 * rows + _ABOVE + below, title, landscape=pen.say(course.landscape.title), **values)
     plate.set_layout_engine("none")
     height = plate.get_figheight()
     edges = {"left": _LEFT, "right": _RIGHT, "bottom": below / height, "top": 1 - _ABOVE / height}
@@ -301,8 +301,8 @@ def _draw_landscape(pen: Pen, axes: Axes, landscape: Landscape, side: int) -> No
     axes.grid(False)
 
 
-def _film(name: str, course: Course, pen: Pen) -> Film:
-    plate = pen.plate(5.2, "From one start: {landscape}", landscape=pen.say(name))
+def _film(course: Course, pen: Pen) -> Film:
+    plate = pen.plate(5.2, "From one start: {landscape}", landscape=pen.say(course.landscape.title))
     axes = plate.subplots()
     _draw_landscape(pen, axes, course.landscape, 100)
     shown = {racer: course.paths[racer] for racer in (*_IN_FILMS, *course.paths) if racer in course.paths}
