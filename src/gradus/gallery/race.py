@@ -59,12 +59,8 @@ _SCOUTS = 8  # starts along each side, from which rates are tried
 _LOWEST, _HIGHEST = -8.0, 4.0  # decimal logarithms of the loss that are told apart
 _CAUGHT = 0.5  # distance from a minimum that counts as there
 _COLUMNS = 4
-_ABOVE, _BELOW, _BAR, _BAR_AT = (
-    0.75,
-    0.55,
-    0.75,
-    0.5,
-)  # inches: over and under the panels, for a bar, and its place
+# In inches: what lies over the panels and under them, what a colour bar takes there, and where it lies.
+_ABOVE, _BELOW, _BAR, _BAR_AT = 0.75, 0.55, 0.75, 0.5
 _LEFT, _RIGHT = 0.09, 0.98  # parts of the width between which panels lie
 _FRAMES = 40
 
@@ -91,10 +87,8 @@ class Course:
         """The number of the minimum that each start ended at, from 0, and −1 where it is none, `[k, k]`."""
         minima = np.array(self.landscape.minima).T[:, :, None, None]
         distances = np.hypot(*(self.ends[racer][:, None] - minima))
-        near: np.ndarray = np.where(
-            np.nanmin(np.nan_to_num(distances, nan=np.inf), axis=0) < _CAUGHT, distances.argmin(axis=0), -1
-        )
-        return near
+        caught: np.ndarray = np.where((distances < _CAUGHT).any(axis=0), distances.argmin(axis=0), -1)
+        return caught
 
 
 @dataclass(frozen=True)
@@ -225,7 +219,7 @@ def _height(landscape: Landscape, where: np.ndarray) -> np.ndarray:
 def _draw_paths(course: Course, pen: Pen) -> Plate:
     plate, panels = _panels(pen, course, _BELOW, "From one start: {landscape}")
     for axes, (racer, path) in zip(panels, course.paths.items(), strict=True):
-        _draw_landscape(pen, axes, course.landscape, 60)
+        _draw_landscape(pen, axes, course.landscape, 90)
         axes.plot(*path.T, **pen.look(1) | {"linewidth": 1.2})
         axes.plot(*path[0], "s", markersize=4, color=pen.look(1)["color"])
         axes.plot(*path[-1], "o", markersize=4, color=pen.look(1)["color"], markeredgecolor=pen.ink)
