@@ -51,7 +51,7 @@ _DARK: dict[Any, Any] = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), _PAPER),
     "grid.color": "#7A828C",
 }
-_ON_DARK = {"#0072B2": "#4BA3E3", "#000000": _INK}  # for the two that dark paper swallows
+_ON_DARK = {"#0072B2": "#8A8DFF", "#000000": _INK}  # for the two that dark paper swallows
 _METRICS = ("train_loss", "train_accuracy", "test_accuracy")
 _MARKS = ["o", "x", "+", "*", "#", "@", "%", "&"]
 _LINEAR_UP_TO = 50  # times the lowest peak: beyond, the low curves would lie on the axis

@@ -223,7 +223,7 @@ def _draw_paths(course: Course, pen: Pen) -> Plate:
         axes.plot(*path.T, **pen.look(1) | {"linewidth": 1.2})
         axes.plot(*path[0], "s", markersize=4, color=pen.look(1)["color"])
         axes.plot(*path[-1], "o", markersize=4, color=pen.look(1)["color"], markeredgecolor=pen.ink)
-        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=racer, rate=course.rates[racer])
+        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=pen.say(racer), rate=course.rates[racer])
     return plate
 
 
@@ -233,7 +233,7 @@ def _draw_map(course: Course, pen: Pen) -> Plate:
     )
     for axes, racer in zip(panels, course.ends, strict=True):
         image = _draw_ends(pen, axes, course, racer)
-        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=racer, rate=course.rates[racer])
+        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=pen.say(racer), rate=course.rates[racer])
     strip = plate.add_axes((_LEFT, _BAR_AT / plate.get_figheight(), _RIGHT - _LEFT, 0.12 / plate.get_figheight()))
     bar = plate.colorbar(image, cax=strip, orientation="horizontal")
     minima = course.landscape.minima
@@ -301,7 +301,10 @@ def _film(course: Course, pen: Pen) -> Film:
     _draw_landscape(pen, axes, course.landscape, 100)
     shown = {racer: course.paths[racer] for racer in (*_IN_FILMS, *course.paths) if racer in course.paths}
     shown = dict(list(shown.items())[: len(_IN_FILMS)])
-    lines = [axes.plot([], [], label=racer, marker="o", markevery=[-1], **pen.look(i))[0] for i, racer in enumerate(shown)]
+    lines = [
+        axes.plot([], [], label=pen.say(racer), marker="o", markevery=[-1], **pen.look(i))[0]
+        for i, racer in enumerate(shown)
+    ]
     plate.legend(loc="outside lower center", ncols=4)
     pen.label(axes, "x", "y", "update {update}", update=0)
     updates = np.unique(np.linspace(0, len(next(iter(shown.values()))) - 1, _FRAMES).round().astype(int))
