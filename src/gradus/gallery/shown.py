@@ -57,7 +57,7 @@ class Pen:
         self.faint = "#7A828C" if dark else "#9A9A9A"
         span = (0.3, 1.0) if dark else (0.0, 0.85)  # what stands out from the paper
         colours = mpl.colormaps["viridis"](np.linspace(*span, 256))
-        self.colours = ListedColormap(colours).with_extremes(over=self.faint, bad=self.faint)
+        self.colours = ListedColormap(colours).with_extremes(bad=self.faint)
 
     def say(self, text: str, **values: Any) -> str:
         """A text of the pictures in the pen's language, with values put in."""
