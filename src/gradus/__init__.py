@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "RangeTest",
     "Run",
     "Scheduler",
     "Store",
@@ -22,6 +23,7 @@ __all__ = [
     "gallery",
     "lr_scheduler",
     "optim",
+    "range_test",
     "schedules",
     "train",
 ]
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gradus.comparison import compare
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
+    from gradus.rangetest import RangeTest, range_test
     from gradus.runs import Run
     from gradus.scheduler import Scheduler
     from gradus.schedules import absolute, check, explain
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from gradus.training import train
 
 _ROOMS = {
+    "RangeTest": "rangetest",
     "Run": "runs",
     "Scheduler": "scheduler",
     "Store": "store",
@@ -50,6 +54,7 @@ _ROOMS = {
     "from_torch": "integrations",
     "from_transformers": "integrations",
     "compare": "comparison",
+    "range_test": "rangetest",
     "train": "training",
 }
 

@@ -27,8 +27,10 @@ __all__ = [
     "length_to_show",
     "look",
     "png",
+    "range_figure",
     "style",
     "terminal_plot",
+    "terminal_range",
 ]
 
 Axis = Literal["steps", "epochs", "tokens"]
@@ -312,6 +314,90 @@ def _drawn(steps: int) -> str:
 def _short(name: str) -> str:
     """A name that fits under the picture, a schedule's own text being as long as it likes."""
     return name if len(name) <= 100 else f"{name[:99]}…"
+
+
+def range_figure(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    metrics: Sequence[float],
+    *,
+    trials: Sequence[tuple[float, float]],
+    suggestions: Mapping[str, float],
+    chosen: float | None,
+    interval: tuple[float, float] | None,
+    top: float,
+) -> Picture:
+    """A range test: the loss over the rate, the short trainings, and what each rule suggests.
+
+    Args:
+        lrs: the rates.
+        losses: the loss at each.
+        smoothed: the same, smoothed.
+        metrics: the metric at each; empty where there is none.
+        trials: the rate of each short training and its last loss.
+        suggestions: the rates to mark, by name.
+        chosen: the one of them to stand out.
+        interval: the rates to shade.
+        top: the loss where the curve begins; what lies far above isn't shown.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Picture(figsize=(8, 4.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(lrs, losses, ".", color="0.75", markersize=4, label="loss")
+        axes.plot(lrs, smoothed, color=_COLOURS[0], linewidth=1.8, label="loss, smoothed")
+        ended = [(rate, loss) for rate, loss in trials if np.isfinite(loss)]
+        if ended:
+            look: dict[str, Any] = {"color": _COLOURS[6], "markersize": 5, "linewidth": 0.9}
+            axes.plot(*zip(*sorted(ended), strict=True), "o--", label="short trainings", **look)
+        if metrics:
+            beside = axes.twinx()
+            beside.plot(lrs, metrics, color=_COLOURS[2], linewidth=1.2, linestyle="-.", label="metric")
+            beside.set_ylabel("metric, smoothed")
+            beside.spines["right"].set_visible(True)
+            beside.grid(visible=False)
+        if interval is not None:
+            axes.axvspan(*interval, color=_COLOURS[0], alpha=0.08, lw=0, label="interval")
+        for index, (name, rate) in enumerate(suggestions.items(), 1):
+            weight = 2.2 if rate == chosen else 1.2
+            label = f"{name}: {rate:.2g}"
+            axes.axvline(rate, **_look(index) | {"linewidth": weight, "linestyle": _LINES[1 + index % 3]}, label=label)
+        lowest = min([*losses, *smoothed, *(loss for _, loss in ended)])
+        margin = 0.08 * (top - lowest) if top > lowest else 0.5
+        axes.set_ylim(lowest - margin, top + 4 * margin)
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        handles, labels = axes.get_legend_handles_labels()
+        if metrics:
+            handles, labels = [*handles, *beside.lines], [*labels, "metric, smoothed"]
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def terminal_range(lrs: Sequence[float], smoothed: Sequence[float], chosen: float | None, width: int = 78) -> str:
+    """A range test's smoothed loss over the rate as characters, without colours.
+
+    Args:
+        lrs: the rates.
+        smoothed: the loss at each.
+        chosen: a rate to mark with a line.
+        width: in characters.
+    """
+    places = np.log10(np.asarray(lrs)).tolist()
+    low, high = MaxNLocator().nonsingular(min(smoothed), max(smoothed))
+    plotext.clear_figure()
+    plotext.limit_size(False, False)  # the size is the caller's matter
+    plotext.plotsize(width, 18)
+    plotext.plot(places, list(smoothed), marker="braille")
+    if chosen is not None:
+        plotext.vline(float(np.log10(chosen)))
+    plotext.ylim(low, high)
+    decades = range(int(np.ceil(min(places))), int(np.floor(max(places))) + 1)
+    plotext.xticks(list(decades), [f"1e{decade}" for decade in decades])
+    plotext.yticks(*_ticks(MaxNLocator(6), low, high))
+    plotext.xlabel("learning rate")
+    lines = plotext.uncolorize(plotext.build()).splitlines()
+    plotext.clear_figure()
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def terminal_plot(schedules: Mapping[str, Schedule], steps: int, width: int = 78, height: int = 18) -> str:

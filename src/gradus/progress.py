@@ -18,7 +18,7 @@ from rich.text import Text
 from gradus.runs import Row, Run
 from gradus.sweep import Ended, Event, Started
 
-__all__ = ["BarView", "DownloadBars", "LineView", "NotebookView", "View", "pick_view"]
+__all__ = ["BarView", "DownloadBars", "LineView", "NotebookView", "StepBar", "View", "pick_view"]
 
 
 class View(Protocol):
@@ -230,3 +230,47 @@ class DownloadBars:
         """Take the bars off the screen's live area."""
         if self.progress is not None:
             self.progress.stop()
+
+
+class StepBar:
+    """One bar for short trainings that follow each other, with the rate and the loss; only in a terminal.
+
+    Args:
+        shown: whether it is wanted.
+        console: where it goes; standard error unless given.
+    """
+
+    def __init__(self, *, shown: bool = True, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Figure(lambda task: f"{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            transient=True,
+            disable=not (shown and console.file.isatty() and not console.is_dumb_terminal),
+        )
+        self.bar = self.progress.add_task("", total=1, text="")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.progress.stop()
+
+    def begin(self, name: str, steps: int) -> None:
+        """The next training.
+
+        Args:
+            name: what it is called.
+            steps: its updates.
+        """
+        self.progress.reset(self.bar, total=steps, description=name, text="")
+
+    def step(self, lr: float, loss: float) -> None:
+        """One update of it is done, at that rate, after that loss."""
+        self.progress.update(self.bar, advance=1, text=f"rate {lr:<8.3g} loss {loss:.4g}")

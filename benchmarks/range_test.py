@@ -1,0 +1,283 @@
+"""Is the range test right, and what does it cost?
+
+    python benchmarks/range_test.py right DATA_DIR --peers DIR     # about 25 minutes on 2 cores
+    python benchmarks/range_test.py cost                           # about a minute
+
+`right` trains at the rate that each rule suggests, and at a grid of 20 rates, and compares the final test accuracies. DATA_DIR
+holds Fashion-MNIST's files. The peers' finders are used where they can be imported: `pip install --target DIR --no-deps
+torch-lr-finder lightning pytorch-lightning lightning-utilities torchmetrics`, with what those need on the path.
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import gradus
+from gradus.rangetest.sweep import Trainer
+from gradus.schedules import Constant
+from gradus.tasks import LeNet, Task, load_task
+from gradus.training import score
+
+GRID = np.geomspace(1e-5, 10, 20).tolist()
+OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
+    "SGD": lambda params, lr: torch.optim.SGD(params, lr),
+    "SGD, momentum 0.9": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9),
+    "RMSprop": lambda params, lr: torch.optim.RMSprop(params, lr),
+    "Adam": lambda params, lr: torch.optim.Adam(params, lr),
+}
+UPDATES = {"digits": 690, "fashion-mnist": 1000}  # 30 passes over the digits, 3.2 over a third of Fashion-MNIST
+IMAGES = {"digits": 1437, "fashion-mnist": 20_000}
+BATCH = 64
+RULES = ("verified", "middle", "valley", "minimum/10", "steepest", "smith", "torch-lr-finder", "Lightning")
+
+
+class Batches:
+    """Shuffled batches of a task, short ones left out."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, targets = self.task.train
+        for batch in torch.randperm(len(inputs)).split(BATCH):
+            if len(batch) == BATCH:
+                yield self.task.prepare(inputs[batch]), targets[batch]
+
+    def __len__(self) -> int:
+        return len(self.task.train.inputs) // BATCH
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, an optimizer and a seed."""
+
+    task: str
+    optimizer: str
+    seed: int
+    data_dir: str
+
+    def fresh(self, lr: float = 0.1) -> tuple[Task, nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(self.seed)
+        task = _task(self.task, self.data_dir)
+        model = task.model()
+        return task, model, OPTIMIZERS[self.optimizer](model.parameters(), lr)
+
+
+@functools.cache
+def _task(name: str, data_dir: str) -> Task:
+    task = load_task(name, data_dir)
+    return replace(task, train=tuple(part[: IMAGES[name]] for part in task.train))  # type: ignore[arg-type]
+
+
+def trained(case: Case, lr: float) -> float:
+    """The final test accuracy at a constant rate; one that has learned nothing in a third of its time is cut there."""
+    torch.set_num_threads(1)
+    task, model, optimizer = case.fresh(lr)
+    losses: list[float] = []
+    chance = math.log(10)
+    with contextlib.closing(
+        Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), UPDATES[case.task])
+    ) as steps:
+        for measured in steps:
+            losses.append(measured.loss)
+            if not math.isfinite(measured.loss):
+                break
+            if len(losses) == UPDATES[case.task] // 3 and statistics.fmean(losses[-50:]) > 0.95 * chance:
+                break
+    return score(model, task)[1]
+
+
+def suggested(case: Case) -> dict[str, float | None]:
+    """What each rule suggests; None where it says nothing."""
+    torch.set_num_threads(1)
+    task, model, optimizer = case.fresh()
+    found = gradus.range_test(model, optimizer, task.loss, Batches(task), progress=False)
+    rates: dict[str, float | None] = dict.fromkeys(RULES[:6]) | dict(found.suggestions)
+    for name, peer in (("torch-lr-finder", torch_lr_finder), ("Lightning", lightning)):
+        with contextlib.suppress(ImportError):
+            rates[name] = peer(case)
+    return rates
+
+
+def torch_lr_finder(case: Case) -> float | None:
+    """pytorch-lr-finder's suggestion, over the same range in as many steps."""
+    from torch_lr_finder import LRFinder
+
+    task, model, optimizer = case.fresh(1e-7)
+    finder = LRFinder(model, optimizer, task.loss, device="cpu")
+    loader = torch.utils.data.DataLoader(_Shuffled(task), batch_size=BATCH, shuffle=True, drop_last=True)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        finder.range_test(loader, end_lr=10, num_iter=100)
+        import matplotlib.pyplot as plt
+
+        _, axes = plt.subplots()
+        chosen = finder.plot(ax=axes, suggest_lr=True)
+        plt.close("all")
+    return float(chosen[1]) if isinstance(chosen, tuple) else None
+
+
+def lightning(case: Case) -> float | None:
+    """Lightning's suggestion, over the same range in as many steps."""
+    import logging
+
+    import lightning
+    from lightning.pytorch.tuner import Tuner
+
+    task, model, _ = case.fresh()
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.lr = model, 0.1
+
+        def training_step(self, batch: Any, _: int) -> Tensor:
+            return task.loss(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            return OPTIMIZERS[case.optimizer](self.parameters(), self.lr)
+
+    loader = torch.utils.data.DataLoader(_Shuffled(task), batch_size=BATCH, shuffle=True, drop_last=True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        trainer = lightning.Trainer(accelerator="cpu", max_epochs=-1, default_root_dir="/tmp", **options)
+        finder = Tuner(trainer).lr_find(Module(), loader, min_lr=1e-7, max_lr=10, num_training=100, update_attr=False)
+    return finder.suggestion()
+
+
+class _Shuffled(torch.utils.data.Dataset[Any]):
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __len__(self) -> int:
+        return len(self.task.train.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        inputs, targets = self.task.train
+        return self.task.prepare(inputs[index : index + 1])[0], targets[index]
+
+
+def _job(job: tuple[Case, float | None]) -> Any:
+    case, lr = job
+    return suggested(case) if lr is None else trained(case, lr)
+
+
+def right(data_dir: Path, seeds: dict[str, int], log: Path | None) -> None:
+    """Train everywhere, and print the table."""
+    accuracies: dict[tuple[str, str], dict[Any, list[float]]] = {}
+    rates: dict[tuple[str, str], dict[str, list[float | None]]] = {}
+    began = time.perf_counter()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for task in UPDATES:
+            cases = [Case(task, name, seed, str(data_dir)) for name in OPTIMIZERS for seed in range(seeds[task])]
+            found = dict(zip(cases, pool.imap(_job, [(case, None) for case in cases], chunksize=1), strict=True))
+            jobs: list[tuple[Case, Any]] = [(case, lr) for case in cases for lr in GRID]
+            jobs += [(case, lr) for case in cases for lr in sorted({lr for lr in found[case].values() if lr is not None})]
+            ended = dict(zip(jobs, pool.imap(_job, jobs, chunksize=1), strict=True))
+            for case in cases:
+                by_rate = accuracies.setdefault((task, case.optimizer), defaultdict(list))
+                for lr in GRID:
+                    by_rate[lr].append(ended[case, lr])
+                for rule, lr in found[case].items():
+                    rates.setdefault((task, case.optimizer), defaultdict(list))[rule].append(lr)
+                    by_rate[rule].append(0.1 if lr is None else ended[case, lr])
+            _print(task, accuracies, rates)
+    print(f"\n{time.perf_counter() - began:.0f} s")
+    if log is not None:
+        log.write_text(
+            json.dumps([[*key, {str(k): v for k, v in value.items()}, rates[key]] for key, value in accuracies.items()])
+        )
+
+
+def _print(task: str, accuracies: dict[tuple[str, str], Any], rates: dict[tuple[str, str], Any]) -> None:
+    print(f"\n{task}\n\n| | {' | '.join(OPTIMIZERS)} |\n|---|{'--:|' * len(OPTIMIZERS)}")
+    cells = []
+    for name in OPTIMIZERS:
+        means = {lr: statistics.fmean(accuracies[task, name][lr]) for lr in GRID}
+        best = max(means, key=lambda lr: means[lr])
+        near = [lr for lr in GRID if means[lr] >= means[best] - 0.005]
+        cells.append(f"{100 * means[best]:.2f} at {best:.2g}; within 0.5: {near[0]:.2g} … {near[-1]:.2g}")
+    print(f"| best of the grid | {' | '.join(cells)} |")
+    for rule in RULES:
+        cells = []
+        for name in OPTIMIZERS:
+            by_rate = accuracies[task, name]
+            if rule not in by_rate:
+                cells.append("–")
+                continue
+            best = max(statistics.fmean(by_rate[lr]) for lr in GRID)
+            shown = ", ".join("none" if lr is None else f"{lr:.2g}" for lr in rates[task, name][rule])
+            cells.append(f"{100 * (statistics.fmean(by_rate[rule]) - best):+.2f} ({shown})")
+        print(f"| {rule} | {' | '.join(cells)} |", flush=True)
+
+
+def cost(rounds: int = 7, steps: int = 300) -> None:
+    """Seconds of a range test beside those of as many plain training steps, in turns."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    batches = [(torch.randn(BATCH, 1, 28, 28), torch.randint(10, (BATCH,))) for _ in range(20)]
+    model = LeNet()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
+
+    def plain() -> float:
+        start = time.perf_counter()
+        for inputs, targets in itertools.islice(itertools.cycle(batches), steps):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+        return time.perf_counter() - start
+
+    def test() -> float:
+        start = time.perf_counter()
+        options: dict[str, Any] = {"start": 1e-9, "end": 1e-7, "steps": steps, "verify": False, "progress": False}
+        gradus.range_test(model, optimizer, functional.cross_entropy, batches, **options)
+        return time.perf_counter() - start
+
+    pairs = [(plain(), test()) for _ in range(rounds)]
+    ratios = sorted(ours / theirs for theirs, ours in pairs)
+    print(f"{steps} plain steps: {statistics.median(theirs for theirs, _ in pairs):.2f} s, median of {rounds}")
+    print(f"range test / plain: {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f}), snapshot included")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["right", "cost"])
+    parser.add_argument("data_dir", type=Path, nargs="?")
+    parser.add_argument("--peers", type=Path, action="append", default=[], help="a folder with the peers; repeatable")
+    parser.add_argument("--seeds", type=int, nargs=2, default=(3, 2), help="for digits, and for Fashion-MNIST")
+    parser.add_argument("--log", type=Path, help="where every number goes, as JSON")
+    options = parser.parse_args()
+    sys.path += map(str, options.peers)
+    if options.what == "cost":
+        cost()
+    else:
+        right(options.data_dir, dict(zip(UPDATES, options.seeds, strict=True)), options.log)

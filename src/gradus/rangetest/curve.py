@@ -1,0 +1,111 @@
+"""A range test's curve, and what is read off it."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
+
+__all__ = ["Curve", "Trained", "good_rates"]
+
+_FEWEST = 10  # points that can be smoothed and still show a fall
+_NEARLY = 0.05  # the part of the best descent that a good rate may lack
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a short training gave.
+
+    Args:
+        lrs: the rate of each update.
+        losses: before the first update, and after each.
+        metrics: likewise.
+        reason: why it ended.
+        diverged: whether that was the losses' doing.
+    """
+
+    lrs: list[float]
+    losses: list[float]
+    metrics: list[float | None]
+    reason: str
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve with what is read off it."""
+
+    lrs: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    metrics: list[float]
+    first: float
+    noise: float
+    reason: str
+    diverged: bool
+
+    @staticmethod
+    def of(several: list[Trained], smoothing: float) -> "Curve":
+        """The mean of some curves, as far as the shortest of them goes."""
+        shortest = min(several, key=lambda one: len(one.losses))
+        columns = zip(*(one.losses for one in several), strict=False)
+        before, *losses = [statistics.fmean(column) for column in columns]
+        metrics = [
+            statistics.fmean(column)
+            for column in zip(*(one.metrics[1:] for one in several), strict=False)
+            if None not in column
+        ]
+        beginning = [before, *losses[: max(4, len(losses) // 5)]]
+        first = statistics.median(beginning)
+        capped = [min(loss, max(beginning)) for loss in losses]  # how high it blew up says nothing of where it broke
+        smoothed = smooth(capped, smoothing).tolist() if capped else []
+        metrics = smooth(metrics, smoothing).tolist() if metrics else []
+        return Curve(shortest.lrs, losses, smoothed, metrics, first, noise(beginning), shortest.reason, shortest.diverged)
+
+    @property
+    def clear(self) -> bool:
+        """Whether it falls by more than chance."""
+        return len(self.losses) >= _FEWEST and self.first - min(self.smoothed) > CLEAR * self.noise
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return interval(self.lrs, self.smoothed, self.first)
+
+    @property
+    def edge(self) -> float:
+        """Where to look from: the edge of the descent, or the last rate where there is none to be seen."""
+        return self.interval[1] if self.clear else self.lrs[-1]
+
+    def suggestions(self) -> dict[str, float]:
+        """A rate by each rule; none where the curve says nothing."""
+        if not self.clear:
+            return {}
+        rates, smoothed = self.lrs, self.smoothed
+        found = {
+            "steepest": steepest(rates, smoothed),
+            "valley": valley(rates, smoothed),
+            "minimum/10": minimum(rates, smoothed),
+            "middle": middle(self.interval),
+        }
+        if self.metrics:
+            found["smith"] = metric_turn(rates, self.metrics)[1]
+        return found
+
+    def remark(self) -> str:
+        """What is wrong with it; nothing where it falls."""
+        if self.clear:
+            return ""
+        if len(self.losses) < _FEWEST:
+            way = "start lower" if self.diverged else "give more data"
+            return f"The curve has only {len(self.losses)} points, too few to say anything ({self.reason}); {way}."
+        if self.diverged:
+            return f"The loss never fell before the test ended ({self.reason}); start lower, or take more steps."
+        return "The loss never fell by more than its noise; take more steps, larger batches, or a higher end."
+
+
+def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
+    """The rates that learned at least nine tenths as much as the best, in their order."""
+    best = min(trials.values())
+    if not curve.first - best > CLEAR * curve.noise:
+        return []
+    return sorted(rate for rate, loss in trials.items() if loss <= best + _NEARLY * (curve.first - best))

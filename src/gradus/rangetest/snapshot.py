@@ -1,0 +1,282 @@
+"""`Snapshot`: everything that a training touches, kept so that it can be put back bit for bit."""
+
+import random
+import signal
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
+from contextlib import contextmanager
+from types import FrameType, MethodType, TracebackType
+from typing import IO, Any, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from gradus.errors import GradusError, InvalidInput
+
+__all__ = ["Snapshot"]
+
+# Wrappers whose attributes follow what their C++ side has done; only their tensors and flags are ours to put back.
+_WRAPPERS = ("torch.distributed", "torch.nn.parallel", "torch._dynamo")
+# Of torch's objects that aren't tensors, those that hold the state of a training.
+_TORCHS = (nn.Module, Optimizer, LRScheduler, torch.amp.GradScaler)
+
+
+class Snapshot:
+    """What a training may change in some objects, and in the random generators.
+
+    Kept are tensors (contents, `grad`, `requires_grad`), containers, and the attributes of modules, optimizers, schedulers,
+    scalers and objects of other makers that these hold, as deep as they go. Everything is put back into the same objects:
+    a tensor keeps its address, a dict of state its identity, and what has been made since is gone.
+
+    Used as a context manager, it puts everything back at the end, however that comes.
+
+    Args:
+        things: modules, optimizers, schedulers, scalers, generators, or containers of them.
+        memory_limit: bytes up to which the contents are kept in memory; more go to an unnamed temporary file, which
+            vanishes with the process.
+
+    Raises:
+        InvalidInput: a parameter has no shape yet.
+        GradusError: the file can't be written.
+    """
+
+    def __init__(self, things: Iterable[Any], *, memory_limit: int = 2**32) -> None:
+        self._seen: dict[int, Any] = {}  # the objects themselves, so that no other gets one's id
+        self._undo: list[Callable[[], None]] = []
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        self._kept: list[Tensor] = []
+        self._file: IO[bytes] | None = None
+        self._walk(things)
+        self._keep_global_generators()
+        self.nbytes = sum(storage.nbytes() for storage in self._storages.values())
+        self.on_disk = self.nbytes > memory_limit
+        if self.on_disk:
+            self._write()
+        else:
+            self._kept = [_bytes_of(storage).to("cpu", copy=True) for storage in self._storages.values()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        with _unstopped():
+            self.restore()
+            if self._file is not None:
+                self._file.close()
+
+    def restore(self) -> None:
+        """Put everything back. It can be done again and again."""
+        with torch.no_grad():
+            for module in self._seen.values():
+                if type(module).__module__.startswith("torch.distributed.fsdp") and hasattr(module, "reshard"):
+                    module.reshard()  # the full parameters aren't those that were kept
+            for undo in self._undo:
+                undo()
+            for storage, kept in zip(self._storages.values(), self._contents(), strict=True):
+                _bytes_of(storage).copy_(kept)
+
+    # What there is
+
+    def _walk(self, things: Iterable[Any]) -> None:
+        stack = list(things)
+        while stack:
+            thing = stack.pop()
+            if id(thing) not in self._seen:
+                self._seen[id(thing)] = thing
+                stack.extend(self._visit(thing))
+
+    def _visit(self, thing: Any) -> Iterable[Any]:
+        """Note how to put one object back, and give what it holds."""
+        if isinstance(thing, Tensor):
+            return self._visit_tensor(thing)
+        if isinstance(thing, MutableMapping):
+            self._undo.append(_Dict(thing))
+            return [*thing.keys(), *thing.values()]
+        if isinstance(thing, (list, deque)):
+            self._undo.append(_List(thing))
+            return thing
+        if isinstance(thing, set):
+            self._undo.append(_Set(thing))
+            return thing
+        if isinstance(thing, (tuple, frozenset)):
+            return thing
+        if isinstance(thing, np.ndarray):
+            self._keep(thing.copy, lambda old: np.copyto(thing, old))
+        elif isinstance(thing, torch.Generator):
+            self._keep(thing.get_state, thing.set_state)
+        elif isinstance(thing, random.Random):
+            self._keep(thing.getstate, thing.setstate)
+        elif isinstance(thing, (np.random.Generator, np.random.RandomState)):
+            bits = thing.bit_generator if isinstance(thing, np.random.Generator) else thing._bit_generator
+            self._keep(lambda: bits.state, lambda old: setattr(bits, "state", old))
+        elif isinstance(thing, nn.Module) and type(thing).__module__.startswith(_WRAPPERS):
+            self._keep(lambda: thing.training, lambda old: setattr(thing, "training", old))
+            return [*thing.parameters(), *thing.buffers(), *thing.children()]
+        elif isinstance(thing, MethodType):
+            return [thing.__self__]
+        elif _holds_state(thing):
+            if isinstance(thing, Optimizer):
+                _ = thing.state  # one that works on a copy of its state lays it open when asked
+            return [vars(thing)]
+        return ()
+
+    def _visit_tensor(self, tensor: Tensor) -> Iterable[Any]:
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+            raise InvalidInput("the model has a lazy parameter without a shape; pass one batch through it first")
+        if tensor.is_leaf:
+            self._undo.append(_Leaf(tensor))
+        inside: list[Any] = []
+        if _is_wrapper(tensor):  # such as a DTensor, whose numbers are in tensors that it holds
+            inside = [getattr(tensor, name) for name in cast(Any, tensor).__tensor_flatten__()[0]]
+        elif tensor.layout is not torch.strided:
+            self._keep(tensor.clone, tensor.copy_)
+        else:
+            self._undo.append(_Place(tensor))
+            storage = tensor.untyped_storage()
+            self._storages.setdefault(storage._cdata, storage)
+        return [*inside, tensor.grad] if tensor.is_leaf and tensor.grad is not None else inside
+
+    def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
+        """Keep what `get` gives, for `put`."""
+        old = get()
+        self._undo.append(lambda: put(old) and None)
+
+    def _keep_global_generators(self) -> None:
+        self._keep(torch.get_rng_state, torch.set_rng_state)
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            self._keep(torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all)
+        if torch.backends.mps.is_available():
+            self._keep(torch.mps.get_rng_state, torch.mps.set_rng_state)
+        self._keep(random.getstate, random.setstate)
+        self._keep(np.random.get_state, np.random.set_state)
+
+    # Contents on a disk
+
+    def _write(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(prefix="gradus-")  # noqa: SIM115  # it is open as long as the snapshot
+            for storage in self._storages.values():
+                self._file.write(_bytes_of(storage).cpu().numpy().data)
+            self._file.flush()
+        except OSError as error:
+            raise GradusError(
+                f"the snapshot of {self.nbytes / 2**30:.1f} GiB can't be written to {tempfile.gettempdir()}: "
+                f"{error.strerror or error}; make room there, name another folder in TMPDIR, or raise memory_limit"
+            ) from None
+
+    def _contents(self) -> Iterator[Tensor]:
+        """The bytes of each storage, in turn."""
+        if self._file is None:
+            yield from self._kept
+            return
+        self._file.seek(0)
+        for storage in self._storages.values():
+            yield torch.from_numpy(np.fromfile(self._file, np.uint8, storage.nbytes()))
+
+
+class _Dict:
+    """A dict's items, in their order."""
+
+    def __init__(self, mapping: MutableMapping[Any, Any]) -> None:
+        self.mapping, self.old = mapping, dict(mapping)
+
+    def __call__(self) -> None:
+        now = self.mapping
+        if len(now) != len(self.old) or not all(
+            mine is other and now[mine] is value for (mine, value), other in zip(self.old.items(), now, strict=True)
+        ):
+            now.clear()
+            now.update(self.old)
+
+
+class _List:
+    """A list's or a deque's members."""
+
+    def __init__(self, members: MutableSequence[Any]) -> None:
+        self.members, self.old = members, list(members)
+
+    def __call__(self) -> None:
+        self.members.clear()
+        self.members.extend(self.old)
+
+
+class _Set:
+    """A set's members."""
+
+    def __init__(self, members: set[Any]) -> None:
+        self.members, self.old = members, set(members)
+
+    def __call__(self) -> None:
+        self.members.clear()
+        self.members |= self.old
+
+
+class _Leaf:
+    """What autograd knows of a leaf."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.requires_grad, self.grad = tensor, tensor.requires_grad, tensor.grad
+
+    def __call__(self) -> None:
+        self.tensor.requires_grad_(self.requires_grad)
+        self.tensor.grad = self.grad
+
+
+class _Place:
+    """Where a tensor's numbers are."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.alias = tensor, tensor.detach()
+
+    def __call__(self) -> None:
+        if _layout(self.tensor) != _layout(self.alias):
+            self.tensor.data = self.alias
+
+
+def _layout(tensor: Tensor) -> tuple[Any, ...]:
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _is_wrapper(tensor: Tensor) -> bool:
+    return bool(is_traceable_wrapper_subclass(tensor))
+
+
+def _holds_state(thing: Any) -> bool:
+    """Whether an object's attributes belong to the training: those of modules and optimizers, and of what others made."""
+    root = type(thing).__module__.partition(".")[0]
+    if isinstance(thing, type) or not hasattr(thing, "__dict__") or root in sys.stdlib_module_names:
+        return False
+    return root != "torch" or isinstance(thing, _TORCHS)
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+
+
+@contextmanager
+def _unstopped() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until what runs inside is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *signalled: came.append(signalled)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for signalled, _ in came:
+            signal.raise_signal(signalled)

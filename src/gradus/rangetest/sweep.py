@@ -1,0 +1,252 @@
+"""A short training under a schedule of rates, measured after each update: what `range_test` repeats."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gradus.errors import InvalidInput
+from gradus.scheduler import Scheduler
+from gradus.schedules import Constant, Schedule, absolute
+
+__all__ = ["Measured", "Trainer", "needs_closure"]
+
+Batch = Any
+
+
+class Measured(NamedTuple):
+    """A loss and a metric; None where none is measured."""
+
+    loss: float
+    metric: float | None = None
+
+
+@dataclass(eq=False)
+class Trainer:
+    """A model with all that a training step needs.
+
+    Args:
+        model: what is trained.
+        optimizer: by what.
+        loss_fn: `loss_fn(output, target)`, where a batch is a pair.
+        loader: gives batches.
+        accumulate: batches in an update.
+        amp: a type to compute in, or a GradScaler for float16.
+        val_loader: gives the batches that are measured on; those trained on next unless given.
+        metric: `metric(output, target)`, higher is better; accuracy where targets are classes.
+        step_fn: `step_fn(model, batch)` gives the loss of any other kind of batch.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss_fn: Callable[[Any, Any], Tensor] | None
+    loader: Iterable[Batch]
+    accumulate: int = 1
+    amp: torch.dtype | torch.amp.GradScaler | None = None
+    val_loader: Iterable[Batch] | None = None
+    metric: Callable[[Any, Any], Any] | None = None
+    step_fn: Callable[[nn.Module, Batch], Tensor] | None = None
+    chance: float | None = None  # the loss of naming every class as likely, known from the first batch
+
+    def train(self, schedule: Schedule, steps: int) -> Iterator[Measured]:
+        """Train, and give what is measured before the first update and after each, as long as there are batches.
+
+        Args:
+            schedule: the rates of the group whose own is highest; the others keep their ratios to it.
+            steps: updates.
+
+        Raises:
+            InvalidInput: a batch or its loss can't be used.
+        """
+        scheduler = Scheduler(self.optimizer, lr=_with_ratios(schedule, self.optimizer.param_groups))
+        batches = self._batches()
+        for step in range(steps + 1):
+            drawn = next(batches, None)
+            if not _everywhere(drawn is not None):
+                return
+            if self.val_loader is not None:
+                yield _agreed(self._validate(self.val_loader))
+            if step == steps and self.val_loader is None:
+                with torch.no_grad():
+                    yield _agreed(_mean([_numbers(*self._forward(batch)) for batch in drawn or ()]))
+            elif step < steps:
+                measured = self._update(drawn or [])
+                if self.val_loader is None:
+                    yield _agreed(measured)
+                scheduler.step()
+
+    def _batches(self) -> Iterator[list[Batch]]:
+        """The batches of each update, from the beginning again where the data end."""
+        waiting: list[Batch] = []
+        empty = False
+        while not empty:
+            empty = True  # an iterator that can be read once only is, the second time
+            for batch in self.loader:
+                empty = False
+                waiting.append(batch)
+                if len(waiting) == self.accumulate:
+                    yield waiting
+                    waiting = []
+
+    def _update(self, batches: Sequence[Batch]) -> Measured:
+        """One update; what is measured on its batches before it."""
+        scaler = self.amp if isinstance(self.amp, torch.amp.GradScaler) else None
+        seen: list[Measured] = []
+
+        def gradients() -> Tensor:
+            self.optimizer.zero_grad()
+            total, measured = torch.zeros(()), []
+            for batch in batches:
+                loss, metric = self._forward(batch)
+                part = loss / len(batches)
+                (part if scaler is None else scaler.scale(part)).backward()
+                total = total.to(loss) + part.detach()
+                measured.append(_numbers(loss, metric))
+            seen.append(_mean(measured))
+            return total
+
+        with torch.enable_grad():
+            if needs_closure(self.optimizer):
+                self.optimizer.step(gradients)  # type: ignore[arg-type]  # torch's stub wants a float
+                return seen[0]
+            gradients()
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        return seen[0]
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Any]:
+        """The loss and the metric of a batch."""
+        with self._autocast():
+            if self.step_fn is not None:
+                return _checked(self.step_fn(self.model, batch)), None
+            inputs, targets = _pair(batch, self._device())
+            output = self.model(inputs)
+            assert self.loss_fn is not None  # one of the two is there
+            loss = _checked(self.loss_fn(output, targets))
+        classes = _are_classes(output, targets)
+        if classes and (self.loss_fn is functional.cross_entropy or isinstance(self.loss_fn, nn.CrossEntropyLoss)):
+            self.chance = math.log(output.shape[1])
+        with torch.no_grad():
+            if self.metric is not None:
+                return loss, self.metric(output, targets)
+            return loss, (output.argmax(1) == targets).float().mean() if classes else None
+
+    @torch.no_grad()
+    def _validate(self, batches: Iterable[Batch]) -> Measured:
+        """What the model gives on other batches, in evaluation mode."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        measured = [_numbers(*self._forward(batch)) for batch in batches]
+        for module, mode in modes:
+            module.training = mode
+        if not measured:
+            raise InvalidInput("the val_loader gives no batches; give one that does, or leave it out")
+        return _mean(measured)
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.amp is None:
+            return nullcontext()
+        return torch.autocast(self._device().type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer's step asks for a function that computes the loss anew."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _with_ratios(schedule: Schedule, groups: Sequence[Mapping[str, Any]]) -> dict[Any, Schedule]:
+    """The schedule for the group whose rate is highest, and for the others in proportion; by the groups' indices.
+
+    A warmup may hold all rates at 0; then the groups' initial rates say the proportions, or all are equal.
+    """
+    own = [float(group["lr"]) for group in groups]
+    if not any(own):
+        own = [float(group.get("initial_lr", 0)) for group in groups]
+    highest = max(own)
+    return {
+        index: absolute(Constant(rate / highest if highest else 1.0) * schedule if rate != highest else schedule)
+        for index, rate in enumerate(own)
+    }
+
+
+def _pair(batch: Batch, device: torch.device) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise InvalidInput(f"a batch must be a pair (input, target); got a {kind}. Say what to do with it: step_fn=...")
+    inputs, targets = (_moved(part, device) for part in batch)
+    return inputs, targets
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    """Tensors on the model's device, in containers too."""
+    if isinstance(part, Tensor):
+        return part.to(device, non_blocking=True)
+    if isinstance(part, Mapping):
+        return {name: _moved(value, device) for name, value in part.items()}
+    return type(part)(_moved(value, device) for value in part) if type(part) in (tuple, list) else part
+
+
+def _are_classes(output: Any, targets: Any) -> bool:
+    return (
+        isinstance(output, Tensor)
+        and isinstance(targets, Tensor)
+        and targets.dtype == torch.int64
+        and output.ndim >= 2
+        and output.is_floating_point()
+        and targets.shape == output.shape[:1] + output.shape[2:]
+    )
+
+
+def _checked(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+        given = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise InvalidInput(f"the loss must be a tensor with one real number, such as a mean over the batch; got {given}")
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise InvalidInput("the loss has no gradient; it must depend on the model's parameters, undetached")
+    return loss
+
+
+def _numbers(loss: Tensor, metric: Any) -> Measured:
+    return Measured(float(loss.detach()), None if metric is None else float(metric))
+
+
+def _mean(measured: Sequence[Measured]) -> Measured:
+    metrics = [one.metric for one in measured if one.metric is not None]
+    return Measured(
+        math.fsum(one.loss for one in measured) / len(measured), math.fsum(metrics) / len(metrics) if metrics else None
+    )
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _agreed(measured: Measured) -> Measured:
+    """The mean over all processes that train together, so that all decide alike."""
+    if not _distributed():
+        return measured
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, measured)
+    return _mean(everyone)
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether something holds for all processes that train together."""
+    if not _distributed():
+        return here
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, here)
+    return all(everyone)

@@ -1,0 +1,102 @@
+"""Short trainings, each from the same state."""
+
+import math
+import random
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count, takewhile
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradus.errors import InvalidInput
+from gradus.progress import StepBar
+from gradus.randomness import seed_for
+from gradus.rangetest.curve import Curve, Trained, good_rates
+from gradus.rangetest.snapshot import Snapshot
+from gradus.rangetest.stopping import Watch
+from gradus.rangetest.sweep import Trainer
+from gradus.schedules import Constant, Schedule
+
+__all__ = ["Trials"]
+
+_MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
+_LAST = 5  # of a training's losses, a fifth, but no fewer than this, say what it came to
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Short trainings, each from the same state."""
+
+    trainer: Trainer
+    snapshot: Snapshot
+    generators: list[Any]
+    bar: StepBar
+    steps: int
+    stop_factor: float
+
+    def run(self, schedule: Schedule, name: str, seed: int) -> Trained:
+        """Train under a schedule until its end or until the losses say to stop, and put everything back."""
+        self._reseed(seed)
+        if not self.trainer.model.training:
+            self.trainer.model.train()
+        self.bar.begin(name, self.steps)
+        watch, losses, metrics = Watch(self.stop_factor), list[float](), list[float | None]()
+        reason = None
+        for step, measured in enumerate(self.trainer.train(schedule, self.steps)):
+            reason = watch.reason(measured.loss, self.trainer.chance)
+            if step == 0 and reason is not None:
+                raise InvalidInput(f"{reason} before any update; look at the data and the model's weights")
+            if math.isfinite(measured.loss):
+                losses.append(measured.loss)
+                metrics.append(measured.metric)
+            if reason is not None:
+                break
+            self.bar.step(schedule(step), measured.loss)
+        self.snapshot.restore()
+        if not losses:
+            raise InvalidInput("the loader gives no batches; give one that does")
+        ended = "this was the last" if len(losses) == self.steps + 1 else "the data ended"
+        return Trained(
+            [schedule(step) for step in range(len(losses) - 1)], losses, metrics, reason or ended, reason is not None
+        )
+
+    def settle(self, curve: Curve, start: float, end: float, seed: int) -> dict[float, float]:
+        """The last loss of short trainings at constant rates, from the curve's edge down until learning slows."""
+        trials: dict[float, float] = {}
+
+        def train_at(rates: Iterable[float]) -> None:
+            misses = 0
+            for rate in takewhile(lambda rate: start <= rate <= end, rates):
+                trained = self.run(Constant(rate), f"rate {rate:.2g}", seed)
+                trials[rate] = math.inf if trained.diverged else _last(trained)
+                good = good_rates(trials, curve)
+                misses = 0 if rate in good or not good else misses + 1
+                if misses == _MISSES:
+                    return
+
+        train_at(curve.edge / 2**power for power in count())
+        if curve.edge in good_rates(trials, curve):
+            train_at(curve.edge * 2**power for power in count(1))
+        return trials
+
+    def _reseed(self, seed: int) -> None:
+        """A shuffle of its own for each seed; the first has the one that would have come."""
+        if seed == 0:
+            return
+        number = seed_for(seed, "range test")
+        torch.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number % 2**32)  # the global one, which data sets may draw from
+        for generator in self.generators:
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(number)
+
+
+def _last(trained: Trained) -> float:
+    """The loss that a training came to."""
+    if trained.diverged:
+        return math.inf
+    return statistics.fmean(trained.losses[-max(_LAST, len(trained.losses) // 5) :])
