@@ -3,9 +3,9 @@
     python benchmarks/range_test.py right DATA_DIR --peers DIR     # about 25 minutes on 2 cores
     python benchmarks/range_test.py cost                           # about a minute
 
-`right` trains at the rate that each rule suggests, and at a grid of 20 rates, and compares the final test accuracies. DATA_DIR
-holds Fashion-MNIST's files. The peers' finders are used where they can be imported: `pip install --target DIR --no-deps
-torch-lr-finder lightning pytorch-lightning lightning-utilities torchmetrics`, with what those need on the path.
+`right` trains at the rate that each rule suggests, and at a grid of 20 rates, and compares the final test accuracies.
+DATA_DIR holds Fashion-MNIST's files. The peers' finders are used where they can be imported: `pip install --target DIR
+--no-deps torch-lr-finder lightning pytorch-lightning lightning-utilities torchmetrics`, with what those need on the path.
 """
 
 import argparse

@@ -7,12 +7,13 @@ import typer
 
 from gradus.cli.app import app
 from gradus.cli.compare import compare
+from gradus.cli.find import find
 from gradus.cli.gallery import gallery
 from gradus.cli.plot import plot
 from gradus.cli.runs import runs
 from gradus.errors import GradusError, InvalidInput
 
-__all__ = ["app", "compare", "gallery", "main", "plot", "runs"]
+__all__ = ["app", "compare", "find", "gallery", "main", "plot", "runs"]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from gradus.cli.app import app
 from gradus.cli.definitions import named_schedules
 from gradus.cli.printing import print_table
 from gradus.cli.stopping import stopping_kindly
+from gradus.errors import InvalidInput
 from gradus.files import RESULTS
 from gradus.store import STORE_FILE
 
@@ -28,7 +29,12 @@ def compare(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data; 30 for the built-in tasks.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples in an update; the task's own by default.")] = None,
-    lr: Annotated[float | None, typer.Option(help="One learning rate for all, which each schedule multiplies.")] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE", help="One learning rate for all, which each schedule multiplies; found for what find found."
+        ),
+    ] = None,
     schedule: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,6 +69,7 @@ def compare(
     with stopping_kindly(out / STORE_FILE):
         with Console(stderr=True).status("loading torch"):  # it takes seconds, and the other commands don't need it
             from gradus.comparison import compare as run_comparison
+        rate = None if lr is None else _rate(lr, out, task, model, batch_size)
         comparison = run_comparison(
             task,
             data_dir=data_dir,
@@ -70,7 +77,7 @@ def compare(
             without=without,
             schedules=named,
             model=model,
-            lr=lr,
+            lr=rate,
             epochs=epochs,
             batch_size=batch_size,
             seeds=seeds,
@@ -83,6 +90,18 @@ def compare(
     _print_comparison(comparison, out)
     if not any(summary.finished for summary in comparison.summaries()):
         raise typer.Exit(1)
+
+
+def _rate(lr: str, out: Path, task: str, model: str | None, batch_size: int | None) -> float:
+    """The rate that was typed, or found."""
+    if lr == "found":
+        from gradus.rangetest.of_task import FOUND_FILE, Found
+
+        return Found.read(out / FOUND_FILE).rate_for(task, model, batch_size)
+    try:
+        return float(lr)
+    except ValueError:
+        raise InvalidInput(f'--lr takes a number, or "found" after `gradus find`; got {lr!r}') from None
 
 
 def _print_comparison(comparison: "Comparison", out: Path) -> None:

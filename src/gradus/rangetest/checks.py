@@ -68,8 +68,6 @@ def check_data(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, again
     for name, given in (("loader", loader), ("val_loader", val_loader)):
         if given is not None and not hasattr(given, "__iter__"):
             raise InvalidInput(f"the {name} must give batches, as a DataLoader or a list does; got {type(given).__name__}")
-        if hasattr(given, "__len__") and not len(given):  # type: ignore[arg-type]  # it has a length
-            raise InvalidInput(f"the {name} gives no batches; give one that does")
     if again and isinstance(loader, Iterator):
         raise InvalidInput(
             "this loader can be read once only, and short trainings and several seeds need it again; give a DataLoader or "

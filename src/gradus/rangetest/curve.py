@@ -8,7 +8,7 @@ from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, m
 
 __all__ = ["Curve", "Trained", "good_rates"]
 
-_FEWEST = 10  # points that can be smoothed and still show a fall
+_FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
 _NEARLY = 0.05  # the part of the best descent that a good rate may lack
 
 
@@ -104,7 +104,7 @@ class Curve:
 
 
 def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
-    """The rates that learned at least nine tenths as much as the best, in their order."""
+    """The rates whose loss has fallen at least 95 % as far as the best one's, in their order; none where none has fallen."""
     best = min(trials.values())
     if not curve.first - best > CLEAR * curve.noise:
         return []

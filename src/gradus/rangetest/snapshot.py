@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType, MethodType, TracebackType
 from typing import IO, Any, Self, cast
 
@@ -50,7 +51,7 @@ class Snapshot:
 
     def __init__(self, things: Iterable[Any], *, memory_limit: int = 2**32) -> None:
         self._seen: dict[int, Any] = {}  # the objects themselves, so that no other gets one's id
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], Any]] = []
         self._storages: dict[int, torch.UntypedStorage] = {}
         self._kept: list[Tensor] = []
         self._file: IO[bytes] | None = None
@@ -111,16 +112,16 @@ class Snapshot:
         if isinstance(thing, (tuple, frozenset)):
             return thing
         if isinstance(thing, np.ndarray):
-            self._keep(thing.copy, lambda old: np.copyto(thing, old))
+            self._keep(thing.copy, partial(np.copyto, thing))
         elif isinstance(thing, torch.Generator):
             self._keep(thing.get_state, thing.set_state)
         elif isinstance(thing, random.Random):
             self._keep(thing.getstate, thing.setstate)
         elif isinstance(thing, (np.random.Generator, np.random.RandomState)):
             bits = thing.bit_generator if isinstance(thing, np.random.Generator) else thing._bit_generator
-            self._keep(lambda: bits.state, lambda old: setattr(bits, "state", old))
+            self._keep(lambda: bits.state, partial(setattr, bits, "state"))
         elif isinstance(thing, nn.Module) and type(thing).__module__.startswith(_WRAPPERS):
-            self._keep(lambda: thing.training, lambda old: setattr(thing, "training", old))
+            self._keep(lambda: thing.training, partial(setattr, thing, "training"))
             return [*thing.parameters(), *thing.buffers(), *thing.children()]
         elif isinstance(thing, MethodType):
             return [thing.__self__]
@@ -148,8 +149,7 @@ class Snapshot:
 
     def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
         """Keep what `get` gives, for `put`."""
-        old = get()
-        self._undo.append(lambda: put(old) and None)
+        self._undo.append(partial(put, get()))
 
     def _keep_global_generators(self) -> None:
         self._keep(torch.get_rng_state, torch.set_rng_state)

@@ -5,7 +5,7 @@ import random
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from gradus.schedules import Constant, Schedule
 
 __all__ = ["Trials"]
 
+_HALVINGS = 12  # of the edge: no lower rates are tried
 _MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
 _LAST = 5  # of a training's losses, a fifth, but no fewer than this, say what it came to
 
@@ -77,9 +78,10 @@ class Trials:
                 if misses == _MISSES:
                     return
 
-        train_at(curve.edge / 2**power for power in count())
-        if curve.edge in good_rates(trials, curve):
-            train_at(curve.edge * 2**power for power in count(1))
+        edge = min(curve.edge, end)  # the last rate may be above it by its rounding
+        train_at(edge / 2**power for power in range(_HALVINGS))
+        if edge in good_rates(trials, curve):
+            train_at(edge * 2**power for power in range(1, _HALVINGS))
         return trials
 
     def _reseed(self, seed: int) -> None:
