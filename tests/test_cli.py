@@ -54,6 +54,13 @@ ERRORS = [
     (("compare", "--seeds", "0"), 2, "seeds must be a whole number from 1"),
     (("compare", "--per", "week"), 2, 'per "epoch" or per "step"'),
     (("compare", "--out", "file/out"), 1, "file/out/.gitignore can't be written"),
+    (("compare", "--lr", "x"), 2, "--lr takes a number, or \"found\" after `gradus find`; got 'x'"),
+    (("compare", "--lr", "found"), 1, "there is no gradus-runs/range.json to take the rate from; run `gradus find` first"),
+    (("find", "--task", "nope"), 2, "unknown task 'nope'"),
+    (("find", "--option", "momentum"), 2, "--option takes NAME=VALUE, such as momentum=0.9; got 'momentum'"),
+    (("find", "--option", "nope=1"), 2, "SGD can't be made with lr=0.3, {'nope': 1}"),
+    (("find", "--optimizer", "Nope"), 2, "must be the name of a class in torch.optim"),
+    (("find", "--start", "1", "--end", "0.1"), 2, "start must be below end; got start=1 and end=0.1"),
     (("plot", "Cosne(3)"), 2, "did you mean Cosine?"),
     (("plot", "warmup(fraction(0.1)) >> Cosine(rest())"), 2, "--steps"),
     (("plot", "Cosine(epochs(3))"), 2, "--steps-per-epoch"),
@@ -87,7 +94,7 @@ def test_unknown_words_and_missing_arguments_are_usage_errors(arguments, command
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "plot", "runs"))])
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "find", "plot", "runs"))])
 def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     """Each command explains itself within 80 columns, without a cut-off sentence."""
     code, out, _ = command(*arguments)
@@ -96,7 +103,7 @@ def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     assert "..." not in out.replace('NAME="..."', "").replace("(...)", "").replace("[ARGS]...", "").replace(
         "}...", ""
     ).replace("SCHEDULE...", "")
-    if arguments[0] in ("compare", "plot", "runs"):
+    if arguments[0] in ("compare", "find", "plot", "runs"):
         for name in inspect.signature(getattr(cli, arguments[0])).parameters:
             assert f"--{name.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "number"
 
@@ -221,6 +228,38 @@ def test_plot_says_what_a_schedule_does_and_what_looks_wrong(command):
     assert "check: it ends at step 100 of 200 and holds 0 from there" in words
     assert "a: Rises linearly from 0.1 to 1 over 10 steps and holds 1. wrote" in words
     assert "check" not in command("plot", "Cosine(100)")[1]
+
+
+def test_find_draws_writes_and_ends_with_an_option_that_compare_takes(command, tmp_path):
+    """The last line of `gradus find` is --lr and the suggestion, and `gradus compare --lr found` trains at it."""
+    code, out, err = command(
+        "find", "--option", "momentum=0.9", "--option", "nesterov=True", "--seeds", "2", "--steps", "50"
+    )
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} == {".gitignore", "range.json", "range.png"}
+    found = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())
+    assert out.splitlines()[-1] == f"--lr {found['test']['suggestion']:.3g}"
+    assert found["options"] == {"momentum": 0.9, "nesterov": True}
+    for name, rate in found["test"]["suggestions"].items():
+        assert re.search(rf"{name} +{rate:.3g}", out)
+    code, _, err = command(*quick("--only", "constant", "--lr", "found"))
+    assert (code, "was found for options {'momentum': 0.9, 'nesterov': True}, not {}" in err) == (2, True)
+    command("find", "--no-verify", "--start", "1e-3", "--steps", "60", "--batch-size", "256")
+    code, _, err = command(*quick("--only", "constant", "--lr", "found"))
+    rate = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())["test"]["suggestion"]
+    assert code == (2 if rate is None else 0)
+    assert f"rate {rate:.4g}" in err if rate else "found no rate" in err
+    code, _, err = command(*quick("--only", "constant", "--lr", "found", "--task", "fashion-mnist"))
+    assert (code, "was found for task 'digits', not 'fashion-mnist'" in err) == (2, True)
+
+
+def test_find_without_a_suggestion_fails_and_says_why(command):
+    """Where nothing learns the exit code is 1, the remark is printed, and there is no --lr."""
+    code, out, _ = command("find", "--end", "1e-6", "--steps", "10")
+    assert code == 1
+    assert "No rate learned anything" in " ".join(out.split())
+    assert "--lr" not in out
 
 
 @pytest.mark.parametrize(("sent", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])

@@ -95,3 +95,42 @@ def test_a_metric_is_judged_once_for_all_processes(tmp_path: Path) -> None:
     multiprocessing.spawn(_observe, (str(tmp_path / "meeting"), str(tmp_path / "rates")), nprocs=2)
     for rank in range(2):
         assert torch.load(tmp_path / f"rates{rank}") == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def _find(rank: int, meeting: str, kind: str, out: str) -> None:
+    """Each process tests the range on batches of its own, and keeps what it found and what it was left with."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    net = _wrapped(kind)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    batches = [(inputs[rank::2], targets[rank::2]) for inputs, targets in _batches()[: STEPS - rank]]
+
+    def tensors() -> list[torch.Tensor]:
+        params = [param.to_local() if hasattr(param, "to_local") else param for param in net.parameters()]
+        return [param.detach().clone() for param in params]
+
+    def fail(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        calls.append(None)
+        if len(calls) == 20:
+            raise RuntimeError("injected")
+        return torch.nn.functional.mse_loss(output, target)
+
+    before, calls = tensors(), list[None]()
+    found = gradus.range_test(net, optimizer, torch.nn.functional.mse_loss, batches, steps=30, start=1e-4, progress=False)
+    after, state = tensors(), optimizer.state_dict()["state"]
+    with pytest.raises(RuntimeError, match="injected"):
+        gradus.range_test(net, optimizer, fail, batches, steps=30, start=1e-4, progress=False)
+    torch.save((found.to_json(), before, after, tensors(), len(state)), f"{out}{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
+def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str, tmp_path: Path) -> None:
+    """Whatever batches each process has, all stop together and find the same, and have their parameters back."""
+    multiprocessing.spawn(_find, (str(tmp_path / "meeting"), kind, str(tmp_path / "found")), nprocs=2)
+    one, other = (torch.load(tmp_path / f"found{rank}") for rank in range(2))
+    assert one[0] == other[0]
+    for _, before, after, after_failure, slots in (one, other):
+        assert slots == 0
+        for was, now, later in zip(before, after, after_failure, strict=True):
+            assert torch.equal(was, now)
+            assert torch.equal(was, later)

@@ -766,6 +766,8 @@ BAD = [
     ({"loss_fn": lambda *_: 1.0}, "the loss must be a tensor.*got a float"),
     ({"loss_fn": lambda o, _: o.detach().sum()}, "the loss has no gradient"),
     ({"loss_fn": lambda o, _: o.sum() * math.nan}, "the loss was nan before any update"),
+    ({"start": 1e30, "end": 1e31}, r"the first update, at rate 1e\+30, ended the test: the loss was (nan|inf); start lower"),
+    ({"loader": iter([(INPUTS, TARGETS)]), "verify": False}, "the loader gives one batch once; give more"),
     ({"model": 3}, "the model must be a torch.nn.Module; got int"),
     ({"model": nn.Linear(6, 3)}, "the optimizer holds no parameter of this model"),
     ({"optimizer": 3}, "the optimizer must have param_groups with an lr each; got int"),

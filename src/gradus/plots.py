@@ -348,8 +348,8 @@ def range_figure(
         axes.plot(lrs, smoothed, color=_COLOURS[0], linewidth=1.8, label="loss, smoothed")
         ended = [(rate, loss) for rate, loss in trials if np.isfinite(loss)]
         if ended:
-            look: dict[str, Any] = {"color": _COLOURS[6], "markersize": 5, "linewidth": 0.9}
-            axes.plot(*zip(*sorted(ended), strict=True), "o--", label="short trainings", **look)
+            marks: dict[str, Any] = {"color": _COLOURS[6], "markersize": 5, "linewidth": 0.9}
+            axes.plot(*zip(*sorted(ended), strict=True), "o--", label="short trainings", **marks)
         if metrics:
             beside = axes.twinx()
             beside.plot(lrs, metrics, color=_COLOURS[2], linewidth=1.2, linestyle="-.", label="metric")
@@ -357,11 +357,11 @@ def range_figure(
             beside.spines["right"].set_visible(True)
             beside.grid(visible=False)
         if interval is not None:
-            axes.axvspan(*interval, color=_COLOURS[0], alpha=0.08, lw=0, label="interval")
+            axes.axvspan(*interval, color=_COLOURS[0], alpha=0.12, lw=0, label="interval")
         for index, (name, rate) in enumerate(suggestions.items(), 1):
             weight = 2.2 if rate == chosen else 1.2
             label = f"{name}: {rate:.2g}"
-            axes.axvline(rate, **_look(index) | {"linewidth": weight, "linestyle": _LINES[1 + index % 3]}, label=label)
+            axes.axvline(rate, **look(index) | {"linewidth": weight, "linestyle": _LINES[1 + index % 3]}, label=label)
         lowest = min([*losses, *smoothed, *(loss for _, loss in ended)])
         margin = 0.08 * (top - lowest) if top > lowest else 0.5
         axes.set_ylim(lowest - margin, top + 4 * margin)

@@ -39,9 +39,10 @@ def find(
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for range.png and range.json.")] = RESULTS,
 ) -> None:
-    """Find the learning rate: a short training while it grows, then short ones that settle it.
+    """Find the learning rate by a short training while it grows.
 
-    The last line is --lr and the rate. `gradus compare --lr found` takes it from the same folder.
+    Short trainings at constant rates settle it. The last line is --lr and the rate; `gradus compare --lr found` takes it
+    from the same folder.
     """
     options = dict(_parsed(text) for text in option or [])
     if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
@@ -51,16 +52,20 @@ def find(
         from gradus.rangetest.of_task import FOUND_FILE
         from gradus.rangetest.of_task import find as find_rate
     settings = {"start": start, "end": end, "steps": steps, "mode": mode, "seeds": seeds, "verify": verify}
-    found = find_rate(
-        task,
-        data_dir=data_dir,
-        model=model,
-        optimizer=optimizer,
-        options=options,
-        batch_size=batch_size,
-        device=device,
-        **settings,
-    )
+    try:
+        found = find_rate(
+            task,
+            data_dir=data_dir,
+            model=model,
+            optimizer=optimizer,
+            options=options,
+            batch_size=batch_size,
+            device=device,
+            **settings,
+        )
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; nothing was written", err=True)
+        raise typer.Exit(130) from None
     test = found.test
     typer.echo(terminal_range(test.lrs, test.smoothed, test.suggestion, width=min(Console().width, 100)))
     if test.suggestions:

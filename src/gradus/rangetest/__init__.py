@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.rangetest.checks import check_data, check_numbers, check_range, check_training
 from gradus.rangetest.curve import Curve, good_rates
@@ -122,6 +123,9 @@ def range_test(
         schedule = _rising(start, end, steps, mode)
         trained = [trials.run(schedule, "growing rate", seed) for seed in range(seeds)]
         curve = Curve.of(trained, smoothing)
+        if not curve.lrs:
+            reason = f"the first update, at rate {start:g}, ended the test: {curve.reason}"
+            raise InvalidInput(f"{reason}; start lower" if curve.diverged else "the loader gives one batch once; give more")
         settled = [trials.settle(curve, start, end, seed) for seed in range(seeds)] if verify else []
     return _judged(curve, [Curve.of([one], smoothing) for one in trained], settled, snapshot.nbytes)
 

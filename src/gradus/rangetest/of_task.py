@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradus.errors import GradusError, InvalidInput
+from gradus.progress import DownloadBars
 from gradus.rangetest import RangeTest, range_test
 from gradus.runs import Run
 from gradus.schedules import Constant
@@ -126,7 +127,11 @@ def find(
         GradusError: data can't be had.
     """
     picked = pick_device(device)
-    loaded = load_task(task, data_dir).to(picked)
+    bars = DownloadBars()
+    try:
+        loaded = load_task(task, data_dir, progress=bars).to(picked)
+    finally:
+        bars.close()
     size = loaded.batch_size if batch_size is None else batch_size
     run = Run(
         name="range test",

@@ -271,7 +271,8 @@ def _unstopped() -> Iterator[None]:
         yield  # signals come to the main thread
         return
     came: list[tuple[int, FrameType | None]] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    # A handler that Python didn't install can't be put back, and isn't one that raises here.
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
     before = {number: signal.signal(number, lambda *signalled: came.append(signalled)) for number in numbers}
     try:
         yield
