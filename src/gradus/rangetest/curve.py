@@ -33,7 +33,18 @@ class Trained:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve with what is read off it."""
+    """A curve with what is read off it.
+
+    Args:
+        lrs: the rate of each update.
+        losses: after each.
+        smoothed: the same, smoothed.
+        metrics: after each update, smoothed; empty where none is measured.
+        first: where the losses begin: the median of the first fifth.
+        noise: of a single loss.
+        reason: why it ended.
+        diverged: whether that was the losses' doing.
+    """
 
     lrs: list[float]
     losses: list[float]

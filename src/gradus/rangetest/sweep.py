@@ -65,7 +65,7 @@ class Trainer:
             InvalidInput: a batch or its loss can't be used.
         """
         scheduler = Scheduler(self.optimizer, lr=_with_ratios(schedule, self.optimizer.param_groups))
-        batches = self._batches()
+        batches, closes = self._batches(), needs_closure(self.optimizer)
         for step in range(steps + 1):
             drawn = next(batches, None)
             if not _everywhere(drawn is not None):
@@ -76,7 +76,7 @@ class Trainer:
                 with torch.no_grad():
                     yield _agreed(_mean([_numbers(*self._forward(batch)) for batch in drawn or ()]))
             elif step < steps:
-                measured = self._update(drawn or [])
+                measured = self._update(drawn or [], closes)
                 if self.val_loader is None:
                     yield _agreed(measured)
                 scheduler.step()
@@ -94,8 +94,8 @@ class Trainer:
                     yield waiting
                     waiting = []
 
-    def _update(self, batches: Sequence[Batch]) -> Measured:
-        """One update; what is measured on its batches before it."""
+    def _update(self, batches: Sequence[Batch], closes: bool) -> Measured:
+        """One update, through a closure if the optimizer asks for one; what is measured on its batches before it."""
         scaler = self.amp if isinstance(self.amp, torch.amp.GradScaler) else None
         seen: list[Measured] = []
 
@@ -112,7 +112,7 @@ class Trainer:
             return total
 
         with torch.enable_grad():
-            if needs_closure(self.optimizer):
+            if closes:
                 self.optimizer.step(gradients)  # type: ignore[arg-type]  # torch's stub wants a float
                 return seen[0]
             gradients()

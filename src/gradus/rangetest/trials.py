@@ -29,7 +29,16 @@ _LAST = 5  # of a training's losses, a fifth, but no fewer than this, say what i
 
 @dataclass(frozen=True)
 class Trials:
-    """Short trainings, each from the same state."""
+    """Short trainings, each from the same state.
+
+    Args:
+        trainer: does them.
+        snapshot: the state.
+        generators: the loader's own.
+        bar: told of each step.
+        steps: updates in each.
+        stop_factor: as `Watch` takes it.
+    """
 
     trainer: Trainer
     snapshot: Snapshot
@@ -39,7 +48,16 @@ class Trials:
     stop_factor: float
 
     def run(self, schedule: Schedule, name: str, seed: int) -> Trained:
-        """Train under a schedule until its end or until the losses say to stop, and put everything back."""
+        """Train under a schedule until its end or until the losses say to stop, and put everything back.
+
+        Args:
+            schedule: the rates.
+            name: what the bar calls it.
+            seed: of the shuffles.
+
+        Raises:
+            InvalidInput: there are no batches, or the loss is no number before anything has been done.
+        """
         self._reseed(seed)
         if not self.trainer.model.training:
             self.trainer.model.train()
@@ -65,14 +83,23 @@ class Trials:
         )
 
     def settle(self, curve: Curve, start: float, end: float, seed: int) -> dict[float, float]:
-        """The last loss of short trainings at constant rates, from the curve's edge down until learning slows."""
+        """Train at constant rates from the curve's edge down until learning slows; up too, where the edge itself is good.
+
+        Args:
+            curve: says where to begin.
+            start: the lowest rate to try.
+            end: the highest.
+            seed: of the shuffles.
+
+        Returns:
+            The loss that the training at each rate came to.
+        """
         trials: dict[float, float] = {}
 
         def train_at(rates: Iterable[float]) -> None:
             misses = 0
             for rate in takewhile(lambda rate: start <= rate <= end, rates):
-                trained = self.run(Constant(rate), f"rate {rate:.2g}", seed)
-                trials[rate] = math.inf if trained.diverged else _last(trained)
+                trials[rate] = _last(self.run(Constant(rate), f"rate {rate:.2g}", seed))
                 good = good_rates(trials, curve)
                 misses = 0 if rate in good or not good else misses + 1
                 if misses == _MISSES:
@@ -98,7 +125,7 @@ class Trials:
 
 
 def _last(trained: Trained) -> float:
-    """The loss that a training came to."""
+    """The loss that a training came to; infinite where it diverged."""
     if trained.diverged:
         return math.inf
     return statistics.fmean(trained.losses[-max(_LAST, len(trained.losses) // 5) :])
