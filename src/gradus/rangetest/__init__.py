@@ -104,7 +104,7 @@ def range_test(
     >>> inputs = torch.randn(64, 4)
     >>> loader = [(inputs, inputs @ torch.ones(4, 1))]
     >>> found = range_test(model, optimizer, torch.nn.functional.mse_loss, loader)
-    >>> 0.05 < found.suggestion < 1, optimizer.param_groups[0]["lr"]
+    >>> 0.01 < found.suggestion < 1, optimizer.param_groups[0]["lr"]
     (True, 0.1)
     """
     check_range(start, end, steps, mode)
