@@ -254,6 +254,18 @@ def test_find_draws_writes_and_ends_with_an_option_that_compare_takes(command, t
     assert (code, "was found for task 'digits', not 'fashion-mnist'" in err) == (2, True)
 
 
+def test_a_stopped_find_writes_nothing(command, monkeypatch, tmp_path):
+    """After Ctrl-C `gradus find` leaves with 130, says so in a line, and no file appears."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradus.rangetest.of_task.range_test", stop)
+    code, out, err = command("find")
+    assert (code, out, err) == (130, "", "\nstopped; nothing was written\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_find_without_a_suggestion_fails_and_says_why(command):
     """Where nothing learns the exit code is 1, the remark is printed, and there is no --lr."""
     code, out, _ = command("find", "--end", "1e-6", "--steps", "10")
