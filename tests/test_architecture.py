@@ -29,11 +29,8 @@ FLOORS = {
     "plots": 7,
     "progress": 7,
     "comparison": 8,
-<<<<<<< HEAD
     "gallery": 8,
-=======
     "rangetest": 8,
->>>>>>> c18fc49 (Find the learning rate by a range test that leaves everything as it was)
     "cli": 9,
     "integrations": 9,
 }
@@ -49,11 +46,8 @@ ROOMS_OF = {
         "training",
         "sweep",
         "comparison",
-<<<<<<< HEAD
         "gallery",
-=======
         "rangetest",
->>>>>>> c18fc49 (Find the learning rate by a range test that leaves everything as it was)
         "integrations",
     },
     "matplotlib": {"plots", "gallery"},
