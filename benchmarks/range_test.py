@@ -276,10 +276,14 @@ if __name__ == "__main__":
     parser.add_argument("--peers", type=Path, action="append", default=[], help="a folder with the peers; repeatable")
     parser.add_argument("--task", choices=UPDATES, action="append", help="both unless given")
     parser.add_argument("--seeds", type=int, help="3 for digits and 2 for Fashion-MNIST unless given")
+    parser.add_argument("--images", type=int, help="how many images of Fashion-MNIST; 20,000 unless given")
+    parser.add_argument("--updates", type=int, help="of a training on Fashion-MNIST; 600 unless given")
     parser.add_argument("--log", type=Path, help="where every number goes, as JSON")
     options = parser.parse_args()
     sys.path += map(str, options.peers)
     if options.what == "cost":
         cost()
     else:
+        IMAGES["fashion-mnist"] = options.images or IMAGES["fashion-mnist"]
+        UPDATES["fashion-mnist"] = options.updates or UPDATES["fashion-mnist"]
         right(options.data_dir, {task: options.seeds or SEEDS[task] for task in options.task or UPDATES}, options.log)
