@@ -15,7 +15,7 @@ __all__ = ["RESULTS", "locked", "make_ignored_folder", "write_whole"]
 RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file beside its place, flush it to disk, and rename it: the old file or the new one, never half of one.
 
     Args:
