@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "gradus"
 FLOORS = {
     "errors": 0,
     "files": 1,
+    "signals": 1,
     "schedules": 1,
     "rules": 1,
     "scheduler": 2,

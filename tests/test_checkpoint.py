@@ -410,7 +410,7 @@ def test_what_the_thread_meets_is_raised_later(then: str, tmp_path: Path, monkey
 
     checkpoints = Checkpoints(tmp_path, asynchronous=True)
     checkpoints.save(1)
-    checkpoints._settle()
+    checkpoints.wait()
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_whole", full)
         checkpoints.save(2)

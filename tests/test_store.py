@@ -143,18 +143,20 @@ def test_a_message_may_quote_anything(store: Store) -> None:
     assert store.runs()[0].message == r"no file caf\udce9"
 
 
-def test_a_restart_deletes_the_rows(store: Store) -> None:
-    """A run that begins once more is running, without rows and message, and takes the same epochs again."""
+def test_a_resumed_run_keeps_its_rows(store: Store) -> None:
+    """A run that goes on is running, without message and with its rows, of which it replaces those it gives otherwise."""
     run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
     for number in (run, other):
         store.add(number, row(1))
         store.end(number, "failed", "why")
-    store.restart(run)
-    assert store.rows(run) == []
-    assert store.rows(other) == [row(1)]
+    for epoch in (2, 3):
+        store.add(run, row(epoch))
+    store.resume(run)
     assert [(one.status, one.message) for one in store.runs()] == [("running", ""), ("failed", "why")]
-    store.add(run, row(1, train_loss=9.0))
-    assert store.rows(run) == [row(1, train_loss=9.0)]
+    assert store.rows(run) == [row(1), row(2), row(3)]
+    store.add(run, row(2, train_loss=9.0), replacing=True)
+    assert store.rows(run) == [row(1), row(2, train_loss=9.0)]
+    assert store.rows(other) == [row(1)]
 
 
 def test_an_interruption_marks_what_runs(store: Store) -> None:
@@ -190,11 +192,11 @@ def test_an_epoch_is_entered_once(store: Store) -> None:
 UNKNOWN: list[Callable[[Store], None]] = [
     lambda store: store.add(99, row(1)),
     lambda store: store.end(99, "finished"),
-    lambda store: store.restart(99),
+    lambda store: store.resume(99),
 ]
 
 
-@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "restart"])
+@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "resume"])
 def test_a_run_that_was_not_entered_is_refused(store: Store, use: Callable[[Store], None]) -> None:
     """Nothing is entered for a run that the store doesn't know."""
     with pytest.raises(GradusError, match=r"there is no run 99 in .*store.sqlite|FOREIGN KEY constraint failed"):
@@ -222,9 +224,9 @@ def test_what_is_cut_short_is_undone(store: Store, monkeypatch: pytest.MonkeyPat
     run = store.begin("sweep", RUN, {})
     store.add(run, row(1))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_mark", fails)
+        patch.setattr("gradus.store.astuple", fails)
         with pytest.raises(kind, match="in the middle"):
-            store.restart(run)  # its rows are deleted by then
+            store.add(run, row(1, train_loss=9.0), replacing=True)  # the old row is deleted by then
     assert store.rows(run) == [row(1)]
     store.add(run, row(2))
     assert store.rows(run) == [row(1), row(2)]

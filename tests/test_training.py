@@ -1,8 +1,13 @@
 """Training: the reference loop, its randomness, and what it does when the loss explodes."""
 
+import itertools
 import math
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradus.errors import InvalidInput
+from gradus.checkpoint import Checkpoints, _tree, latest
+from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
@@ -26,6 +32,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def bits(value: Any) -> Any:
+    """All of a state to the last bit, comparable."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.detach().flatten().clone().view(torch.uint8).tolist()
+    if isinstance(value, dict):
+        return {key: bits(member) for key, member in value.items()}
+    return [bits(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def dropping_out() -> nn.Module:
@@ -174,7 +189,8 @@ def test_an_explosion_by_the_last_update_is_seen() -> None:
 def test_errors_come_before_training() -> None:
     """An unknown optimizer, an unknown option and an uncountable schedule are refused before any update."""
     for changes, message in [
-        ({"optimizer": "Adan"}, "the optimizer must be the name of a class in torch.optim, such as SGD; got 'Adan'"),
+        ({"optimizer": "Adamn"}, "name of a class in torch.optim, such as SGD; or of one in gradus.optim.*; got 'Adamn'"),
+        ({"optimizer": "Optimizer"}, "got 'Optimizer'"),
         ({"optimizer": "lr_scheduler"}, "got 'lr_scheduler'"),
         ({"options": {"impulse": 1}}, "SGD can't be made with lr=0.5"),
         ({"schedule": Cosine(rest()) >> Cosine(rest())}, "only one phase of a sequence can take rest"),
@@ -197,3 +213,120 @@ def test_seeds_are_told_apart() -> None:
     seen = {seed_for(seed, purpose, step) for seed in range(5) for purpose in ("order", "step") for step in range(50)}
     assert len(seen) == 500
     assert all(0 <= seed < 2**63 for seed in seen)
+
+
+# Cut short and resumed
+
+
+class CutShort(Exception):
+    """Stands for a power cut, which comes at a step without any warning."""
+
+
+def cut_at(step: int, **changes: Any) -> Task:
+    """The task, whose loss brings the power cut at its n-th training step."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if outputs.requires_grad and next(calls) == step:
+            raise CutShort
+        return functional.cross_entropy(outputs, targets)
+
+    return a_task(loss=loss, **changes)
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    """Weights, slots and the scheduler's state in the newest checkpoint of a folder."""
+    newest = latest(folder)
+    assert newest is not None
+    return _tree(newest)["parts"]
+
+
+def checkpointed(run: Run, task: Task, folder: Path, every: int | None) -> list[Row]:
+    """The rows up to the end, or to the power cut."""
+    rows: list[Row] = []
+    with suppress(CutShort), Checkpoints(folder, asynchronous=True) as checkpoints:
+        for row in train(run, task, device=CPU, checkpoints=checkpoints, checkpoint_every=every):
+            rows.append(row)  # noqa: PERF402 - those before the cut count
+    return rows
+
+
+RESUMED = {
+    "SGD": a_run(options={"momentum": 0.9}),
+    "AdamW": a_run(optimizer="AdamW", lr=0.01, per="step"),
+    "ours": a_run(optimizer="gradus.optim.AdamW", lr=0.01),
+    "Lion": a_run(optimizer="Lion", lr=0.003, per="step"),
+    "schedule-free": a_run(optimizer="SGDScheduleFree", schedule=Constant()),
+}
+
+
+@pytest.mark.parametrize("every", [None, 1, 3])
+@pytest.mark.parametrize("step", [0, 6, 11])
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
+    name: str, step: int, every: int | None, tmp_path: Path
+) -> None:
+    """Rows, weights, slots and schedule of a resumed run are the uninterrupted run's, bit for bit, within an epoch too."""
+    run, whole = RESUMED[name], tmp_path / "whole"
+    with Checkpoints(whole) as checkpoints:
+        expected = [row.values() for row in train(run, a_task(), device=CPU, checkpoints=checkpoints)]
+    assert expected == values(run, a_task())
+    before, rows = (checkpointed(run, task, tmp_path / "cut", every) for task in (cut_at(step), a_task()))
+    assert [row.values() for row in rows] == expected
+    assert len(before) == step // 4
+    assert every == 3 or rows[: len(before)] == before  # their seconds too
+    assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_signal_waits_for_the_step_and_is_saved(sent: int, step: int, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM take effect after the update in hand, which is in a checkpoint then; handlers are put back."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if outputs.requires_grad and next(calls) == step:
+            os.kill(os.getpid(), sent)
+        return functional.cross_entropy(outputs, targets)
+
+    def stop(*_: object) -> None:
+        raise CutShort
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(CutShort), Checkpoints(tmp_path, asynchronous=True) as checkpoints:
+            list(train(a_run(), a_task(loss=loss), device=CPU, checkpoints=checkpoints, checkpoint_every=100))
+        assert [signal.getsignal(number) for number in before] == [stop, stop]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert latest(tmp_path) == tmp_path / f"step-{step + 1:012d}.ckpt"
+
+
+def test_a_signal_that_somebody_else_takes_does_not_stop_the_training(tmp_path: Path) -> None:
+    """Where the caller's handler only makes a note, as batch systems' users have it, the training saves and goes on."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        with Checkpoints(tmp_path) as checkpoints:
+            for row in train(a_run(), a_task(), device=CPU, checkpoints=checkpoints):
+                if row.epoch == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert latest(tmp_path) == tmp_path / "step-000000000016.ckpt"
+
+
+def test_the_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
+    """A run doesn't go on from another's checkpoints, and says which folder they are in."""
+    with Checkpoints(tmp_path) as checkpoints:
+        list(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError, match=f"in {tmp_path} are another run's; name"):
+        next(train(a_run(seed=1), a_task(), device=CPU, checkpoints=checkpoints))
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_checkpoint_every_counts_updates(every: Any) -> None:
+    """What counts no updates is refused."""
+    with pytest.raises(InvalidInput, match="checkpoint_every must be a whole number of updates, from 1; got"):
+        next(train(a_run(), a_task(), device=CPU, checkpoint_every=every))

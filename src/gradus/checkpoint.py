@@ -39,6 +39,7 @@ _HEADER = struct.Struct("<8sIQ32s")  # magic number, version, length of the payl
 _NAME = "step-{:012d}.ckpt"
 _NAMES = re.compile(r"step-\d{12}\.ckpt")
 _BEST = "best.ckpt"
+_PATIENCE = 5.0  # seconds: a process whose parent was killed takes a moment to go
 _FIELDS: dict[str, Any] = {"position": int, "metric": (float, type(None)), "parts": dict, "random": list}
 # What a payload's pickle may name: what tensors are rebuilt by. torch refuses what could run, and this all the rest.
 _REBUILDS = re.compile(
@@ -259,6 +260,16 @@ class Checkpoints:
             return None
         return load(path, model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, rng=rng, on_change=on_change)
 
+    def wait(self) -> None:
+        """Wait until everything is written, in this process.
+
+        Raises:
+            GradusError: the last checkpoint couldn't be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
     def close(self) -> None:
         """Wait until everything is written, and let the folder go.
 
@@ -266,7 +277,7 @@ class Checkpoints:
             GradusError: the last checkpoint couldn't be written.
         """
         try:
-            _together(self._settle)
+            _together(self.wait)
         finally:
             self._let_go()
 
@@ -278,7 +289,7 @@ class Checkpoints:
             self.close()
         else:  # what cuts the training short matters more, and other processes may never come here
             with suppress(GradusError):
-                self._settle()
+                self.wait()
             self._let_go()
 
     def _let_go(self) -> None:
@@ -287,7 +298,7 @@ class Checkpoints:
             self._claim = None
 
     def _take(self, state: "_State") -> None:
-        self._settle()
+        self.wait()
         if self._claim is None:
             self._lay_claim(state.position)
         if self._writer is None:
@@ -295,17 +306,11 @@ class Checkpoints:
         else:
             self._pending = self._writer.submit(self._write, state)
 
-    def _settle(self) -> None:
-        """Wait for the thread, and raise what it has met."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
-
     def _lay_claim(self, position: int) -> None:
         """Make the folder this training's own: no other may write there, and nothing of another's future stays."""
         make_ignored_folder(self.folder)
         with ExitStack() as claim:
-            claim.enter_context(locked(self.folder))
+            claim.enter_context(locked(self.folder, patience=_PATIENCE))
             for path in _stored(self.folder):
                 if path.name > _NAME.format(position):
                     self._remove_damaged(path, position)

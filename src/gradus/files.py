@@ -77,15 +77,19 @@ def make_ignored_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """A folder of results for one writer at a time; the lock goes with the process, however that ends.
+
+    Args:
+        folder: the folder.
+        patience: seconds to wait for another writer.
 
     Raises:
         GradusError: another process is writing to it.
     """
     lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except filelock.Timeout:
         raise GradusError(
             f"another process is writing its results to {folder}; wait for it, or name another folder"

@@ -31,7 +31,8 @@ class Run:
         batch_size: examples in an update, 1 or more.
         seed: of the weights, the order of the examples and everything else that is drawn; 0 or more.
         per: what the schedule counts: "epoch" holds a value over each epoch, "step" moves at each update.
-        optimizer: the name of a class in `torch.optim`.
+        optimizer: the name of a class in `torch.optim`, or of one in `gradus.optim`: `Lion`, or `gradus.optim.SGD` where
+            torch has one of that name.
         model: a network's name, as `gradus.tasks.load_model` takes it; the task's own unless given.
         options: the optimizer's further arguments, such as `{"momentum": 0.9}`: None, True and False, finite numbers,
             text, and lists of these.

@@ -189,8 +189,8 @@ class Store:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def restart(self, run: int) -> None:
-        """Enter a run as running once more, its rows gone.
+    def resume(self, run: int) -> None:
+        """Enter a run as running once more; its rows stay.
 
         Args:
             run: its number.
@@ -199,25 +199,27 @@ class Store:
             GradusError: there is no such run, or the file can't be written; nothing was changed.
         """
         with self._told(), self._transaction():
-            self._connection.execute("DELETE FROM rows WHERE run = ?", (run,))
             self._mark(run, "running", "")
 
-    def add(self, run: int, row: Row) -> None:
+    def add(self, run: int, row: Row, *, replacing: bool = False) -> None:
         """Enter one row of a run. Its numbers come back bit for bit, but for the sign of a zero.
 
         Args:
             run: the run's number.
             row: what an epoch gave.
+            replacing: whether it takes the place of that epoch's row and of all later ones.
 
         Raises:
             GradusError: a number in it isn't finite, the epoch is there already, there is no such run, or the file can't
-                be written; nothing was entered.
+                be written; nothing was changed.
         """
         for name, value in asdict(row).items():
             if not math.isfinite(value):
                 raise GradusError(f"a row in {self.path} holds finite numbers only; {name} of epoch {row.epoch} is {value}")
         marks = ", ".join("?" * (1 + len(_ROW)))
         with self._told(), self._transaction():
+            if replacing:
+                self._connection.execute("DELETE FROM rows WHERE run = ? AND epoch >= ?", (run, row.epoch))
             self._connection.execute(f"INSERT INTO rows (run, {', '.join(_ROW)}) VALUES ({marks})", (run, *astuple(row)))
 
     def end(self, run: int, status: Status, message: str = "") -> None:

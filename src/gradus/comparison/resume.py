@@ -17,13 +17,17 @@ __all__ = ["Entry", "StoredSweep"]
 
 @dataclass
 class Entry:
-    """A run on its way: its number in the store once it has one, and what has come of it so far."""
+    """A run on its way: its number in the store once it has one, and what has come of it so far.
+
+    `before` are the rows that it gave before it was cut short, by their epochs.
+    """
 
     run: Run
     number: int | None = None
     rows: list[Row] = field(default_factory=list)
     status: str = "waiting"
     message: str = ""
+    before: dict[int, Row] = field(default_factory=dict)
 
 
 class StoredSweep:
@@ -33,10 +37,10 @@ class StoredSweep:
     are equal. Otherwise a new one begins.
     """
 
-    def __init__(self, store: Store, runs: Sequence[Run], conditions: dict[str, Any]) -> None:
+    def __init__(self, store: Store, runs: Sequence[Run], conditions: dict[str, Any], *, kind: str = "compare") -> None:
         self.store, self.conditions = store, conditions
         self.entries = [Entry(run) for run in runs]
-        self.name = self._cut_short() or f"compare {datetime.now(UTC).isoformat()} {os.getpid()}"
+        self.name = self._cut_short() or f"{kind} {datetime.now(UTC).isoformat()} {os.getpid()}"
 
     def _cut_short(self) -> str | None:
         """The name of the sweep to go on with, if there is one; its runs are taken over."""
@@ -49,9 +53,11 @@ class StoredSweep:
             return None  # it is another
         for one in stored:
             entry = wanted[one.specification]
-            entry.number = one.id
+            entry.number, rows = one.id, self.store.rows(one.id)
             if one.status in ("finished", "diverged"):
-                entry.rows, entry.status, entry.message = self.store.rows(one.id), one.status, one.message
+                entry.rows, entry.status, entry.message = rows, one.status, one.message
+            else:
+                entry.before = {row.epoch: row for row in rows}
         return latest
 
     def left(self) -> list[Entry]:
@@ -67,13 +73,22 @@ class StoredSweep:
         if entry.number is None:  # it begins, or its process has died before it could
             entry.number = self.store.begin(self.name, entry.run, self.conditions)
         elif isinstance(event, Started):
-            self.store.restart(entry.number)
+            self.store.resume(entry.number)
         if isinstance(event, Row):
-            self.store.add(entry.number, event)
-            entry.rows.append(event)
+            entry.rows.append(self._entered(entry, entry.number, event))
         elif isinstance(event, Ended):
             self.store.end(entry.number, event.status, event.message)
             entry.status, entry.message = event.status, event.message
+
+    def _entered(self, entry: Entry, number: int, row: Row) -> Row:
+        """The row as the store has it: a resumed run gives its earlier rows again."""
+        before = entry.before.get(row.epoch)
+        if before is not None and before.values() == row.values():
+            return before
+        self.store.add(number, row, replacing=before is not None)
+        if before is not None:  # the device doesn't repeat its bits, and the last checkpoint was older than this row
+            entry.before.clear()
+        return row
 
     def interrupt(self) -> None:
         """Enter that the runs still running have been cut short."""
