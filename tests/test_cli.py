@@ -6,18 +6,19 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
 import gradus
-from gradus import cli
+from gradus import cli, tasks
 from gradus.checkpoint import load
 from gradus.schedules import parse
 from gradus.store import Store
-from gradus import tasks
 from gradus.training import score
 
 COMMAND = [sys.executable, "-c", "from gradus.cli import main; main()"]
@@ -72,6 +73,8 @@ ERRORS = [
     (("train", "--option", "mass=1"), 2, "SGD can't be made with lr=0.3, {'mass': 1}"),
     (("train", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number of updates, from 1; got 0"),
     (("train", "--task", "nope"), 2, "unknown task 'nope'"),
+    (("runs", "--check"), 1, "there is no store at gradus-runs/store.sqlite"),
+    (("runs", "--repair"), 1, "there is no store at gradus-runs/store.sqlite"),
     (("plot", "Cosne(3)"), 2, "did you mean Cosine?"),
     (("plot", "warmup(fraction(0.1)) >> Cosine(rest())"), 2, "--steps"),
     (("plot", "Cosine(epochs(3))"), 2, "--steps-per-epoch"),
@@ -213,6 +216,23 @@ def test_a_training_that_diverges_fails(command, tmp_path):
     assert (code, out) == (1, "")
     assert "gradus: diverged at step" in err
     assert not list((tmp_path / "gradus-runs").glob("*.ckpt"))
+
+
+def test_runs_checks_and_repairs_the_store(command, tmp_path):
+    """`--check` says that a store is well, or what is damaged; `--repair` saves the rest and keeps the old file."""
+    command(*quick("--only", "constant", "--only", "cosine"))
+    path = tmp_path / "gradus-runs" / "store.sqlite"
+    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 runs, 2 epochs\n", "")
+    assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left as it is\n", "")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM rows WHERE run = 2")
+    code, out, err = command("runs", "--check")
+    assert (code, out) == (1, "run 2: it is finished, and has 0 of 1 epochs\n")
+    assert err == "gradus: gradus-runs/store.sqlite is damaged; `gradus runs --repair` saves what can be read\n"
+    code, out, _ = command("runs", "--repair")
+    assert code == 0
+    assert out.startswith("saved 2 runs with 1 epochs; the old file is gradus-runs/store.sqlite.damaged-")
+    assert "1 kept from before" in command(*quick("--only", "constant", "--only", "cosine"))[1]
 
 
 def test_plot_draws_in_the_terminal_and_as_png_without_torch(tmp_path):

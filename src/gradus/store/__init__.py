@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from gradus.errors import GradusError
 from gradus.runs import Row, Run
@@ -108,6 +108,7 @@ class Store:
             except BaseException:
                 self._connection.close()
                 raise
+            self._identity = _identity(self.path)
 
     def close(self) -> None:
         """Close the file; what is in it is already safe."""
@@ -301,6 +302,19 @@ class Store:
                 )
         return record
 
+    def check(self) -> list[str]:
+        """What is wrong with the file and with what it holds, a sentence each; nothing in a store that is well."""
+        damages: list[str] = []
+        try:
+            with self._told():
+                found = self._connection.execute("PRAGMA integrity_check(20)").fetchall()
+            damages += [text for (text,) in found if text != "ok"]
+            for one in self.runs():
+                damages += [f"run {one.id}: {text}" for text in contradictions(one, self.rows(one.id))]
+        except GradusError as error:  # what is damaged can't be read
+            damages.append(str(error))
+        return damages
+
     def latest_sweep(self) -> str | None:
         """The sweep whose runs were entered last; None in a store without runs.
 
@@ -313,6 +327,8 @@ class Store:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        if kind == "IMMEDIATE" and _identity(self.path) != self._identity:
+            raise GradusError(f"the store {self.path} has been moved, deleted or replaced since it was opened; open it anew")
         self._connection.execute(f"BEGIN {kind}")
         try:
             yield
@@ -329,3 +345,28 @@ class Store:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where SQLite quotes a damaged name
             raise GradusError(f"the store {self.path} can't be used: {error}; what was in it before is kept") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there: SQLite would go on writing to one that has no name any more."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def contradictions(one: StoredRun, rows: list[Row]) -> Iterator[str]:
+    """What a run's entries say that can't be."""
+    try:
+        run = Run.from_json(one.specification)
+    except GradusError as error:
+        yield f"its specification can't be read: {error}"
+        return
+    if one.status not in get_args(Status):
+        yield f"its status is {one.status!r}"
+    epochs = [row.epoch for row in rows]
+    if epochs != list(range(1, len(epochs) + 1)) or len(epochs) > run.epochs:
+        yield f"its epochs are {', '.join(map(str, epochs))} of {run.epochs}"
+    elif one.status == "finished" and len(epochs) < run.epochs:
+        yield f"it is finished, and has {len(epochs)} of {run.epochs} epochs"
