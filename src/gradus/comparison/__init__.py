@@ -112,6 +112,7 @@ def compare(
         images, chance = len(loaded.train.inputs), loaded.chance()
         comparison = Comparison(task, sweep.so_far(), images, steps, chance, conditions, seconds, kept)
         comparison.write(folder)
+        sweep.close()
     return comparison
 
 
@@ -186,6 +187,7 @@ def train_one(
     with locked(folder), Store(folder / STORE_FILE) as store:
         sweep = StoredSweep(store, [run], conditions, kind="train")
         _execute(sweep, machine, lambda: comparison_picture(run.task, sweep.so_far(), steps), last)
+        sweep.close()
     return sweep.so_far()[0], last
 
 
@@ -240,32 +242,38 @@ def _execute(sweep: StoredSweep, machine: Machine, draw: Callable[[], Picture], 
     The checkpoints of a run go when it has come to its end; the last one is kept if there is a place for it.
     """
     left = sweep.left()
+    for entry in sweep.entries:
+        if entry not in left:
+            _remove(machine, entry.run)  # if it was cut short between its end and this
     runs = [entry.run for entry in left]
     execute = EXECUTORS["processes" if machine.workers > 1 and len(runs) > 1 else "serial"]
     try:
         with pick_view(runs, draw) as view, closing(execute(runs, machine)) as events:
             for position, event in events:
-                checkpoints = machine.checkpoints_of(runs[position])
-                if last is not None and checkpoints is not None and event == Ended("finished"):
-                    _keep_last(checkpoints, last)
+                if last is not None and event == Ended("finished"):
+                    _keep_last(machine, runs[position], last)
                 sweep.record(left[position], event)
-                if checkpoints is not None and isinstance(event, Ended) and event.status in ("finished", "diverged"):
-                    _remove(checkpoints)
+                if isinstance(event, Ended) and event.status in ("finished", "diverged"):
+                    _remove(machine, runs[position])
                 view.on(position, event)
     except BaseException:
         sweep.interrupt()
         raise
 
 
-def _keep_last(checkpoints: Path, place: Path) -> None:
+def _keep_last(machine: Machine, run: Run, place: Path) -> None:
     """Put a run's newest checkpoint in its place."""
-    newest = latest(checkpoints)
+    checkpoints = machine.checkpoints_of(run)
+    newest = None if checkpoints is None else latest(checkpoints)
     if newest is not None:
         write_whole(place, newest.read_bytes())
 
 
-def _remove(checkpoints: Path) -> None:
+def _remove(machine: Machine, run: Run) -> None:
     """Remove a run's checkpoints, and the folders above that are empty then. What can't be removed does no harm."""
+    checkpoints = machine.checkpoints_of(run)
+    if checkpoints is None:
+        return
     shutil.rmtree(checkpoints, ignore_errors=True)
     with suppress(OSError):
         checkpoints.parent.rmdir()

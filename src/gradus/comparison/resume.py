@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gradus.comparison.results import Finished
+from gradus.files import write_whole
 from gradus.runs import Row, Run
 from gradus.store import Store
 from gradus.sweep import Ended, Event, Started
 
 __all__ = ["Entry", "StoredSweep"]
+
+_MARK = ".unfinished"
 
 
 @dataclass
@@ -34,13 +37,15 @@ class StoredSweep:
     """The runs of a comparison in the store.
 
     The latest sweep is gone on with where it was cut short, all its runs are among the ones asked for, and the conditions
-    are equal. Otherwise a new one begins.
+    are equal. Otherwise a new one begins. A file names the sweep from its beginning until its results are written.
     """
 
     def __init__(self, store: Store, runs: Sequence[Run], conditions: dict[str, Any], *, kind: str = "compare") -> None:
         self.store, self.conditions = store, conditions
+        self._mark = store.path.parent / _MARK
         self.entries = [Entry(run) for run in runs]
         self.name = self._cut_short() or f"{kind} {datetime.now(UTC).isoformat()} {os.getpid()}"
+        write_whole(self._mark, self.name.encode())
 
     def _cut_short(self) -> str | None:
         """The name of the sweep to go on with, if there is one; its runs are taken over."""
@@ -48,7 +53,8 @@ class StoredSweep:
         stored = self.store.runs(latest) if latest is not None else []
         wanted = {entry.run.to_json(): entry for entry in self.entries}
         if len(stored) == len(wanted) and all(one.status not in ("running", "interrupted") for one in stored):
-            return None  # it is whole
+            if latest is None or not self._mark.is_file() or self._mark.read_bytes() != latest.encode():
+                return None  # it is whole, and so are its results
         if any(one.specification not in wanted or json.loads(one.conditions) != self.conditions for one in stored):
             return None  # it is another
         for one in stored:
@@ -59,6 +65,10 @@ class StoredSweep:
             else:
                 entry.before = {row.epoch: row for row in rows}
         return latest
+
+    def close(self) -> None:
+        """Note that the results are written."""
+        self._mark.unlink(missing_ok=True)
 
     def left(self) -> list[Entry]:
         """The runs still to be done."""
