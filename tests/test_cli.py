@@ -364,6 +364,7 @@ def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code,
         ".lock",
         "store.sqlite",
         "checkpoints",
+        ".unfinished",
     }
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
         assert {one.status for one in store.runs()} == {"interrupted"}

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
 from gradus.tasks import Split, Task, digits
-from gradus.training import Diverged, pick_device, train
+from gradus.training import Diverged, NonFinite, pick_device, train
 
 CPU = torch.device("cpu")
 
@@ -330,3 +331,136 @@ def test_checkpoint_every_counts_updates(every: Any) -> None:
     """What counts no updates is refused."""
     with pytest.raises(InvalidInput, match="checkpoint_every must be a whole number of updates, from 1; got"):
         next(train(a_run(), a_task(), device=CPU, checkpoint_every=every))
+
+
+# What isn't finite
+
+
+class Spoiling(nn.Module):
+    """A network one of whose gradients is NaN in some of its training steps."""
+
+    def __init__(self, steps: set[int]) -> None:
+        super().__init__()
+        self.body, self.norm, self.done = dropping_out(), nn.BatchNorm1d(2), 0
+        self.body[4].weight.register_hook(lambda grad: grad * (math.nan if self.done - 1 in steps else 1.0))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.done += self.training
+        outputs: torch.Tensor = self.norm(self.body(inputs))
+        return outputs
+
+
+def losing(steps: set[int], value: float) -> Task:
+    """The task, whose loss is that value at some updates, as often as they are done."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found = functional.cross_entropy(outputs, targets)
+        return found * value if outputs.requires_grad and next(calls) in steps else found
+
+    return a_task(loss=loss)
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_place() -> None:
+    """The step, the rate, the group and the parameter's name of the first bad gradient are told, before it is used."""
+    model = Spoiling({5})
+    run, task = a_run(on_nonfinite="stop"), a_task(model=lambda: model)
+    with pytest.raises(NonFinite) as caught:
+        list(train(run, task, device=CPU))
+    rate = run.rates(4)[1]
+    assert str(caught.value) == f"the gradient of body.4.weight (group 0) was nan at step 5, at learning rate {rate:.4g}"
+    found = caught.value
+    assert (found.step, found.lr, found.parameter, found.group) == (5, rate, "body.4.weight", 0)
+    assert all(param.isfinite().all() for param in model.parameters())
+    assert str(pickle.loads(pickle.dumps(found))) == str(found)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_at_its_step(value: float) -> None:
+    """Where the run asks to stop, the first bad loss ends it within its epoch."""
+    with pytest.raises(NonFinite, match=rf"the loss was {value} at step 6, at learning rate 0\.4"):
+        list(train(a_run(on_nonfinite="stop"), losing({6}, value), device=CPU))
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "back-off"])
+def test_looking_changes_nothing(policy: str) -> None:
+    """Where everything is finite, the rows are the same whether it is looked at or not."""
+    told: list[str] = []
+    rows = train(a_run(on_nonfinite=policy), a_task(), device=CPU, on_incident=told.append)
+    assert [row.values() for row in rows] == values(a_run(), a_task())
+    assert told == []
+
+
+def test_a_skipped_update_leaves_no_trace() -> None:
+    """With "skip", weights, slots and buffers are as if there had been no such update, and the clock goes on."""
+    made, told = list[Spoiling](), list[str]()
+    run = a_run(on_nonfinite="skip", epochs=1, optimizer="AdamW", lr=0.01, schedule=Constant())
+    rows = list(train(run, a_task(model=lambda: made.append(Spoiling({2})) or made[0]), device=CPU, on_incident=told.append))
+    assert told == ["skipped an update: the gradient of body.4.weight (group 0) was nan at step 2, at learning rate 0.01"]
+    assert [row.step for row in rows] == [4]
+    torch.manual_seed(seed_for(0, "weights"))
+    expected = Spoiling(set())
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=0.01)
+    for step, batch in enumerate(torch.randperm(30, generator=generator(0, "order", 0)).split(8)):
+        torch.manual_seed(seed_for(0, "step", step))
+        if step != 2:
+            inputs, targets = a_task().train.inputs[batch], a_task().train.targets[batch]
+            functional.cross_entropy(expected(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert bits(made[0].state_dict()) == bits(expected.state_dict())
+
+
+def test_a_loss_that_was_skipped_is_not_counted() -> None:
+    """An epoch's mean is over the updates that were done; an epoch without any has diverged."""
+    told: list[str] = []
+    (row,) = train(a_run(on_nonfinite="skip", epochs=1), losing({1}, math.nan), device=CPU, on_incident=told.append)
+    assert math.isfinite(row.train_loss)
+    assert told == ["skipped an update: the loss was nan at step 1, at learning rate 0.5"]
+    with pytest.raises(Diverged, match="diverged at step 3: the loss was nan"):
+        list(train(a_run(on_nonfinite="skip"), losing({0, 1, 2, 3}, math.nan), device=CPU))
+
+
+def test_backing_off_goes_back_with_half_the_rate() -> None:
+    """With "back-off", a bad epoch is done again from its beginning with half the rate from there on."""
+    run, told = a_run(on_nonfinite="back-off", schedule=Constant()), list[str]()
+    rows = list(train(run, losing({6}, math.nan), device=CPU, on_incident=told.append))
+    assert told == ["went back to step 4, with 0.5 of the rate: the loss was nan at step 6, at learning rate 0.5"]
+    assert [row.lr for row in rows] == [0.5, 0.25, 0.25, 0.25]
+    assert rows[0].values() == values(a_run(schedule=Constant()), a_task())[0]
+
+
+def test_backing_off_has_an_end() -> None:
+    """After eight returns the run has diverged, with the step at which it did."""
+    told: list[str] = []
+    with pytest.raises(NonFinite, match="the loss was nan at step 0, at learning rate"):
+        list(train(a_run(on_nonfinite="back-off"), losing(set(range(99)), math.nan), device=CPU, on_incident=told.append))
+    assert len(told) == 8
+
+
+@pytest.mark.parametrize("step", [7, 9])
+@pytest.mark.parametrize("policy", ["skip", "back-off"])
+def test_a_guarded_run_resumes_to_the_same_rows(policy: str, step: int, tmp_path: Path) -> None:
+    """A run cut short after an incident, within its epoch too, ends with the uninterrupted rows and tells all incidents."""
+    run = a_run(on_nonfinite=policy, schedule=Cosine(rest()), per="step", optimizer="AdamW", lr=0.01)
+
+    def task(cut: int | None) -> Task:
+        bad, calls = losing({5}, math.nan).loss, itertools.count()
+
+        def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            if outputs.requires_grad and next(calls) == cut:
+                raise CutShort
+            return bad(outputs, targets)
+
+        return a_task(loss=loss)
+
+    expected: list[str] = []
+    rows = list(train(run, task(None), device=CPU, on_incident=expected.append))
+    with suppress(CutShort), Checkpoints(tmp_path) as checkpoints:
+        list(train(run, task(step), device=CPU, checkpoints=checkpoints, checkpoint_every=1))
+    told: list[str] = []
+    with Checkpoints(tmp_path) as checkpoints:
+        again = list(train(run, a_task(), device=CPU, checkpoints=checkpoints, on_incident=told.append))
+    assert [row.values() for row in again] == [row.values() for row in rows]
+    assert told == expected
+    assert len(told) == 1

@@ -49,6 +49,14 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Examples in an update; the task's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the order of the examples and all else drawn.")] = 0,
     per: Annotated[str, typer.Option(help="What the schedule counts: epoch, or step.")] = "epoch",
+    on_nonfinite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help='At a loss or gradient that is no finite number: "stop", "skip" the update, or "back-off" to the epoch\'s '
+            "beginning with half the rate. Without it the epoch's end tells.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; on a CPU one a core by default.")] = None,
     checkpoint_every: Annotated[
@@ -79,6 +87,7 @@ def train(
             batch_size=batch_size,
             seed=seed,
             per=per,
+            on_nonfinite=on_nonfinite,
             device=device,
             threads=threads,
             checkpoint_every=checkpoint_every,
@@ -91,6 +100,8 @@ def train(
         f"{name}: {row.epoch} epochs in {done.seconds:.1f} s, train loss {row.train_loss:.4f}, "
         f"train {100 * row.train_accuracy:.2f} %, test {100 * row.test_accuracy:.2f} %"
     )
+    if done.message:
+        typer.echo(done.message)
     typer.echo(f"wrote {last}")
 
 

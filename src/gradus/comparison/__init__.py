@@ -130,6 +130,7 @@ def train_one(
     batch_size: int | None = None,
     seed: int = 0,
     per: str = "epoch",
+    on_nonfinite: str | None = None,
     device: str | None = None,
     threads: int | None = None,
     checkpoint_every: int | None = None,
@@ -150,6 +151,7 @@ def train_one(
         batch_size: examples in an update.
         seed: of everything that is drawn.
         per: "epoch" or "step", which the schedule counts.
+        on_nonfinite: what to do at a loss or gradient that is no finite number, as `Run` takes it.
         device: torch's name of it; the best there is unless given.
         threads: of torch; one a core unless given.
         checkpoint_every: updates between two checkpoints; one at each epoch's end unless given.
@@ -178,6 +180,7 @@ def train_one(
         optimizer=optimizer,
         model=model,
         options=options or {},
+        on_nonfinite=on_nonfinite,
     )
     steps = loaded.steps_per_epoch(run.batch_size)
     check_run(run, loaded)  # refused now, before anything is written
@@ -250,7 +253,7 @@ def _execute(sweep: StoredSweep, machine: Machine, draw: Callable[[], Picture], 
     try:
         with pick_view(runs, draw) as view, closing(execute(runs, machine)) as events:
             for position, event in events:
-                if last is not None and event == Ended("finished"):
+                if last is not None and isinstance(event, Ended) and event.status == "finished":
                     _keep_last(machine, runs[position], last)
                 sweep.record(left[position], event)
                 if isinstance(event, Ended) and event.status in ("finished", "diverged"):

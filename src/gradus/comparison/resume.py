@@ -52,9 +52,9 @@ class StoredSweep:
         latest = self.store.latest_sweep()
         stored = self.store.runs(latest) if latest is not None else []
         wanted = {entry.run.to_json(): entry for entry in self.entries}
-        if len(stored) == len(wanted) and all(one.status not in ("running", "interrupted") for one in stored):
-            if latest is None or not self._mark.is_file() or self._mark.read_bytes() != latest.encode():
-                return None  # it is whole, and so are its results
+        ended = len(stored) == len(wanted) and all(one.status not in ("running", "interrupted") for one in stored)
+        if ended and not (latest and self._mark.is_file() and self._mark.read_bytes() == latest.encode()):
+            return None  # it is whole, and so are its results
         if any(one.specification not in wanted or json.loads(one.conditions) != self.conditions for one in stored):
             return None  # it is another
         for one in stored:

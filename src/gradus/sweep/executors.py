@@ -116,8 +116,9 @@ EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": processes}
 def _events(run: Run, machine: Machine) -> Iterator[Event]:
     """One run from start to end, whatever becomes of it."""
     yield Started()
+    incidents: list[str] = []
     try:
-        yield from _rows(run, machine)
+        yield from _rows(run, machine, incidents.append)
     except Diverged as error:
         yield Ended("diverged", str(error))
     except GradusError as error:
@@ -125,16 +126,23 @@ def _events(run: Run, machine: Machine) -> Iterator[Event]:
     except Exception as error:  # a user's task may raise anything, and the other runs must go on
         yield Ended("failed", f"{type(error).__name__}: {error}")
     else:
-        yield Ended("finished")
+        yield Ended("finished", _summary(incidents))
 
 
-def _rows(run: Run, machine: Machine) -> Iterator[Row]:
+def _summary(incidents: list[str]) -> str:
+    """What happened on the way, at the length of a message."""
+    more = f"; and {len(incidents) - 3} more" if len(incidents) > 3 else ""
+    return "; ".join(incidents[:3]) + more
+
+
+def _rows(run: Run, machine: Machine, on_incident: Callable[[str], None]) -> Iterator[Row]:
     task, device, folder = _task(run.task, machine.data_dir), pick_device(machine.device), machine.checkpoints_of(run)
     if folder is None:
-        yield from train(run, task, device=device)
+        yield from train(run, task, device=device, on_incident=on_incident)
         return
     with Checkpoints(folder, asynchronous=True) as checkpoints:
-        yield from train(run, task, device=device, checkpoints=checkpoints, checkpoint_every=machine.checkpoint_every)
+        every = machine.checkpoint_every
+        yield from train(run, task, device=device, checkpoints=checkpoints, checkpoint_every=every, on_incident=on_incident)
 
 
 @lru_cache(maxsize=2)
