@@ -29,4 +29,4 @@ with gradus.checkpoint.Checkpoints(sys.argv[1], keep=2, asynchronous=True) as ch
         if (step + 1) % 10 == 0 or step + 1 == STEPS:
             checkpoints.save(step + 1, **state)
 
-print(f"{model(inputs).square().mean().item():.6f} after {STEPS} steps")
+print(f"loss {(model(inputs) - targets).square().mean().item():.6f} after {STEPS} steps")

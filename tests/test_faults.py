@@ -131,3 +131,10 @@ def test_a_damaged_newest_checkpoint_costs_no_row(
         faults.train_victim(tmp_path, epochs=2)
     with Store(tmp_path / STORE_FILE, create=False) as store:
         assert [row.values() for row in store.rows(store.runs()[-1].id)] == expected_rows
+
+
+def test_the_manual_shows_the_example() -> None:
+    """The loop in the manual is the file that is killed here, of thirty lines or so."""
+    text = faults.EXAMPLE.read_text()
+    assert f"```python\n{text}```" in (faults.EXAMPLE.parent.parent / "docs" / "reliability.md").read_text()
+    assert len(text.splitlines()) <= 35
