@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradus.checkpoint import Checkpoints, _tree, latest
+from gradus.checkpoint import Checkpoints, _tree, latest, load
 from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
+from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
 from gradus.tasks import Split, Task, digits
 from gradus.training import Diverged, NonFinite, pick_device, train
@@ -324,6 +325,21 @@ def test_the_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
         list(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError, match=f"in {tmp_path} are another run's; name"):
         next(train(a_run(seed=1), a_task(), device=CPU, checkpoints=checkpoints))
+
+
+def test_checkpoints_without_a_trainings_fields_are_refused(tmp_path: Path) -> None:
+    """A checkpoint that names the run and holds nothing else of it is refused, by its folder."""
+    with Checkpoints(tmp_path) as checkpoints:
+        list(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
+        newest = latest(tmp_path)
+        assert newest is not None
+        model = dropping_out()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        parts = {"model": model, "optimizer": optimizer, "scheduler": Scheduler(optimizer, lr=Cosine(4))}
+        load(newest, **parts)
+        checkpoints.save(17, **parts, extra={"run": a_run().to_json()})
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError, match=f"in {tmp_path} are no training's"):
+        next(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True])

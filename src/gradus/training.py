@@ -366,12 +366,18 @@ class _Training:
             return
         if not isinstance(found.extra, dict) or found.extra.get("run") != text:
             raise GradusError(f"the checkpoints in {self.checkpoints.folder} are another run's; name another folder")
-        self.rows = [Row(*values) for values in found.extra["rows"]]
-        self.rates, self.losses = found.extra["rates"].tolist(), found.extra["losses"].tolist()
-        self.bound, self.correct, self.seconds = (found.extra[name] for name in ("bound", "correct", "seconds"))
-        self.skipped, self.retreats, self._good = (found.extra[name] for name in ("skipped", "retreats", "good"))
+        try:
+            self._take_over(found.extra)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise GradusError(f"the checkpoints in {self.checkpoints.folder} are no training's: {error!r}") from None
+
+    def _take_over(self, extra: dict[str, Any]) -> None:
+        self.rows = [Row(*values) for values in extra["rows"]]
+        self.rates, self.losses = extra["rates"].tolist(), extra["losses"].tolist()
+        self.bound, self.correct, self.seconds = (extra[name] for name in ("bound", "correct", "seconds"))
+        self.skipped, self.retreats, self._good = (extra[name] for name in ("skipped", "retreats", "good"))
         self._reduce_rate()
-        for incident in found.extra["incidents"]:
+        for incident in extra["incidents"]:
             self._tell(incident)
 
 
