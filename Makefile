@@ -27,10 +27,11 @@ fix: $(VENV)/dev  ## what lint and format can put right themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers and the gallery, as ratios
+bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers, checkpoints and the gallery, as ratios
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/drop_ins.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/gallery.py
 
 faults: $(VENV)/dev  ## kill trainings 200 times, and compare what comes of them bit for bit

@@ -290,6 +290,7 @@ HOSTILE = {
         rewritten(saved(TREE), zipfile.ZIP_STORED, pickle.dumps(Command(), protocol=4)),
         "it names something to be called",
     ),
+    "an expanded tensor": (saved(TREE | {"extra": torch.zeros(1).expand(10**9)}), "a tensor is larger than its bytes"),
     "no dict": (saved([1]), "its fields aren't a checkpoint's"),
     "fields too few": (saved({"position": 1}), "its fields aren't a checkpoint's"),
     "a wrong field": (saved(TREE | {"position": "x"}), "its position is a str"),

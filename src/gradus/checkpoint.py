@@ -496,6 +496,7 @@ def _tree(path: Path) -> dict[str, Any]:
     try:
         _refuse_bombs(payload)
         tree = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        _refuse_expanded(tree)
     except Exception as error:  # bytes that nobody has written in good faith may raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: {reason}") from None
@@ -553,6 +554,16 @@ def _refuse_names(pickled: bytes) -> None:
             opcode.name == "GLOBAL" and not _REBUILDS.fullmatch(str(argument))
         ):
             raise pickle.UnpicklingError(f"it names {argument or 'something'} to be called")
+
+
+def _refuse_expanded(value: Any) -> None:
+    """Refuse tensors that hold an element twice: whoever copied one would need the memory that the file hasn't."""
+    if isinstance(value, Tensor):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise pickle.UnpicklingError("a tensor is larger than its bytes")
+    elif isinstance(value, (dict, list, tuple)):
+        for member in value.values() if isinstance(value, dict) else value:
+            _refuse_expanded(member)
 
 
 def _stored(folder: Path) -> list[Path]:
