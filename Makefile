@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: compare test fuzz soak check bench docs fix clean
+.PHONY: compare test fuzz soak faults check bench docs fix clean
 
 compare: $(VENV)/main  ## train one network under each classic schedule, offline
 	$(BIN)/gradus compare
@@ -27,11 +27,15 @@ fix: $(VENV)/dev  ## what lint and format can put right themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers and the gallery, as ratios
+bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers, checkpoints and the gallery, as ratios
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/drop_ins.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/gallery.py
+
+faults: $(VENV)/dev  ## kill trainings 200 times, and compare what comes of them bit for bit
+	GRADUS_KILLS=200 $(BIN)/python -m pytest tests/test_faults.py
 
 docs: $(VENV)/docs  ## the manual, into site/
 	$(BIN)/mkdocs build --strict --quiet

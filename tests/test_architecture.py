@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "gradus"
 FLOORS = {
     "errors": 0,
     "files": 1,
+    "signals": 1,
     "schedules": 1,
     "rules": 1,
     "scheduler": 2,
@@ -23,6 +24,7 @@ FLOORS = {
     "randomness": 3,
     "runs": 3,
     "tasks": 4,
+    "checkpoint": 4,
     "training": 5,
     "sweep": 6,
     "store": 6,
@@ -41,6 +43,7 @@ ROOMS_OF = {
         "backends",
         "optim",
         "lr_scheduler",
+        "checkpoint",
         "randomness",
         "tasks",
         "training",

@@ -6,16 +6,20 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
 import gradus
-from gradus import cli
+from gradus import cli, tasks
+from gradus.checkpoint import load
 from gradus.schedules import parse
 from gradus.store import Store
+from gradus.training import score
 
 COMMAND = [sys.executable, "-c", "from gradus.cli import main; main()"]
 
@@ -61,6 +65,16 @@ ERRORS = [
     (("find", "--option", "nope=1"), 2, "SGD can't be made with lr=0.3, {'nope': 1}"),
     (("find", "--optimizer", "Nope"), 2, "must be the name of a class in torch.optim"),
     (("find", "--start", "1", "--end", "0.1"), 2, "start must be below end; got start=1 and end=0.1"),
+    (("compare", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number of updates, from 1; got 0"),
+    (("train", "Cosne(3)"), 2, "did you mean Cosine?"),
+    (("train", "--optimizer", "Nope"), 2, "the optimizer must be the name of a class in torch.optim"),
+    (("train", "--option", "nesterov"), 2, "--option takes NAME=VALUE once for each name, such as momentum=0.9"),
+    (("train", "--option", "a=1", "--option", "a=2"), 2, "--option takes NAME=VALUE once for each name"),
+    (("train", "--option", "mass=1"), 2, "SGD can't be made with lr=0.3, {'mass': 1}"),
+    (("train", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number of updates, from 1; got 0"),
+    (("train", "--task", "nope"), 2, "unknown task 'nope'"),
+    (("runs", "--check"), 1, "there is no store at gradus-runs/store.sqlite"),
+    (("runs", "--repair"), 1, "there is no store at gradus-runs/store.sqlite"),
     (("plot", "Cosne(3)"), 2, "did you mean Cosine?"),
     (("plot", "warmup(fraction(0.1)) >> Cosine(rest())"), 2, "--steps"),
     (("plot", "Cosine(epochs(3))"), 2, "--steps-per-epoch"),
@@ -94,7 +108,7 @@ def test_unknown_words_and_missing_arguments_are_usage_errors(arguments, command
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "find", "plot", "runs"))])
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "find", "plot", "runs", "train"))])
 def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     """Each command explains itself within 80 columns, without a cut-off sentence."""
     code, out, _ = command(*arguments)
@@ -103,7 +117,7 @@ def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     assert "..." not in out.replace('NAME="..."', "").replace("(...)", "").replace("[ARGS]...", "").replace(
         "}...", ""
     ).replace("SCHEDULE...", "")
-    if arguments[0] in ("compare", "find", "plot", "runs"):
+    if arguments[0] in ("compare", "find", "plot", "runs", "train"):
         for name in inspect.signature(getattr(cli, arguments[0])).parameters:
             assert f"--{name.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "number"
 
@@ -177,6 +191,48 @@ def test_runs_lists_the_runs_and_shows_the_rows_of_one(command, tmp_path):
     assert [line[:4] for line in lines] == [[str(r.epoch), str(r.step), f"{r.lr:.4g}", f"{r.train_loss:.4f}"] for r in rows]
     code, _, err = command("runs", "99")
     assert (code, err) == (2, "gradus: there is no run 99 in gradus-runs/store.sqlite; `gradus runs` lists them\n")
+
+
+def test_train_keeps_the_weights_and_the_rows(command, tmp_path):
+    """`gradus train` prints how the run ended, its rows are in the store, and its weights in a checkpoint of its name."""
+    arguments = ("--epochs", "2", "--optimizer", "Lion", "--option", "betas=(0.9, 0.98)", "--lr", "0.003", "--threads", "1")
+    code, out, err = command("train", "Cosine(2)", *arguments, "--name", "my run/1")
+    assert code == 0
+    assert [line.split()[3] for line in err.splitlines()] == ["1/2", "2/2"]
+    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+        rows = store.rows(1)
+    assert [row.lr for row in rows] == [0.003, 0.0015]
+    assert f"my run/1: 2 epochs in {sum(row.seconds for row in rows):.1f} s, train loss {rows[1].train_loss:.4f}" in out
+    assert out.endswith("wrote gradus-runs/my-run-1.ckpt\n")
+    assert not (tmp_path / "gradus-runs" / "checkpoints").exists()
+    model, task = tasks.DigitsNet(), tasks.digits()
+    load(tmp_path / "gradus-runs" / "my-run-1.ckpt", model=model)
+    assert score(model, task) == pytest.approx((rows[1].test_loss, rows[1].test_accuracy))
+
+
+def test_a_training_that_diverges_fails(command, tmp_path):
+    """A run that diverges leaves with 1 and says where; nothing is put in the place of weights."""
+    code, out, err = command("train", "--epochs", "1", "--lr", "1e6")
+    assert (code, out) == (1, "")
+    assert "gradus: diverged at step" in err
+    assert not list((tmp_path / "gradus-runs").glob("*.ckpt"))
+
+
+def test_runs_checks_and_repairs_the_store(command, tmp_path):
+    """`--check` says that a store is well, or what is damaged; `--repair` saves the rest and keeps the old file."""
+    command(*quick("--only", "constant", "--only", "cosine"))
+    path = tmp_path / "gradus-runs" / "store.sqlite"
+    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 runs, 2 epochs\n", "")
+    assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left as it is\n", "")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM rows WHERE run = 2")
+    code, out, err = command("runs", "--check")
+    assert (code, out) == (1, "run 2: it is finished, and has 0 of 1 epochs\n")
+    assert err == "gradus: gradus-runs/store.sqlite is damaged; `gradus runs --repair` saves what can be read\n"
+    code, out, _ = command("runs", "--repair")
+    assert code == 0
+    assert out.startswith("saved 2 runs with 1 epochs; the old file is gradus-runs/store.sqlite.damaged-")
+    assert "1 kept from before" in command(*quick("--only", "constant", "--only", "cosine"))[1]
 
 
 def test_plot_draws_in_the_terminal_and_as_png_without_torch(tmp_path):
@@ -303,7 +359,13 @@ def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code,
     assert "stopped; every finished epoch is in gradus-runs/store.sqlite" in told
     assert "the same command again" in told
     assert (tmp_path / "out").read_text() == ""
-    assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} <= {".gitignore", ".lock", "store.sqlite"}
+    assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} <= {
+        ".gitignore",
+        ".lock",
+        "store.sqlite",
+        "checkpoints",
+        ".unfinished",
+    }
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
         assert {one.status for one in store.runs()} == {"interrupted"}
         lines = re.findall(r" epoch \d+/3000 ", told)

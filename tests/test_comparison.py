@@ -233,6 +233,22 @@ def test_a_killed_comparison_goes_on_too(monkeypatch, tmp_path):
     assert compare(**settings).kept == 1
 
 
+def test_a_comparison_cut_short_before_its_results_were_written_writes_them(monkeypatch, tmp_path):
+    """Where all runs had finished and the results weren't written, the same call trains nothing and writes them."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    settings = {"only": ["constant"], "epochs": 1, "workers": 1, "out": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr("gradus.comparison.Comparison.write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compare(**settings)
+    assert compare(**settings).kept == 1
+    assert (tmp_path / "results.json").exists()
+    assert not (tmp_path / ".unfinished").exists()
+
+
 @pytest.mark.parametrize(
     "change", [{"epochs": 3}, {"data_dir": "elsewhere"}, {"lr": 0.2}, {"only": ["constant"]}, {"per": "step"}]
 )

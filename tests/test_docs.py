@@ -53,5 +53,5 @@ def test_every_page_is_in_the_manual() -> None:
 def test_every_public_room_is_in_the_reference() -> None:
     """What `gradus` offers is in the reference."""
     reference = (DOCS / "reference.md").read_text()
-    for room in {*gradus._ROOMS.values(), "lr_scheduler", "optim", "schedules"}:
+    for room in {*gradus._ROOMS.values(), "checkpoint", "lr_scheduler", "optim", "schedules"}:
         assert f"::: gradus.{room}\n" in reference, room

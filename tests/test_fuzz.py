@@ -6,12 +6,17 @@
 import contextlib
 import copy
 import gzip
+import io
 import json
 import os
 import resource
 import struct
 import sys
+import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +28,12 @@ from hypothesis import strategies as st
 
 import gradus
 import gradus.optim
+from gradus.checkpoint import _HEADER, _MAGIC, latest, load, save
 from gradus.errors import GradusError, InvalidInput
 from gradus.runs import Row, Run
 from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
 from gradus.store import Store
+from gradus.store.repair import repair_store
 from gradus.tasks.idx import read_idx
 from registry import SCHEDULES
 
@@ -159,12 +166,13 @@ def test_an_idx_file(place: Path, content: bytes, dimensions: int, packed: bool)
         assert read_idx(path, dimensions).ndim == dimensions
 
 
+A_RUN = Run("cosine", "digits", warmup(2, start=0.1), lr=0.1, epochs=3, batch_size=8, options={"momentum": 0.9})
+
+
 def store_file(place: Path) -> bytes:
     path = place / "whole.sqlite"
     with Store(path) as store:
-        number = store.begin(
-            "a sweep", Run("cosine", "digits", warmup(2, start=0.1), lr=0.1, epochs=3, batch_size=8), {"threads": 1}
-        )
+        number = store.begin("a sweep", A_RUN, {"threads": 1})
         for epoch in range(1, 4):
             store.add(number, Row(epoch, epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 0.1))
         store.end(number, "finished")
@@ -177,7 +185,7 @@ def store_file(place: Path) -> bytes:
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4), st.floats(0, 1)
 )
 def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) -> None:
-    """A store's file is read, or is refused; what is read holds numbers where numbers belong."""
+    """A store's file is read, or is refused; what is read holds numbers where numbers belong, and what is repaired is well."""
     if not (place / "whole.sqlite").exists():
         store_file(place)
     path = place / "store.sqlite"
@@ -195,6 +203,20 @@ def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) ->
             for row in store.rows(run.id):
                 assert all(isinstance(value, (int, float)) for value in (row.epoch, row.lr, row.test_accuracy))
         store.latest_sweep()
+
+    with contextlib.suppress(GradusError):
+        repair_store(path)
+        with Store(path, create=False) as store:
+            assert store.check() == []
+
+
+@fuzzed
+@given(changed([json.loads(A_RUN.to_json())]).map(json.dumps) | damaged([A_RUN.to_json()]))
+def test_a_runs_json(text: str) -> None:
+    """A JSON text is a run, which can be saved, or is refused with a reason."""
+    with contextlib.suppress(InvalidInput):
+        run = Run.from_json(text)
+        assert Run.from_json(run.to_json()) == run
 
 
 def optimizer_and_scheduler() -> tuple[Any, Any]:
@@ -251,3 +273,45 @@ def test_a_schedulers_state(state: Any) -> None:
     with contextlib.suppress(InvalidInput):  # the clock may count something else
         scheduler.step()
         scheduler.observe(0.4)
+
+
+def a_checkpoint() -> bytes:
+    optimizer, scheduler = optimizer_and_scheduler()
+    with tempfile.TemporaryDirectory() as folder:
+        save(f"{folder}/a", optimizer=optimizer, scheduler=scheduler, extra={"x": [1.5, "y", None]}, rng=False)
+        return Path(folder, "a").read_bytes()
+
+
+A_CHECKPOINT = a_checkpoint()
+PAYLOAD = A_CHECKPOINT[_HEADER.size :]
+
+
+def sealed(payload: bytes) -> bytes:
+    """A checkpoint's file whose hash is right, whatever is in it."""
+    return _HEADER.pack(_MAGIC, 1, len(payload), sha256(payload).digest()) + payload
+
+
+@st.composite
+def damaged_inside(draw: Any) -> bytes:
+    """A checkpoint of whose archive one member is damaged, the archive and the hash being right."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(PAYLOAD)) as old, zipfile.ZipFile(out, "w") as new:
+        members = old.namelist()
+        chosen = draw(st.sampled_from([members[0], *members]))  # the first is the pickle
+        for name in members:
+            new.writestr(name, draw(damaged([old.read(name)])) if name == chosen else old.read(name))
+    return sealed(out.getvalue())
+
+
+@fuzzed
+@given(damaged([A_CHECKPOINT]) | damaged([PAYLOAD]).map(sealed) | damaged_inside())
+def test_a_checkpoint(place: Path, content: bytes) -> None:
+    """A checkpoint is loaded, or is refused; `latest` takes it, or passes it over."""
+    path = place / "step-000000000001.ckpt"
+    path.write_bytes(content)
+    optimizer, scheduler = optimizer_and_scheduler()
+    with contextlib.suppress(GradusError):
+        load(path, optimizer=optimizer, scheduler=scheduler)
+    with contextlib.suppress(GradusError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        latest(place)

@@ -103,6 +103,7 @@ DIFFERENT = {
     "per": "step",
     "optimizer": "Adam",
     "options": {"momentum": 0.9},
+    "on_nonfinite": "skip",
 }
 
 
@@ -156,6 +157,7 @@ INVALID = [
     ({"seed": -1}, "seed must be a whole number from 0.*; got -1"),
     ({"seed": 2**63}, "seed must be a whole number from 0.*; got 9223372036854775808"),
     ({"per": "batch"}, """a schedule counts per "epoch" or per "step"; got 'batch'"""),
+    ({"on_nonfinite": "hope"}, """on_nonfinite must be "stop", "skip", "back-off" or None; got 'hope'"""),
     ({"options": "momentum"}, "options must be given by name"),
     ({"options": 3}, "options must be given by name"),
     ({"options": {1: 2}}, "options must be given by name"),

@@ -22,6 +22,7 @@ from gradus.errors import GradusError
 from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, Lambda
 from gradus.store import Status, Store
+from gradus.store.repair import repair_store
 
 RUN = Run("cosine", "digits", Cosine(20, end=0.03), lr=0.3, epochs=30, batch_size=64, seed=7)
 NUMBERS = [field.name for field in dataclasses.fields(Row)]
@@ -143,18 +144,20 @@ def test_a_message_may_quote_anything(store: Store) -> None:
     assert store.runs()[0].message == r"no file caf\udce9"
 
 
-def test_a_restart_deletes_the_rows(store: Store) -> None:
-    """A run that begins once more is running, without rows and message, and takes the same epochs again."""
+def test_a_resumed_run_keeps_its_rows(store: Store) -> None:
+    """A run that goes on is running, without message and with its rows, of which it replaces those it gives otherwise."""
     run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
     for number in (run, other):
         store.add(number, row(1))
         store.end(number, "failed", "why")
-    store.restart(run)
-    assert store.rows(run) == []
-    assert store.rows(other) == [row(1)]
+    for epoch in (2, 3):
+        store.add(run, row(epoch))
+    store.resume(run)
     assert [(one.status, one.message) for one in store.runs()] == [("running", ""), ("failed", "why")]
-    store.add(run, row(1, train_loss=9.0))
-    assert store.rows(run) == [row(1, train_loss=9.0)]
+    assert store.rows(run) == [row(1), row(2), row(3)]
+    store.add(run, row(2, train_loss=9.0), replacing=True)
+    assert store.rows(run) == [row(1), row(2, train_loss=9.0)]
+    assert store.rows(other) == [row(1)]
 
 
 def test_an_interruption_marks_what_runs(store: Store) -> None:
@@ -190,11 +193,11 @@ def test_an_epoch_is_entered_once(store: Store) -> None:
 UNKNOWN: list[Callable[[Store], None]] = [
     lambda store: store.add(99, row(1)),
     lambda store: store.end(99, "finished"),
-    lambda store: store.restart(99),
+    lambda store: store.resume(99),
 ]
 
 
-@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "restart"])
+@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "resume"])
 def test_a_run_that_was_not_entered_is_refused(store: Store, use: Callable[[Store], None]) -> None:
     """Nothing is entered for a run that the store doesn't know."""
     with pytest.raises(GradusError, match=r"there is no run 99 in .*store.sqlite|FOREIGN KEY constraint failed"):
@@ -222,9 +225,9 @@ def test_what_is_cut_short_is_undone(store: Store, monkeypatch: pytest.MonkeyPat
     run = store.begin("sweep", RUN, {})
     store.add(run, row(1))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_mark", fails)
+        patch.setattr("gradus.store.astuple", fails)
         with pytest.raises(kind, match="in the middle"):
-            store.restart(run)  # its rows are deleted by then
+            store.add(run, row(1, train_loss=9.0), replacing=True)  # the old row is deleted by then
     assert store.rows(run) == [row(1)]
     store.add(run, row(2))
     assert store.rows(run) == [row(1), row(2)]
@@ -275,7 +278,7 @@ while True:
 
 
 def test_many_processes_make_and_fill_stores_at_once(tmp_path: Path) -> None:
-    """Eight processes that make the same new stores and write to them lose no row and enter none twice."""
+    """Sixteen processes that make the same new stores and write to them lose no row and enter none twice."""
     program = """
 print("ready", flush=True)
 sys.stdin.readline()
@@ -287,8 +290,8 @@ with Store(sys.argv[2]) as store:
         store.add(run, row(epoch))
     store.end(run, "finished")
 """
-    paths = [tmp_path / f"{index}.sqlite" for index in range(50)]  # the moment of making is the risky one
-    processes = [python(program, str(index), *map(str, paths)) for index in range(8)]
+    paths = [tmp_path / f"{index}.sqlite" for index in range(25)]  # the moment of making is the risky one
+    processes = [python(program, str(index), *map(str, paths)) for index in range(16)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -296,9 +299,9 @@ with Store(sys.argv[2]) as store:
         assert isinstance(process.stdin, io.TextIOWrapper)
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [process.communicate() and process.returncode for process in processes] == [0] * 8
+    assert [process.communicate() and process.returncode for process in processes] == [0] * 16
     with Store(paths[0], create=False) as store:
-        assert sorted(run.sweep for run in store.runs()) == [f"sweep {index}" for index in range(8)]
+        assert sorted(run.sweep for run in store.runs()) == sorted(f"sweep {index}" for index in range(16))
         for run in store.runs():
             assert run.status == "finished"
             assert store.rows(run.id) == [row(epoch) for epoch in range(1, 31)]
@@ -484,3 +487,104 @@ def test_a_schedule_that_cannot_be_saved_is_not_entered(store: Store) -> None:
     with pytest.raises(GradusError):
         store.begin("sweep", dataclasses.replace(RUN, schedule=Constant() * Lambda(lambda t: 1 / (1 + t))), {})
     assert store.runs() == []
+
+
+# Damage, and what is saved from it
+
+
+def filled(path: Path) -> dict[int, list[Row]]:
+    """A store of many pages; the rows of each run."""
+    with Store(path) as store:
+        store._connection.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
+        runs = [store.begin("sweep", RUN, {}) for _ in range(60)]
+        for run in runs:
+            for epoch in range(1, 31):
+                store.add(run, row(epoch))
+            store.end(run, "finished")
+        return {run: store.rows(run) for run in runs}
+
+
+@pytest.mark.parametrize("page", range(4, 40, 6))
+def test_a_repair_saves_what_can_be_read(page: int, tmp_path: Path) -> None:
+    """With a page overwritten, a check says so; after the repair the store is well, no row is made up, and runs that have
+    lost rows are interrupted.
+    """
+    path = tmp_path / "store.sqlite"
+    before = filled(path)
+    content = bytearray(path.read_bytes())
+    content[page * 4096 : (page + 1) * 4096] = bytes(range(256)) * 16
+    path.write_bytes(content)
+    with Store(path, create=False) as store:
+        assert store.check()
+    repaired = repair_store(path)
+    assert repaired.old is not None
+    assert repaired.old.read_bytes() == content
+    with Store(path, create=False) as store:
+        assert store.check() == []
+        saved = store.runs()
+        assert len(saved) == repaired.runs > 0
+        assert sum(one.epochs for one in saved) == repaired.rows > 0
+        for one in saved:
+            assert store.rows(one.id) == before[one.id][: one.epochs]
+            assert one.status == ("finished" if one.epochs == 30 else "interrupted")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["store.sqlite", repaired.old.name]
+
+
+def test_a_store_that_is_well_is_left_alone(tmp_path: Path) -> None:
+    """A repair of a store that is well changes no byte."""
+    path = tmp_path / "store.sqlite"
+    filled(path)
+    before = path.read_bytes()
+    assert repair_store(path) == (0, 0, None)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["store.sqlite"]
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_is_no_store_is_not_repaired(kind: str, tmp_path: Path) -> None:
+    """Another program's file, or a newer store, is refused, and not a byte of it changes."""
+    make, message = FILES[kind]
+    path = tmp_path / "some file.db"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(GradusError, match=rf"some file.db.*{message}"):
+        repair_store(path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["some file.db"]
+
+
+SPOILED = {
+    "UPDATE runs SET specification = '{}'": "its specification can't be read: this JSON is no run",
+    "UPDATE runs SET status = 'merry'": "its status is 'merry'",
+    "DELETE FROM rows WHERE epoch = 3": "its epochs are 1, 2, 4, 5, 6",
+    "DELETE FROM rows WHERE epoch = 30": "it is finished, and has 29 of 30 epochs",
+}
+
+
+@pytest.mark.parametrize("command", SPOILED)
+def test_a_check_reads_what_is_in_the_store(command: str, store: Store) -> None:
+    """A whole file whose entries contradict each other is told of, run by run."""
+    run = store.begin("sweep", RUN, {})
+    for epoch in range(1, 31):
+        store.add(run, row(epoch))
+    store.end(run, "finished")
+    assert store.check() == []
+    store._connection.execute(command)
+    (told,) = store.check()
+    assert told.startswith(f"run {run}: {SPOILED[command]}")
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
+def test_a_store_that_has_vanished_takes_no_rows(what: str, tmp_path: Path) -> None:
+    """Rows aren't written into a file that has no name any more, or has made way for another: the error says so."""
+    path = tmp_path / "folder" / "store.sqlite"
+    with Store(path) as store:
+        run = store.begin("sweep", RUN, {})
+        if what == "folder":
+            path.parent.rename(tmp_path / "elsewhere")
+        else:
+            path.unlink()
+        if what == "replaced":
+            path.write_bytes(b"")
+        with pytest.raises(GradusError, match="has been moved, deleted or replaced since it was opened; open it anew"):
+            store.add(run, row(1))

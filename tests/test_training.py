@@ -1,8 +1,14 @@
 """Training: the reference loop, its randomness, and what it does when the loss explodes."""
 
+import itertools
 import math
+import os
+import pickle
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +16,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradus.errors import InvalidInput
+from gradus.checkpoint import Checkpoints, _tree, latest, load
+from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
+from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
 from gradus.tasks import Split, Task, digits
-from gradus.training import Diverged, pick_device, train
+from gradus.training import Diverged, NonFinite, pick_device, train
 
 CPU = torch.device("cpu")
 
@@ -26,6 +34,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def bits(value: Any) -> Any:
+    """All of a state to the last bit, comparable."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.detach().flatten().clone().view(torch.uint8).tolist()
+    if isinstance(value, dict):
+        return {key: bits(member) for key, member in value.items()}
+    return [bits(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def dropping_out() -> nn.Module:
@@ -174,7 +191,8 @@ def test_an_explosion_by_the_last_update_is_seen() -> None:
 def test_errors_come_before_training() -> None:
     """An unknown optimizer, an unknown option and an uncountable schedule are refused before any update."""
     for changes, message in [
-        ({"optimizer": "Adan"}, "the optimizer must be the name of a class in torch.optim, such as SGD; got 'Adan'"),
+        ({"optimizer": "Adamn"}, "name of a class in torch.optim, such as SGD; or of one in gradus.optim.*; got 'Adamn'"),
+        ({"optimizer": "Optimizer"}, "got 'Optimizer'"),
         ({"optimizer": "lr_scheduler"}, "got 'lr_scheduler'"),
         ({"options": {"impulse": 1}}, "SGD can't be made with lr=0.5"),
         ({"schedule": Cosine(rest()) >> Cosine(rest())}, "only one phase of a sequence can take rest"),
@@ -197,3 +215,268 @@ def test_seeds_are_told_apart() -> None:
     seen = {seed_for(seed, purpose, step) for seed in range(5) for purpose in ("order", "step") for step in range(50)}
     assert len(seen) == 500
     assert all(0 <= seed < 2**63 for seed in seen)
+
+
+# Cut short and resumed
+
+
+class CutShort(Exception):
+    """Stands for a power cut, which comes at a step without any warning."""
+
+
+def cut_at(step: int, **changes: Any) -> Task:
+    """The task, whose loss brings the power cut at its n-th training step."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if outputs.requires_grad and next(calls) == step:
+            raise CutShort
+        return functional.cross_entropy(outputs, targets)
+
+    return a_task(loss=loss, **changes)
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    """Weights, slots and the scheduler's state in the newest checkpoint of a folder."""
+    newest = latest(folder)
+    assert newest is not None
+    return _tree(newest)["parts"]
+
+
+def checkpointed(run: Run, task: Task, folder: Path, every: int | None) -> list[Row]:
+    """The rows up to the end, or to the power cut."""
+    rows: list[Row] = []
+    with suppress(CutShort), Checkpoints(folder, asynchronous=True) as checkpoints:
+        for row in train(run, task, device=CPU, checkpoints=checkpoints, checkpoint_every=every):
+            rows.append(row)  # noqa: PERF402 - those before the cut count
+    return rows
+
+
+RESUMED = {
+    "SGD": a_run(options={"momentum": 0.9}),
+    "AdamW": a_run(optimizer="AdamW", lr=0.01, per="step"),
+    "ours": a_run(optimizer="gradus.optim.AdamW", lr=0.01),
+    "Lion": a_run(optimizer="Lion", lr=0.003, per="step"),
+    "schedule-free": a_run(optimizer="SGDScheduleFree", schedule=Constant()),
+}
+
+
+@pytest.mark.parametrize("every", [None, 1, 3])
+@pytest.mark.parametrize("step", [0, 6, 11])
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
+    name: str, step: int, every: int | None, tmp_path: Path
+) -> None:
+    """Rows, weights, slots and schedule of a resumed run are the uninterrupted run's, bit for bit, within an epoch too."""
+    run, whole = RESUMED[name], tmp_path / "whole"
+    with Checkpoints(whole) as checkpoints:
+        expected = [row.values() for row in train(run, a_task(), device=CPU, checkpoints=checkpoints)]
+    assert expected == values(run, a_task())
+    before, rows = (checkpointed(run, task, tmp_path / "cut", every) for task in (cut_at(step), a_task()))
+    assert [row.values() for row in rows] == expected
+    assert len(before) == step // 4
+    assert every == 3 or rows[: len(before)] == before  # their seconds too
+    assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_signal_waits_for_the_step_and_is_saved(sent: int, step: int, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM take effect after the update in hand, which is in a checkpoint then; handlers are put back."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if outputs.requires_grad and next(calls) == step:
+            os.kill(os.getpid(), sent)
+        return functional.cross_entropy(outputs, targets)
+
+    def stop(*_: object) -> None:
+        raise CutShort
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(CutShort), Checkpoints(tmp_path, asynchronous=True) as checkpoints:
+            list(train(a_run(), a_task(loss=loss), device=CPU, checkpoints=checkpoints, checkpoint_every=100))
+        assert [signal.getsignal(number) for number in before] == [stop, stop]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert latest(tmp_path) == tmp_path / f"step-{step + 1:012d}.ckpt"
+
+
+def test_a_signal_that_somebody_else_takes_does_not_stop_the_training(tmp_path: Path) -> None:
+    """Where the caller's handler only makes a note, as batch systems' users have it, the training saves and goes on."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        with Checkpoints(tmp_path) as checkpoints:
+            for row in train(a_run(), a_task(), device=CPU, checkpoints=checkpoints):
+                if row.epoch == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert latest(tmp_path) == tmp_path / "step-000000000016.ckpt"
+
+
+def test_the_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
+    """A run doesn't go on from another's checkpoints, and says which folder they are in."""
+    with Checkpoints(tmp_path) as checkpoints:
+        list(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError, match=f"in {tmp_path} are another run's; name"):
+        next(train(a_run(seed=1), a_task(), device=CPU, checkpoints=checkpoints))
+
+
+def test_checkpoints_without_a_trainings_fields_are_refused(tmp_path: Path) -> None:
+    """A checkpoint that names the run and holds nothing else of it is refused, by its folder."""
+    with Checkpoints(tmp_path) as checkpoints:
+        list(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
+        newest = latest(tmp_path)
+        assert newest is not None
+        model = dropping_out()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        parts = {"model": model, "optimizer": optimizer, "scheduler": Scheduler(optimizer, lr=Cosine(4))}
+        load(newest, **parts)
+        checkpoints.save(17, **parts, extra={"run": a_run().to_json()})
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError, match=f"in {tmp_path} are no training's"):
+        next(train(a_run(), a_task(), device=CPU, checkpoints=checkpoints))
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_checkpoint_every_counts_updates(every: Any) -> None:
+    """What counts no updates is refused."""
+    with pytest.raises(InvalidInput, match="checkpoint_every must be a whole number of updates, from 1; got"):
+        next(train(a_run(), a_task(), device=CPU, checkpoint_every=every))
+
+
+# What isn't finite
+
+
+class Spoiling(nn.Module):
+    """A network one of whose gradients is NaN in some of its training steps."""
+
+    def __init__(self, steps: set[int]) -> None:
+        super().__init__()
+        self.body, self.norm, self.done = dropping_out(), nn.BatchNorm1d(2), 0
+        self.body[4].weight.register_hook(lambda grad: grad * (math.nan if self.done - 1 in steps else 1.0))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.done += self.training
+        outputs: torch.Tensor = self.norm(self.body(inputs))
+        return outputs
+
+
+def losing(steps: set[int], value: float) -> Task:
+    """The task, whose loss is that value at some updates, as often as they are done."""
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found = functional.cross_entropy(outputs, targets)
+        return found * value if outputs.requires_grad and next(calls) in steps else found
+
+    return a_task(loss=loss)
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_place() -> None:
+    """The step, the rate, the group and the parameter's name of the first bad gradient are told, before it is used."""
+    model = Spoiling({5})
+    run, task = a_run(on_nonfinite="stop"), a_task(model=lambda: model)
+    with pytest.raises(NonFinite) as caught:
+        list(train(run, task, device=CPU))
+    rate = run.rates(4)[1]
+    assert str(caught.value) == f"the gradient of body.4.weight (group 0) was nan at step 5, at learning rate {rate:.4g}"
+    found = caught.value
+    assert (found.step, found.lr, found.parameter, found.group) == (5, rate, "body.4.weight", 0)
+    assert all(param.isfinite().all() for param in model.parameters())
+    assert str(pickle.loads(pickle.dumps(found))) == str(found)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_at_its_step(value: float) -> None:
+    """Where the run asks to stop, the first bad loss ends it within its epoch."""
+    with pytest.raises(NonFinite, match=rf"the loss was {value} at step 6, at learning rate 0\.4"):
+        list(train(a_run(on_nonfinite="stop"), losing({6}, value), device=CPU))
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "back-off"])
+def test_looking_changes_nothing(policy: str) -> None:
+    """Where everything is finite, the rows are the same whether it is looked at or not."""
+    told: list[str] = []
+    rows = train(a_run(on_nonfinite=policy), a_task(), device=CPU, on_incident=told.append)
+    assert [row.values() for row in rows] == values(a_run(), a_task())
+    assert told == []
+
+
+def test_a_skipped_update_leaves_no_trace() -> None:
+    """With "skip", weights, slots and buffers are as if there had been no such update, and the clock goes on."""
+    made, told = list[Spoiling](), list[str]()
+    run = a_run(on_nonfinite="skip", epochs=1, optimizer="AdamW", lr=0.01, schedule=Constant())
+    rows = list(train(run, a_task(model=lambda: made.append(Spoiling({2})) or made[0]), device=CPU, on_incident=told.append))
+    assert told == ["skipped an update: the gradient of body.4.weight (group 0) was nan at step 2, at learning rate 0.01"]
+    assert [row.step for row in rows] == [4]
+    torch.manual_seed(seed_for(0, "weights"))
+    expected = Spoiling(set())
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=0.01)
+    for step, batch in enumerate(torch.randperm(30, generator=generator(0, "order", 0)).split(8)):
+        torch.manual_seed(seed_for(0, "step", step))
+        if step != 2:
+            inputs, targets = a_task().train.inputs[batch], a_task().train.targets[batch]
+            functional.cross_entropy(expected(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert bits(made[0].state_dict()) == bits(expected.state_dict())
+
+
+def test_a_loss_that_was_skipped_is_not_counted() -> None:
+    """An epoch's mean is over the updates that were done; an epoch without any has diverged."""
+    told: list[str] = []
+    (row,) = train(a_run(on_nonfinite="skip", epochs=1), losing({1}, math.nan), device=CPU, on_incident=told.append)
+    assert math.isfinite(row.train_loss)
+    assert told == ["skipped an update: the loss was nan at step 1, at learning rate 0.5"]
+    with pytest.raises(Diverged, match="diverged at step 3: the loss was nan"):
+        list(train(a_run(on_nonfinite="skip"), losing({0, 1, 2, 3}, math.nan), device=CPU))
+
+
+def test_backing_off_goes_back_with_half_the_rate() -> None:
+    """With "back-off", a bad epoch is done again from its beginning with half the rate from there on."""
+    run, told = a_run(on_nonfinite="back-off", schedule=Constant()), list[str]()
+    rows = list(train(run, losing({6}, math.nan), device=CPU, on_incident=told.append))
+    assert told == ["went back to step 4, with 0.5 of the rate: the loss was nan at step 6, at learning rate 0.5"]
+    assert [row.lr for row in rows] == [0.5, 0.25, 0.25, 0.25]
+    assert rows[0].values() == values(a_run(schedule=Constant()), a_task())[0]
+
+
+def test_backing_off_has_an_end() -> None:
+    """After eight returns the run has diverged, with the step at which it did."""
+    told: list[str] = []
+    with pytest.raises(NonFinite, match="the loss was nan at step 0, at learning rate"):
+        list(train(a_run(on_nonfinite="back-off"), losing(set(range(99)), math.nan), device=CPU, on_incident=told.append))
+    assert len(told) == 8
+
+
+@pytest.mark.parametrize("step", [7, 9])
+@pytest.mark.parametrize("policy", ["skip", "back-off"])
+def test_a_guarded_run_resumes_to_the_same_rows(policy: str, step: int, tmp_path: Path) -> None:
+    """A run cut short after an incident, within its epoch too, ends with the uninterrupted rows and tells all incidents."""
+    run = a_run(on_nonfinite=policy, schedule=Cosine(rest()), per="step", optimizer="AdamW", lr=0.01)
+
+    def task(cut: int | None) -> Task:
+        bad, calls = losing({5}, math.nan).loss, itertools.count()
+
+        def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            if outputs.requires_grad and next(calls) == cut:
+                raise CutShort
+            return bad(outputs, targets)
+
+        return a_task(loss=loss)
+
+    expected: list[str] = []
+    rows = list(train(run, task(None), device=CPU, on_incident=expected.append))
+    with suppress(CutShort), Checkpoints(tmp_path) as checkpoints:
+        list(train(run, task(step), device=CPU, checkpoints=checkpoints, checkpoint_every=1))
+    told: list[str] = []
+    with Checkpoints(tmp_path) as checkpoints:
+        again = list(train(run, a_task(), device=CPU, checkpoints=checkpoints, on_incident=told.append))
+    assert [row.values() for row in again] == [row.values() for row in rows]
+    assert told == expected
+    assert len(told) == 1

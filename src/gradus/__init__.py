@@ -15,6 +15,7 @@ __all__ = [
     "Task",
     "absolute",
     "check",
+    "checkpoint",
     "compare",
     "compare_schedules",
     "explain",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from gradus import gallery, lr_scheduler, optim, schedules
+    from gradus import checkpoint, gallery, lr_scheduler, optim, schedules
     from gradus.comparison import compare
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
@@ -62,6 +63,6 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
-    if name in ("gallery", "lr_scheduler", "optim", "schedules"):
+    if name in ("checkpoint", "gallery", "lr_scheduler", "optim", "schedules"):
         return importlib.import_module(f"gradus.{name}")
     raise AttributeError(f"module 'gradus' has no attribute {name!r}")

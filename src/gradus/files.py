@@ -15,7 +15,7 @@ __all__ = ["RESULTS", "locked", "make_ignored_folder", "write_whole"]
 RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file beside its place, flush it to disk, and rename it: the old file or the new one, never half of one.
 
     Args:
@@ -77,15 +77,19 @@ def make_ignored_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """A folder of results for one writer at a time; the lock goes with the process, however that ends.
+
+    Args:
+        folder: the folder.
+        patience: seconds to wait for another writer.
 
     Raises:
         GradusError: another process is writing to it.
     """
     lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except filelock.Timeout:
         raise GradusError(
             f"another process is writing its results to {folder}; wait for it, or name another folder"

@@ -15,6 +15,7 @@ __all__ = ["Row", "Run"]
 
 _VERSION = 1
 _PER = ("epoch", "step")
+_ON_NONFINITE = (None, "stop", "skip", "back-off")
 _WHOLE_LIMIT = 2**63  # what a store's integers hold
 
 
@@ -31,10 +32,14 @@ class Run:
         batch_size: examples in an update, 1 or more.
         seed: of the weights, the order of the examples and everything else that is drawn; 0 or more.
         per: what the schedule counts: "epoch" holds a value over each epoch, "step" moves at each update.
-        optimizer: the name of a class in `torch.optim`.
+        optimizer: the name of a class in `torch.optim`, or of one in `gradus.optim`: `Lion`, or `gradus.optim.SGD` where
+            torch has one of that name.
         model: a network's name, as `gradus.tasks.load_model` takes it; the task's own unless given.
         options: the optimizer's further arguments, such as `{"momentum": 0.9}`: None, True and False, finite numbers,
             text, and lists of these.
+        on_nonfinite: what to do at a loss or gradient that is no finite number, looked for at each update: "stop"; "skip"
+            that update; "back-off": go back to the epoch's beginning with half the rate, up to eight times. None doesn't
+            look, and ends the run after the epoch whose loss shows it.
 
     Raises:
         InvalidInput: an argument isn't as said.
@@ -55,6 +60,7 @@ class Run:
     optimizer: str = "SGD"
     model: str | None = None
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    on_nonfinite: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "optimizer", *(() if self.model is None else ("model",))):
@@ -69,6 +75,8 @@ class Run:
                 raise InvalidInput(f"{name} must be a whole number from {least}, below 2^63; got {value!r}")
         if self.per not in _PER:
             raise InvalidInput(f'a schedule counts per "epoch" or per "step"; got {self.per!r}')
+        if self.on_nonfinite not in _ON_NONFINITE:
+            raise InvalidInput(f'on_nonfinite must be "stop", "skip", "back-off" or None; got {self.on_nonfinite!r}')
         object.__setattr__(self, "lr", float(self.lr))
         object.__setattr__(self, "options", _as_pairs(self.options))
 

@@ -11,9 +11,10 @@ from gradus.cli.find import find
 from gradus.cli.gallery import gallery
 from gradus.cli.plot import plot
 from gradus.cli.runs import runs
+from gradus.cli.train import train
 from gradus.errors import GradusError, InvalidInput
 
-__all__ = ["app", "compare", "find", "gallery", "main", "plot", "runs"]
+__all__ = ["app", "compare", "find", "gallery", "main", "plot", "runs", "train"]
 
 
 def main() -> None:

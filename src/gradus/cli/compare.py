@@ -57,6 +57,9 @@ def compare(
     threads: Annotated[
         int | None, typer.Option(help="Threads in each process; by default 1, or more where runs are few.")
     ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Updates between two checkpoints of a run; an epoch's by default.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for curves.png, results.json and the store.")] = RESULTS,
 ) -> None:
     """Train one network under each classic schedule, side by side.
@@ -85,6 +88,7 @@ def compare(
             device=device,
             workers=workers,
             threads=threads,
+            checkpoint_every=checkpoint_every,
             out=out,
         )
     _print_comparison(comparison, out)

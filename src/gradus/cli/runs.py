@@ -1,5 +1,6 @@
 """`gradus runs`."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ import typer
 
 from gradus.cli.app import app
 from gradus.cli.printing import print_table
-from gradus.errors import InvalidInput
-from gradus.files import RESULTS
+from gradus.errors import GradusError, InvalidInput
+from gradus.files import RESULTS, locked
 from gradus.store import STORE_FILE, Store
+from gradus.store.repair import repair_store
 
 __all__ = ["runs"]
 
@@ -18,14 +20,41 @@ __all__ = ["runs"]
 @app.command()
 def runs(
     number: Annotated[int | None, typer.Argument(metavar="RUN", help="The number of a run whose rows to show.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say what is wrong with the store, if anything is.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Save what can be read of a damaged store; the old file is kept beside it.")
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = RESULTS,
 ) -> None:
     """List the runs in a store, or show the rows of one."""
+    if repair:
+        _repair(out)
+        return
     with Store(out / STORE_FILE, create=False) as store:
-        if number is None:
+        if check:
+            _check(store)
+        elif number is None:
             _print_runs(store)
         else:
             _print_rows(store, number)
+
+
+def _check(store: Store) -> None:
+    if damages := store.check():
+        for damage in damages:
+            typer.echo(damage)
+        raise GradusError(f"{store.path} is damaged; `gradus runs --repair` saves what can be read")
+    runs = store.runs()
+    typer.echo(f"{store.path} is well: {len(runs)} runs, {sum(one.epochs for one in runs)} epochs")
+
+
+def _repair(out: Path) -> None:
+    with locked(out) if out.is_dir() else nullcontext():
+        repaired = repair_store(out / STORE_FILE)
+    if repaired.old is None:
+        typer.echo(f"{out / STORE_FILE} is well, and is left as it is")
+    else:
+        typer.echo(f"saved {repaired.runs} runs with {repaired.rows} epochs; the old file is {repaired.old}")
 
 
 def _print_runs(store: Store) -> None:

@@ -26,7 +26,7 @@ def stopping_kindly(store: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, _Terminated) as stop:
         typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
-        typer.echo("the same command again keeps the finished runs and does the others", err=True)
+        typer.echo("the same command again keeps what is finished and goes on with the rest where it stopped", err=True)
         raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
     finally:
         signal.signal(signal.SIGTERM, before)

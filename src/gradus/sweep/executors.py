@@ -5,6 +5,7 @@ An executor is a function of runs and a `Machine`. It yields pairs (index of the
 """
 
 import contextlib
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -14,11 +15,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 import torch
 
+from gradus.checkpoint import Checkpoints
 from gradus.errors import GradusError
 from gradus.runs import Row, Run
 from gradus.tasks import Task, load_task
@@ -36,12 +39,22 @@ class Machine:
         threads: torch's threads in each process. A run's last bits depend on it, so every executor holds to it.
         workers: processes side by side; `serial` has one.
         data_dir: where tasks find their files.
+        checkpoints: the folder in which each run has a folder of its own for checkpoints, to go on from; none unless given.
+        checkpoint_every: updates between two checkpoints; one at each epoch's end unless given.
     """
 
     device: str | None = None
     threads: int = 1
     workers: int = 1
     data_dir: str | None = None
+    checkpoints: str | None = None
+    checkpoint_every: int | None = None
+
+    def checkpoints_of(self, run: Run) -> Path | None:
+        """The folder of a run's checkpoints."""
+        if self.checkpoints is None:
+            return None
+        return Path(self.checkpoints) / hashlib.sha256(run.to_json().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -103,8 +116,9 @@ EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": processes}
 def _events(run: Run, machine: Machine) -> Iterator[Event]:
     """One run from start to end, whatever becomes of it."""
     yield Started()
+    incidents: list[str] = []
     try:
-        yield from train(run, _task(run.task, machine.data_dir), device=pick_device(machine.device))
+        yield from _rows(run, machine, incidents.append)
     except Diverged as error:
         yield Ended("diverged", str(error))
     except GradusError as error:
@@ -112,7 +126,23 @@ def _events(run: Run, machine: Machine) -> Iterator[Event]:
     except Exception as error:  # a user's task may raise anything, and the other runs must go on
         yield Ended("failed", f"{type(error).__name__}: {error}")
     else:
-        yield Ended("finished")
+        yield Ended("finished", _summary(incidents))
+
+
+def _summary(incidents: list[str]) -> str:
+    """What happened on the way, at the length of a message."""
+    more = f"; and {len(incidents) - 3} more" if len(incidents) > 3 else ""
+    return "; ".join(incidents[:3]) + more
+
+
+def _rows(run: Run, machine: Machine, on_incident: Callable[[str], None]) -> Iterator[Row]:
+    task, device, folder = _task(run.task, machine.data_dir), pick_device(machine.device), machine.checkpoints_of(run)
+    if folder is None:
+        yield from train(run, task, device=device, on_incident=on_incident)
+        return
+    with Checkpoints(folder, asynchronous=True) as checkpoints:
+        every = machine.checkpoint_every
+        yield from train(run, task, device=device, checkpoints=checkpoints, checkpoint_every=every, on_incident=on_incident)
 
 
 @lru_cache(maxsize=2)
@@ -173,11 +203,20 @@ def _occupy(
 
 def _work(connection: Connection, machine: Machine) -> None:
     """The life of a worker: receive a run, send its events, until the other end is closed."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(machine.threads)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone, and so is the work
         while True:
             for event in _events(connection.recv(), machine):
                 connection.send(event)
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has been killed: nobody waits for what it does, and another may begin it anew."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from gradus.errors import GradusError
 from gradus.runs import Row, Run
@@ -108,6 +108,7 @@ class Store:
             except BaseException:
                 self._connection.close()
                 raise
+            self._identity = _identity(self.path)
 
     def close(self) -> None:
         """Close the file; what is in it is already safe."""
@@ -189,8 +190,8 @@ class Store:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def restart(self, run: int) -> None:
-        """Enter a run as running once more, its rows gone.
+    def resume(self, run: int) -> None:
+        """Enter a run as running once more; its rows stay.
 
         Args:
             run: its number.
@@ -199,25 +200,27 @@ class Store:
             GradusError: there is no such run, or the file can't be written; nothing was changed.
         """
         with self._told(), self._transaction():
-            self._connection.execute("DELETE FROM rows WHERE run = ?", (run,))
             self._mark(run, "running", "")
 
-    def add(self, run: int, row: Row) -> None:
+    def add(self, run: int, row: Row, *, replacing: bool = False) -> None:
         """Enter one row of a run. Its numbers come back bit for bit, but for the sign of a zero.
 
         Args:
             run: the run's number.
             row: what an epoch gave.
+            replacing: whether it takes the place of that epoch's row and of all later ones.
 
         Raises:
             GradusError: a number in it isn't finite, the epoch is there already, there is no such run, or the file can't
-                be written; nothing was entered.
+                be written; nothing was changed.
         """
         for name, value in asdict(row).items():
             if not math.isfinite(value):
                 raise GradusError(f"a row in {self.path} holds finite numbers only; {name} of epoch {row.epoch} is {value}")
         marks = ", ".join("?" * (1 + len(_ROW)))
         with self._told(), self._transaction():
+            if replacing:
+                self._connection.execute("DELETE FROM rows WHERE run = ? AND epoch >= ?", (run, row.epoch))
             self._connection.execute(f"INSERT INTO rows (run, {', '.join(_ROW)}) VALUES ({marks})", (run, *astuple(row)))
 
     def end(self, run: int, status: Status, message: str = "") -> None:
@@ -299,6 +302,19 @@ class Store:
                 )
         return record
 
+    def check(self) -> list[str]:
+        """What is wrong with the file and with what it holds, a sentence each; nothing in a store that is well."""
+        damages: list[str] = []
+        try:
+            with self._told():
+                found = self._connection.execute("PRAGMA integrity_check(20)").fetchall()
+            damages += [text for (text,) in found if text != "ok"]
+            for one in self.runs():
+                damages += [f"run {one.id}: {text}" for text in contradictions(one, self.rows(one.id))]
+        except GradusError as error:  # what is damaged can't be read
+            damages.append(str(error))
+        return damages
+
     def latest_sweep(self) -> str | None:
         """The sweep whose runs were entered last; None in a store without runs.
 
@@ -311,6 +327,8 @@ class Store:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        if kind == "IMMEDIATE" and _identity(self.path) != self._identity:
+            raise GradusError(f"the store {self.path} has been moved, deleted or replaced since it was opened; open it anew")
         self._connection.execute(f"BEGIN {kind}")
         try:
             yield
@@ -327,3 +345,28 @@ class Store:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where SQLite quotes a damaged name
             raise GradusError(f"the store {self.path} can't be used: {error}; what was in it before is kept") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there: SQLite would go on writing to one that has no name any more."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def contradictions(one: StoredRun, rows: list[Row]) -> Iterator[str]:
+    """What a run's entries say that can't be."""
+    try:
+        run = Run.from_json(one.specification)
+    except GradusError as error:
+        yield f"its specification can't be read: {error}"
+        return
+    if one.status not in get_args(Status):
+        yield f"its status is {one.status!r}"
+    epochs = [row.epoch for row in rows]
+    if epochs != list(range(1, len(epochs) + 1)) or len(epochs) > run.epochs:
+        yield f"its epochs are {', '.join(map(str, epochs))} of {run.epochs}"
+    elif one.status == "finished" and len(epochs) < run.epochs:
+        yield f"it is finished, and has {len(epochs)} of {run.epochs} epochs"

@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM, held back until a moment at which they do no harm."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+__all__ = ["HeldSignals"]
+
+
+class HeldSignals:
+    """Inside, a first Ctrl-C or SIGTERM is noted, and does what it would have done when it is delivered, or on leaving.
+
+    A second one does it at once. Signals that are ignored stay so, and threads other than the main one hold nothing.
+    """
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if handler not in (None, signal.SIG_IGN):
+                    self._before[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.noted is not None:
+            signal.raise_signal(self.noted)
+
+    def deliver(self) -> None:
+        """Have the noted signal do what it would have done."""
+        number, self.noted = self.noted, None
+        if number is None:
+            return
+        signal.signal(number, self._before[number])
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.noted is None:
+            self.noted = number
+        else:
+            self.deliver()

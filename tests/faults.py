@@ -1,0 +1,211 @@
+"""What is killed, and what is made to fail: victims and ways to hurt them."""
+
+import errno
+import io
+import itertools
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gradus.store
+from gradus.checkpoint import _tree
+from gradus.comparison import compare, train_one
+from gradus.schedules import Cosine, rest
+from gradus.tasks import Split, Task
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "survives.py"
+# A process that has imported torch once, and has no threads, forks the victims: a death needs no seconds of importing.
+_PROCESSES = multiprocessing.get_context("forkserver")
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # the first one imports much of torch, and so does it here
+
+
+def points() -> Task:
+    """Forty points in two classes for a network with dropout; the last batch of an epoch is short."""
+    inputs = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    targets = (inputs.sum(dim=1) > 0).long()
+    return Task(
+        name="points",
+        train=Split(inputs[:30], targets[:30]),
+        test=Split(inputs[30:], targets[30:]),
+        model=lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)),
+        batch_size=8,
+        epochs=6,
+        lr=0.1,
+    )
+
+
+# The victims: each can be begun again in the same folder, and ends
+
+
+def train_victim(folder: Path, epochs: int = 6) -> None:
+    """One run with checkpoints within its epochs."""
+    train_one(
+        "faults:points",
+        Cosine(rest()),
+        epochs=epochs,
+        optimizer="AdamW",
+        per="step",
+        device="cpu",
+        threads=1,
+        checkpoint_every=3,
+        out=folder,
+    )
+
+
+def compare_victim(folder: Path) -> None:
+    """Two runs, one after the other."""
+    compare("faults:points", only=["constant", "cosine"], epochs=4, device="cpu", threads=1, workers=1, out=folder)
+
+
+def loop_victim(folder: Path) -> None:
+    """The manual's own loop."""
+    torch.set_num_threads(1)
+    random.seed(0)
+    np.random.seed(0)
+    sys.argv = [str(EXAMPLE), str(folder / "loop")]
+    runpy.run_path(str(EXAMPLE))
+
+
+VICTIMS: dict[str, Callable[[Path], None]] = {"train": train_victim, "compare": compare_victim, "loop": loop_victim}
+
+
+def _quietly(victim: Callable[[Path], None], folder: Path) -> None:
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        victim(folder)
+
+
+def run(victim: str, folder: Path, kill_after: float | None = None) -> bool:
+    """Run a victim in a process of its own, killed after so many seconds; whether it came to its end before."""
+    _PROCESSES.set_forkserver_preload(["faults"])
+    process = _PROCESSES.Process(target=_quietly, args=(VICTIMS[victim], folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what is imported before victims are forked is found by it
+        process.start()
+    process.join(kill_after)
+    if process.is_alive():
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == 0
+
+
+# What a victim leaves
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a victim has left: the rows of each run by name and seed, and each checkpoint to the last bit."""
+    found: dict[str, Any] = {}
+    if (folder / gradus.store.STORE_FILE).exists():
+        with gradus.store.Store(folder / gradus.store.STORE_FILE, create=False) as store:
+            assert store.check() == []
+            for one in store.runs():
+                assert one.status == "finished"
+                assert (one.name, one.seed) not in found
+                found[f"{one.name} {one.seed}"] = [row.values() for row in store.rows(one.id)]
+    for path in sorted(folder.rglob("*.ckpt")):
+        tree = _tree(path)
+        found[str(path.relative_to(folder))] = bits({**tree, "extra": None})  # a run's seconds are in it
+    return found
+
+
+def bits(value: Any) -> Any:
+    """All of a state to the last bit, comparable."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.detach().flatten().clone().view(torch.uint8).tolist()
+    if isinstance(value, dict):
+        return {key: bits(member) for key, member in value.items()}
+    return [bits(member) for member in value] if isinstance(value, (list, tuple)) else value
+
+
+# Calls of the system that fail
+
+
+class _Refusal:
+    """Counts calls, and fails at one of them."""
+
+    def __init__(self, at: int, error: int) -> None:
+        self.calls, self.at, self.error = itertools.count(), at, error
+        self.made = 0
+
+    def __call__(self) -> None:
+        self.made = next(self.calls) + 1
+        if self.made - 1 == self.at:
+            raise OSError(self.error, os.strerror(self.error))
+
+
+@contextmanager
+def failing(call: str, at: int, error: int) -> Iterator[_Refusal]:
+    """Have the n-th call of that kind fail with an error of the system; -1 fails none, and counts them."""
+    refusal = _Refusal(at, error)
+    with pytest.MonkeyPatch.context() as patch:
+        match call:
+            case "open":
+                _wrap(patch, Path, "open", refusal, lambda _, mode="r", *__: mode == "xb")
+            case "write":
+                _fail_writes(patch, refusal)
+            case "fsync":
+                _wrap(patch, os, "fsync", refusal)
+            case "rename":
+                _wrap(patch, Path, "replace", refusal)
+            case "commit":
+                _fail_commits(patch, refusal)
+        yield refusal
+
+
+def _wrap(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, refusal: _Refusal, counts: Callable[..., bool] = lambda *_: True
+) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*given: Any, **named: Any) -> Any:
+        if counts(*given):
+            refusal()
+        return original(*given, **named)
+
+    patch.setattr(owner, name, wrapped)
+
+
+def _fail_writes(patch: pytest.MonkeyPatch, refusal: _Refusal) -> None:
+    original = Path.open
+
+    class Failing(io.FileIO):
+        def write(self, content: Any, /) -> int:
+            written = super().write(memoryview(content)[: len(content) // 2])  # half of it lies there already
+            refusal()
+            return written + super().write(memoryview(content)[written:])
+
+    def opened(path: Path, mode: str = "r", *given: Any, **named: Any) -> Any:
+        return Failing(path, "xb") if mode == "xb" else original(path, mode, *given, **named)
+
+    patch.setattr(Path, "open", opened)
+
+
+def _fail_commits(patch: pytest.MonkeyPatch, refusal: _Refusal) -> None:
+    class Failing(sqlite3.Connection):
+        def execute(self, command: str, *given: Any) -> sqlite3.Cursor:
+            if command == "COMMIT":
+                try:
+                    refusal()
+                except OSError as error:
+                    full = error.errno == errno.ENOSPC
+                    raise sqlite3.OperationalError("database or disk is full" if full else "disk I/O error") from None
+            return super().execute(command, *given)
+
+    connect = sqlite3.connect
+    patch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, factory=Failing, **named))
