@@ -61,7 +61,11 @@ ERRORS = [
     (("compare", "--lr", "x"), 2, "--lr takes a number, or \"found\" after `gradus find`; got 'x'"),
     (("compare", "--lr", "found"), 1, "there is no gradus-runs/range.json to take the rate from; run `gradus find` first"),
     (("find", "--task", "nope"), 2, "unknown task 'nope'"),
-    (("find", "--option", "momentum"), 2, "--option takes NAME=VALUE, such as momentum=0.9; got 'momentum'"),
+    (
+        ("find", "--option", "momentum"),
+        2,
+        "--option takes NAME=VALUE once for each name, such as momentum=0.9; got 'momentum'",
+    ),
     (("find", "--option", "nope=1"), 2, "SGD can't be made with lr=0.3, {'nope': 1}"),
     (("find", "--optimizer", "Nope"), 2, "must be the name of a class in torch.optim"),
     (("find", "--start", "1", "--end", "0.1"), 2, "start must be below end; got start=1 and end=0.1"),
@@ -108,7 +112,9 @@ def test_unknown_words_and_missing_arguments_are_usage_errors(arguments, command
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in ("compare", "find", "plot", "runs", "train"))])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), *((name, "--help") for name in ("compare", "find", "plot", "runs", "train"))]
+)
 def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     """Each command explains itself within 80 columns, without a cut-off sentence."""
     code, out, _ = command(*arguments)

@@ -185,7 +185,7 @@ def store_file(place: Path) -> bytes:
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4), st.floats(0, 1)
 )
 def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) -> None:
-    """A store's file is read, or is refused; what is read holds numbers where numbers belong, and what is repaired is well."""
+    """A store's file is read, or is refused; what is read holds numbers where they belong, and what is repaired is well."""
     if not (place / "whole.sqlite").exists():
         store_file(place)
     path = place / "store.sqlite"

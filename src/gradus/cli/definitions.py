@@ -1,12 +1,14 @@
-"""Schedules as they are typed: NAME="..."."""
+"""What is typed as NAME=VALUE: schedules, and the arguments of an optimizer."""
 
+import ast
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule, parse
 
-__all__ = ["named_schedules"]
+__all__ = ["named_schedules", "optimizer_options"]
 
 
 def named_schedules(texts: Sequence[str], *, unnamed: bool) -> dict[str, Schedule]:
@@ -21,3 +23,17 @@ def named_schedules(texts: Sequence[str], *, unnamed: bool) -> dict[str, Schedul
             raise InvalidInput(f"each schedule needs a name of its own; {name!r} is given twice")
         named[name] = parse(definition, trusted=True)  # typed by the person who runs it
     return named
+
+
+def optimizer_options(texts: Sequence[str]) -> dict[str, Any]:
+    """An optimizer's arguments, their values as Python writes them; what is no value of Python's is text."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in options:
+            raise InvalidInput(f"--option takes NAME=VALUE once for each name, such as momentum=0.9; got {text!r}")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options

@@ -2,14 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from gradus.cli.app import app
+from gradus.cli.definitions import optimizer_options
 from gradus.cli.printing import print_table, print_wrapped
-from gradus.errors import InvalidInput
 from gradus.files import RESULTS, make_ignored_folder, write_whole
 
 __all__ = ["find"]
@@ -44,7 +44,7 @@ def find(
     Short trainings at constant rates settle it. The last line is --lr and the rate; `gradus compare --lr found` takes it
     from the same folder.
     """
-    options = dict(_parsed(text) for text in option or [])
+    options = optimizer_options(option or [])
     if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
         sys.path.insert(0, str(Path.cwd()))
     with Console(stderr=True).status("loading torch"):  # it takes seconds
@@ -79,19 +79,3 @@ def find(
     if test.suggestion is None:
         raise typer.Exit(1)
     typer.echo(f"--lr {test.suggestion:.3g}")
-
-
-def _parsed(text: str) -> tuple[str, Any]:
-    """An optimizer's argument as it is typed; what is no number, True, False or None is text."""
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise InvalidInput(f"--option takes NAME=VALUE, such as momentum=0.9; got {text!r}")
-    known = {"True": True, "False": False, "None": None}
-    if value in known:
-        return name, known[value]
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value

@@ -1,17 +1,16 @@
 """`gradus train`."""
 
-import ast
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gradus.cli.app import app
+from gradus.cli.definitions import optimizer_options
 from gradus.cli.stopping import stopping_kindly
-from gradus.errors import GradusError, InvalidInput
+from gradus.errors import GradusError
 from gradus.files import RESULTS
 from gradus.schedules import Constant, parse
 from gradus.store import STORE_FILE
@@ -81,7 +80,7 @@ def train(
             data_dir=data_dir,
             model=model,
             optimizer=optimizer,
-            options=_options(option or []),
+            options=optimizer_options(option or []),
             lr=lr,
             epochs=epochs,
             batch_size=batch_size,
@@ -103,17 +102,3 @@ def train(
     if done.message:
         typer.echo(done.message)
     typer.echo(f"wrote {last}")
-
-
-def _options(texts: Sequence[str]) -> dict[str, Any]:
-    """The optimizer's arguments, their values as Python writes them; what isn't a value of Python's is text."""
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier() or key in options:
-            raise InvalidInput(f"--option takes NAME=VALUE once for each name, such as momentum=0.9; got {text!r}")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
-    return options

@@ -4,6 +4,7 @@ import secrets
 import shutil
 import sqlite3
 from contextlib import suppress
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,10 +62,10 @@ def _readable(store: Store, table: str, *key: str) -> list[tuple[Any, ...]]:
     found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for direction in ("", " DESC"):
         order = ", ".join(f"{column}{direction}" for column in key)
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, UnicodeDecodeError):
             for values in store._connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
                 found.setdefault(values[: len(key)], values)
-    return sorted(found.values(), key=lambda values: values[: len(key)])
+    return list(found.values())
 
 
 def _enter(store: Store, table: str, entries: list[tuple[Any, ...]]) -> None:
@@ -72,12 +73,18 @@ def _enter(store: Store, table: str, entries: list[tuple[Any, ...]]) -> None:
         for values in entries:
             # A row of a run that is lost, or a value of another kind than was written, isn't entered.
             with suppress(sqlite3.IntegrityError, GradusError):
-                store._sound(StoredRun(*values, epochs=0) if table == "runs" else Row(*values[1:]))
+                if table == "runs":
+                    store._sound(StoredRun(*(*values, 0)))
+                else:
+                    store._sound(Row(*values[1:]))
                 store._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
 
 
 def _reopen(store: Store) -> None:
-    """Enter runs that have lost rows as interrupted, with the epochs before the first that is lost."""
+    """Enter runs that have lost rows as interrupted, with the epochs before the first that is lost.
+
+    A run whose specification is lost can't be done again, and goes.
+    """
     for one in store.runs():
         rows = store.rows(one.id)
         if not any(contradictions(one, rows)):
@@ -86,6 +93,9 @@ def _reopen(store: Store) -> None:
         with store._told(), store._transaction():
             store._connection.execute("DELETE FROM rows WHERE run = ? AND epoch > ?", (one.id, whole))
         store.end(one.id, "interrupted")
+        if any(contradictions(replace(one, status="interrupted"), rows[:whole])):
+            with store._told(), store._transaction():
+                store._connection.execute("DELETE FROM runs WHERE id = ?", (one.id,))
 
 
 def _set_aside(path: Path) -> Path:
