@@ -228,7 +228,7 @@ def test_runs_checks_and_repairs_the_store(command, tmp_path):
     """`--check` says that a store is well, or what is damaged; `--repair` saves the rest and keeps the old file."""
     command(*quick("--only", "constant", "--only", "cosine"))
     path = tmp_path / "gradus-runs" / "store.sqlite"
-    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 runs, 2 epochs\n", "")
+    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 epochs of 2 runs\n", "")
     assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left as it is\n", "")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM rows WHERE run = 2")

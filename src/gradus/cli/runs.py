@@ -45,7 +45,7 @@ def _check(store: Store) -> None:
             typer.echo(damage)
         raise GradusError(f"{store.path} is damaged; `gradus runs --repair` saves what can be read")
     runs = store.runs()
-    typer.echo(f"{store.path} is well: {len(runs)} runs, {sum(one.epochs for one in runs)} epochs")
+    typer.echo(f"{store.path} is well: {sum(one.epochs for one in runs)} epochs of {len(runs)} run{'s'[: len(runs) != 1]}")
 
 
 def _repair(out: Path) -> None:
