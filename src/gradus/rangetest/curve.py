@@ -1,12 +1,13 @@
 """A range test's curve, and what is read off it."""
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
-__all__ = ["Curve", "Trained", "good_rates"]
+__all__ = ["Curve", "Trained", "good_rates", "mean_of", "settled_rate"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
 _NEARLY = 0.05  # the part of the best descent that a good rate may lack
@@ -114,9 +115,21 @@ class Curve:
         return "The loss never fell by more than its noise; take more steps, larger batches, or a higher end."
 
 
+def mean_of(trials: Sequence[Mapping[float, float]]) -> dict[float, float]:
+    """The mean loss of the trainings of several seeds, at the rates that all of them tried."""
+    shared = set.intersection(*(set(one) for one in trials)) if trials else set()
+    return {rate: statistics.fmean(one[rate] for one in trials) for rate in sorted(shared)}
+
+
 def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
     """The rates whose loss has fallen at least 95 % as far as the best one's, in their order; none where none has fallen."""
-    best = min(trials.values())
+    best = min(trials.values(), default=math.inf)
     if not curve.first - best > CLEAR * curve.noise:
         return []
     return sorted(rate for rate, loss in trials.items() if loss <= best + _NEARLY * (curve.first - best))
+
+
+def settled_rate(trials: Mapping[float, float], curve: Curve) -> float | None:
+    """The geometric middle between the lowest good rate and the best one; None where no rate is good."""
+    good = good_rates(trials, curve)
+    return middle((good[0], min(good, key=lambda rate: trials[rate]))) if good else None

@@ -17,14 +17,16 @@ class Watch:
 
     It stops when a loss is no number; when the smoothed loss passes `stop_factor` times its best; and when five losses in a
     row are back where a clear descent began. The last is needed because a network that has blown up may sit at the loss of
-    chance for ever, such as ln(classes), which is seldom four times the best.
+    chance for ever, such as ln(classes), which is seldom four times the best. At a constant rate it may come back from
+    there, so that such a training has its time.
 
     Args:
         stop_factor: above 1.
+        rising: whether the rate grows, so that nothing comes back.
     """
 
-    def __init__(self, stop_factor: float) -> None:
-        self.stop_factor = stop_factor
+    def __init__(self, stop_factor: float, *, rising: bool = True) -> None:
+        self.stop_factor, self.rising = stop_factor, rising
         self.losses: list[float] = []
         self.mean = self.weight = 0.0
         self.best = math.inf
@@ -49,7 +51,7 @@ class Watch:
         # Of a best near 0 every multiple is near 0 too; a part of the descent is then what counts.
         if smoothed > self.best + max((self.stop_factor - 1) * abs(self.best), first - self.best):
             return f"the smoothed loss passed {self.stop_factor:g} times its best, {self.best:.4g}"
-        if self._is_back(first if chance is None else min(first, chance)):
+        if self.rising and self._is_back(first if chance is None else min(first, chance)):
             return f"the loss was back at {min(self.losses[-_SEVERAL:]):.4g}, where its descent had begun"
         return None
 

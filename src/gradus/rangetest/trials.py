@@ -14,7 +14,7 @@ import torch
 from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.randomness import seed_for
-from gradus.rangetest.curve import Curve, Trained, good_rates
+from gradus.rangetest.curve import Curve, Trained, good_rates, mean_of
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
 from gradus.rangetest.sweep import Trainer
@@ -23,6 +23,7 @@ from gradus.schedules import Constant, Schedule
 __all__ = ["Trials"]
 
 _HALVINGS = 12  # of the edge: no lower rates are tried
+_DOUBLINGS = 2  # of the steps
 _MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
 _LAST = 5  # of a training's losses, a fifth, but no fewer than this, say what it came to
 
@@ -47,24 +48,27 @@ class Trials:
     steps: int
     stop_factor: float
 
-    def run(self, schedule: Schedule, name: str, seed: int) -> Trained:
+    def run(self, schedule: Schedule, name: str, seed: int, steps: int | None = None) -> Trained:
         """Train under a schedule until its end or until the losses say to stop, and put everything back.
 
         Args:
             schedule: the rates.
             name: what the bar calls it.
             seed: of the shuffles.
+            steps: updates, where they aren't the usual number.
 
         Raises:
             InvalidInput: there are no batches, or the loss is no number before anything has been done.
         """
         self._reseed(seed)
+        steps = steps or self.steps
         if not self.trainer.model.training:
             self.trainer.model.train()
-        self.bar.begin(name, self.steps)
-        watch, losses, metrics = Watch(self.stop_factor), list[float](), list[float | None]()
+        self.bar.begin(name, steps)
+        watch = Watch(self.stop_factor, rising=not isinstance(schedule, Constant))
+        losses, metrics = list[float](), list[float | None]()
         reason = None
-        for step, measured in enumerate(self.trainer.train(schedule, self.steps)):
+        for step, measured in enumerate(self.trainer.train(schedule, steps)):
             reason = watch.reason(measured.loss, self.trainer.chance)
             if step == 0 and reason is not None:
                 raise InvalidInput(f"{reason} before any update; look at the data and the model's weights")
@@ -77,38 +81,50 @@ class Trials:
         self.snapshot.restore()
         if not losses:
             raise InvalidInput("the loader gives no batches; give one that does")
-        ended = "this was the last" if len(losses) == self.steps + 1 else "the data ended"
+        ended = "this was the last" if len(losses) == steps + 1 else "the data ended"
         return Trained(
             [schedule(step) for step in range(len(losses) - 1)], losses, metrics, reason or ended, reason is not None
         )
 
-    def settle(self, curve: Curve, start: float, end: float, seed: int) -> dict[float, float]:
-        """Train at constant rates from the curve's edge down until learning slows; up too, where the edge itself is good.
+    def settle(self, curve: Curve, start: float, end: float, seeds: int) -> list[dict[float, float]]:
+        """Train at constant rates, longer where the trainings were too short to tell anything but that faster is faster.
+
+        That is so where a single rate is good: neither half of it nor twice as much comes near.
 
         Args:
             curve: says where to begin.
             start: the lowest rate to try.
             end: the highest.
-            seed: of the shuffles.
+            seeds: how often, each time with other shuffles.
 
         Returns:
-            The loss that the training at each rate came to.
+            The loss that the training at each rate came to, for each seed.
         """
+        top, steps = min(curve.edge, end), self.steps  # the curve's last rate may be above the end by its rounding
+        for doublings in range(_DOUBLINGS + 1):
+            trials = [self._around(top, steps, curve, start, end, seed) for seed in range(seeds)]
+            good = good_rates(mean_of(trials), curve)
+            if len(good) != 1 or doublings == _DOUBLINGS:
+                break
+            top, steps = min(2 * good[0], end), 2 * steps
+        return trials
+
+    def _around(self, top: float, steps: int, curve: Curve, start: float, end: float, seed: int) -> dict[float, float]:
+        """Train at constant rates from one down until learning slows; up too, where that rate itself is good."""
         trials: dict[float, float] = {}
 
         def train_at(rates: Iterable[float]) -> None:
             misses = 0
             for rate in takewhile(lambda rate: start <= rate <= end, rates):
-                trials[rate] = _last(self.run(Constant(rate), f"rate {rate:.2g}", seed))
+                trials[rate] = _last(self.run(Constant(rate), f"rate {rate:.2g}", seed, steps))
                 good = good_rates(trials, curve)
                 misses = 0 if rate in good or not good else misses + 1
                 if misses == _MISSES:
                     return
 
-        edge = min(curve.edge, end)  # the last rate may be above it by its rounding
-        train_at(edge / 2**power for power in range(_HALVINGS))
-        if edge in good_rates(trials, curve):
-            train_at(edge * 2**power for power in range(1, _HALVINGS))
+        train_at(top / 2**power for power in range(_HALVINGS))
+        if top in good_rates(trials, curve):
+            train_at(top * 2**power for power in range(1, _HALVINGS))
         return trials
 
     def _reseed(self, seed: int) -> None:
