@@ -24,7 +24,7 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.plots import terminal_range
 from gradus.rangetest import RangeTest, range_test
 from gradus.rangetest import suggestions as rules
-from gradus.rangetest.curve import Curve, Trained, settled_rate
+from gradus.rangetest.curve import Curve, Trained, good_rates
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
 from gradus.rangetest.trials import Trials
@@ -617,11 +617,11 @@ def found():
 
 
 def test_the_suggestion_is_inside_the_interval_and_in_the_table(found):
-    """The suggestion lies in the middle between the lowest good rate and the best one, and each rule gives one."""
-    loss, best = min((loss, rate) for rate, loss in found.trials)
-    good = [rate for rate, other in found.trials if other <= loss + 0.05 * (found.first - loss)]
+    """The suggestion is the verified one, the lowest rate of the interval's trials, and each rule gives one."""
+    assert found.suggestion == found.suggestions["verified"] == found.interval[0]
+    best = min(loss for _, loss in found.trials)
+    good = [rate for rate, loss in found.trials if loss <= best + 0.05 * (found.first - best)]
     assert found.interval == (min(good), max(good))
-    assert found.suggestion == found.suggestions["verified"] == pytest.approx(math.sqrt(min(good) * best))
     assert set(found.suggestions) == {"steepest", "valley", "minimum/10", "middle", "smith", "verified"}
     assert f"{found.suggestion:.3g}" in str(found)
     assert found.cycle[1] == found.suggestions["smith"]
@@ -642,7 +642,7 @@ def test_trainings_grow_longer_while_a_single_rate_stands_out(enough, lengths, m
     curve = Curve([0.1, 1.6], [2.0, 1.0], [2.0, 1.0], [], 2.0, 0.001, "", False)
     (trials,) = Trials(None, None, [], None, 100, 4.0).settle(curve, 1e-7, 10.0, 1)
     assert seen == lengths
-    assert settled_rate(trials, curve) == pytest.approx(0.4 if enough > 4 else math.sqrt(0.2 * 0.4))
+    assert good_rates(trials, curve) == pytest.approx([0.4] if enough > 4 else [0.2, 0.4])
 
 
 def test_the_suggestion_learns(found):

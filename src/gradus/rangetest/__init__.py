@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.rangetest.checks import check_data, check_numbers, check_range, check_training
-from gradus.rangetest.curve import Curve, good_rates, mean_of, settled_rate
+from gradus.rangetest.curve import Curve, good_rates, mean_of
 from gradus.rangetest.result import RangeTest
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.suggestions import metric_turn
@@ -57,9 +57,9 @@ def range_test(
 
     One curve says where to look, and no more: it spends a handful of updates at each rate. So short trainings of `steps`
     updates follow, at rates halved from the edge of the curve down until learning slows; and longer ones, up to four times,
-    while a single rate stands out, which says that faster is faster and no more. The suggestion is the geometric middle
-    between the best rate and the lowest whose loss has fallen at least 95 % as far: what the best gains in a short training
-    is often lost in a long one. With `verify=False` it is the middle of the curve's interval, where the curve falls clearly.
+    while a single rate stands out, which says that faster is faster and no more. The suggestion is the lowest rate whose
+    loss has fallen at least 95 % as far as the best one's: what is gained by more in a short training is often lost in a
+    long one. With `verify=False` it is the middle of the curve's interval, where the curve falls clearly.
 
     Afterwards, and after any exception or Ctrl-C, all is bit for bit as before: parameters, buffers, gradients, training
     flags, `requires_grad`, the optimizer, the scaler, the generators of torch, Python, NumPy and the loader. Not put back
@@ -168,12 +168,12 @@ def _judged(curve: Curve, alone: list[Curve], trials: list[dict[float, float]], 
     suggestion = found.get("middle")
     if trials:
         good = good_rates(means, curve)
-        suggestion, bounds = settled_rate(means, curve), (good[0], good[-1]) if good else bounds
-        each = [settled_rate(one, curve) for one in trials]
+        suggestion, bounds = (good[0], (good[0], good[-1])) if good else (None, bounds)
+        each = [next(iter(good_rates(one, curve)), None) for one in trials]
         remark = remark if good else f"No rate learned anything in short trainings; take more steps. {remark}".strip()
     if suggestion is not None:
         found["verified" if trials else "middle"] = suggestion
-        how = "between the fastest and the lowest that learned nearly as fast" if trials else "the middle of the interval"
+        how = "the lowest of those that learned nearly as fast as the fastest" if trials else "the middle of the interval"
         remark = f"Train with a rate of {suggestion:.3g}, {how}."
     said = [rate for rate in each if rate is not None]
     return RangeTest(

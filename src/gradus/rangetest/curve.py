@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
-__all__ = ["Curve", "Trained", "good_rates", "mean_of", "settled_rate"]
+__all__ = ["Curve", "Trained", "good_rates", "mean_of"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
 _NEARLY = 0.05  # the part of the best descent that a good rate may lack
@@ -127,9 +127,3 @@ def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
     if not curve.first - best > CLEAR * curve.noise:
         return []
     return sorted(rate for rate, loss in trials.items() if loss <= best + _NEARLY * (curve.first - best))
-
-
-def settled_rate(trials: Mapping[float, float], curve: Curve) -> float | None:
-    """The geometric middle between the lowest good rate and the best one; None where no rate is good."""
-    good = good_rates(trials, curve)
-    return middle((good[0], min(good, key=lambda rate: trials[rate]))) if good else None
