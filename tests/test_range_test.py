@@ -459,7 +459,7 @@ def test_an_iterator_of_persistent_workers_goes_on_where_it_was():
     """A test in the middle of an epoch leaves the loader's one iterator alone."""
     net, optimizer, _ = made("dropout", "Adam", 0)
     data = TensorDataset(torch.arange(24.0).repeat(6, 1).T, torch.zeros(24, dtype=torch.int64))
-    loader = DataLoader(data, batch_size=4, num_workers=1, persistent_workers=True)
+    loader = DataLoader(data, batch_size=4, num_workers=1, persistent_workers=True, multiprocessing_context="spawn")
     batches = iter(loader)
     next(batches)
     quick(net, optimizer, loader, verify=False)
