@@ -10,8 +10,9 @@ from torch import Tensor
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
 from gradus.backends.cpu.sparse import touched
 from gradus.backends.cpu.team import run_together
+from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
-from gradus.backends.local import is_shared, local, placement, summed
+from gradus.backends.local import local, summed
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
 
@@ -19,7 +20,6 @@ __all__ = ["OnePass", "takes"]
 
 _PIECE = 1 << 13  # elements of a piece: its tensors fit into a core's cache together
 _SHARE = 1 << 13  # elements that are worth a thread: some 3 µs
-_DTYPES = {getattr(torch, name): name for name in ELEMENTS}
 
 
 def takes(param: Tensor, grad: Tensor) -> bool:
@@ -27,18 +27,10 @@ def takes(param: Tensor, grad: Tensor) -> bool:
 
     Of a tensor that is shared out among processes it has the part that lies here.
     """
-    if placement(param) != placement(grad):
+    if not suits(param, grad):
         return False
     param, grad = local(param), local(grad)
-    return (
-        type(param) in (Tensor, torch.nn.Parameter)
-        and param.dtype in _DTYPES
-        and grad.dtype in _DTYPES
-        and param.layout is torch.strided
-        and param.device.type == "cpu"
-        and not param.is_neg()
-        and (param.is_contiguous() if grad.is_sparse else is_dense(param))
-    )
+    return param.device.type == "cpu" and (param.is_contiguous() if grad.is_sparse else is_dense(param))
 
 
 class OnePass:
@@ -52,30 +44,20 @@ class OnePass:
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
         self.rows, self.program = rows, program
-        self._given = [param for row in rows for param in row.params]
-        self._shared = is_shared(self._given[0])
-        self.params = [local(param) for param in self._given]
-        states = [state for row in rows for state in row.states]
-        slots = [[local(state[name]) for state in states] for name in program.slots]
-        self._slots = slots  # they must live as long as their addresses are used
-        self._where = [param.data_ptr() for param in self.params]
+        found = Gathered(rows, program, stochastic=stochastic)
+        self._given, self._shared, self._where = found.given, found.shared, found.where
+        self.params, self._slots = found.params, found.slots  # they must live as long as their addresses are used
+        self._stochastic = found.stochastic
         self._plain = all(param.is_contiguous() for param in self.params)
-        grads: list[Any] = [local(param.grad) for param in self._given]
-        self._sparse = grads[0].is_sparse
-        dtypes = {
-            name: _DTYPES[column[0].dtype]
-            for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
-        }
-        title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}"
-        self._stochastic = stochastic and dtypes["param"] == "bfloat16"
-        self._kernel = compiled(kernel_source(program, dtypes, title, stochastic=self._stochastic))
-        self._norm = norm_source(dtypes["grad"], 1)
-        self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in slots])
+        self._sparse = found.grads[0].is_sparse
+        self._kernel = compiled(kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic))
+        self._norm = norm_source(found.dtypes["grad"], 1)
+        self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in found.slots])
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
         columns = len(program.arguments) + self._stochastic
-        self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[dtypes["param"]].real)
+        self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[found.dtypes["param"]].real)
         self._lay_out_job()
         self.holds()
 

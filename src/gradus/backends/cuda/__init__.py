@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
-from gradus.backends.local import is_shared, local, placement, summed
+from gradus.backends.local import local, summed
 from gradus.backends.row import Row, fill, fill_on_device
 from gradus.rules.trace import Program
 
 __all__ = ["OneLaunch", "can", "is_capturing", "is_installed", "takes"]
-
-_DTYPES = {getattr(torch, name): name for name in ("float32", "float64", "bfloat16", "float16")}
 
 
 @functools.cache
@@ -33,19 +32,11 @@ def takes(param: Tensor, grad: Tensor) -> bool:
     Of a tensor that is shared out among processes it has the part that lies here. Where Triton interprets its kernels
     (TRITON_INTERPRET=1), it takes tensors on the CPU too.
     """
-    if not is_installed() or placement(param) != placement(grad):
+    if not is_installed() or not suits(param, grad):
         return False
     param, grad = local(param), local(grad)
-    return (
-        type(param) in (Tensor, torch.nn.Parameter)
-        and (param.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
-        and param.dtype in _DTYPES
-        and grad.dtype in _DTYPES
-        and param.layout is torch.strided
-        and grad.layout is torch.strided
-        and not param.is_neg()
-        and is_dense(param)
-    )
+    here = param.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+    return here and grad.layout is torch.strided and is_dense(param)
 
 
 def can(program: Program) -> bool:
@@ -73,29 +64,21 @@ class OneLaunch:
         from gradus.backends.cuda import kernels
 
         self.rows, self.program = rows, program
-        self._given = [param for row in rows for param in row.params]
-        self._shared = is_shared(self._given[0])
-        self.params = [local(param) for param in self._given]
-        states = [state for row in rows for state in row.states]
-        slots = [[local(state[name]) for state in states] for name in program.slots]
-        self._slots = slots  # they must live as long as their addresses are used
-        self._where = [param.data_ptr() for param in self.params]
-        grads: list[Any] = [local(param.grad) for param in self._given]
-        dtypes = {
-            name: _DTYPES[column[0].dtype]
-            for name, column in zip(("param", "grad", *program.slots), [self.params, grads, *slots], strict=True)
-        }
-        title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}"
-        self._stochastic = stochastic and dtypes["param"] == "bfloat16"
-        self._kernel = kernels.compiled(kernels.kernel_source(program, dtypes, title, stochastic=self._stochastic))
-        self._squares = kernels.compiled(kernels.SQUARES[dtypes["grad"]])
+        found = Gathered(rows, program, stochastic=stochastic)
+        self._given, self._shared, self._where = found.given, found.shared, found.where
+        self.params, self._slots = found.params, found.slots  # they must live as long as their addresses are used
+        self._stochastic = found.stochastic
+        self._kernel = kernels.compiled(
+            kernels.kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic)
+        )
+        self._squares = kernels.compiled(kernels.SQUARES[found.dtypes["grad"]])
         self._block = kernels.BLOCK
         self._device = self.params[0].device
         self._capturable = bool(rows[0].group["capturable"])
-        self._lay_out(slots, getattr(torch, kernels.ELEMENTS[dtypes["param"]].real))
+        self._lay_out(getattr(torch, kernels.ELEMENTS[found.dtypes["param"]].real))
         self.holds()
 
-    def _lay_out(self, slots: list[list[Tensor]], real: torch.dtype) -> None:
+    def _lay_out(self, real: torch.dtype) -> None:
         """Write the tables that the kernels read, on the device."""
         rows, sizes = self.rows, [param.numel() for param in self.params]
         pieces = cut(sizes, self._block)
@@ -105,7 +88,9 @@ class OneLaunch:
         self._pinned = torch.empty(
             len(sizes), dtype=torch.int64, pin_memory=self._capturable and self._device.type == "cuda"
         )
-        addresses = np.array([self._where, self._grads_at, *([slot.data_ptr() for slot in column] for column in slots)])
+        addresses = np.array(
+            [self._where, self._grads_at, *([slot.data_ptr() for slot in column] for column in self._slots)]
+        )
         self._addresses = self._there(addresses)
         self._pieces = self._there(np.ascontiguousarray(pieces[:, :2]))
         self._sizes = self._there(np.array(sizes, dtype=np.int64))
