@@ -1,6 +1,7 @@
 """L-BFGS, against torch's and against what the theory says."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_complex_and_sparse_are_taken() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": -1.0}, r"lr must be a number that isn't negative; got -1\.0"),
+        ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
         ({"line_search_fn": "armijo"}, r"line_search_fn must be \"strong_wolfe\" or None; got 'armijo'"),
         ({"history_size": 0}, r"history_size must be a whole number above 0; got 0"),
     ],
@@ -184,6 +185,14 @@ def test_refused_with_a_reason(options: dict[str, Any], message: str) -> None:
     """What can't be is refused, with what must hold and what was given."""
     with pytest.raises(InvalidInput, match=message):
         LBFGS([torch.nn.Parameter(torch.ones(1))], **options)
+
+
+def test_a_gradient_of_zeros_moves_nothing() -> None:
+    """Where the gradient is nothing at all, a step that goes on regardless stays where it is."""
+    point = torch.nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.LBFGS([point], tolerance_grad=-math.inf)
+    assert optimizer.step(lambda: torch.tensor([10.0])) == 10
+    assert torch.equal(point, torch.ones(3))
 
 
 def test_a_step_needs_its_closure() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import gradus.optim
 from gradus.backends.cpu import team
@@ -67,7 +68,8 @@ def test_half_precision_is_calculated_in_single(name: str, dtype: torch.dtype) -
         want.step()
     for a, b in zip(ours, other, strict=True):
         torch.testing.assert_close(a.float(), b.float(), rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
-        assert all(slot.dtype == torch.float32 for slot in got.state[a].values() if isinstance(slot, Tensor))
+        slots = got.state[a].keys() - got.rule.scalars - {"step"}
+        assert all(got.state[a][slot].dtype == torch.float32 for slot in slots)
 
 
 def layouts() -> dict[str, Any]:
@@ -117,16 +119,18 @@ def test_a_parameter_may_be_moved(move: Any) -> None:
     torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_complex_parameters() -> None:
-    """Complex numbers are updated as pairs of real ones, as in torch."""
-    start = torch.randn(4, 3, dtype=torch.complex128)
-    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    got, want = gradus.optim.AdamW([ours], lr=0.1), torch.optim.AdamW([theirs], lr=0.1)
-    for _ in range(5):
-        ours.grad = theirs.grad = torch.randn(4, 3, dtype=torch.complex128)
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_complex_parameters(case: Case) -> None:
+    """A complex parameter goes the way of a real one that holds its parts."""
+    start = torch.randn(4, 3, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    whole, parts = nn.Parameter(start.clone()), nn.Parameter(torch.view_as_real(start).clone())
+    got, want = case.ours([whole]), case.ours([parts], backend="reference")
+    for step in range(5):
+        whole.grad = torch.randn(4, 3, dtype=torch.complex128, generator=torch.Generator().manual_seed(step))
+        parts.grad = torch.view_as_real(whole.grad)
         got.step()
         want.step()
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.view_as_real(whole.detach()), parts.detach(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -256,14 +260,18 @@ def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("clip", [0.1, 1.0, 1e6])
-def test_clipping_is_torchs(clip: float, backend: str) -> None:
-    """`clip_norm` is torch's clip_grad_norm_, but that gradients stay as they are (#309, #56843)."""
+@pytest.mark.parametrize(
+    ("option", "torchs"), [("clip_norm", nn.utils.clip_grad_norm_), ("clip_value", nn.utils.clip_grad_value_)]
+)
+def test_clipping_is_torchs(option: str, torchs: Any, clip: float, backend: str) -> None:
+    """Gradients are clipped as torch's functions do, changed from step to step too, but stay as they are (#309, #56843)."""
     ours, theirs = params(), params()
-    got, want = gradus.optim.SGD(ours, lr=0.1, clip_norm=clip, backend=backend), torch.optim.SGD(theirs, lr=0.1)
+    got, want = gradus.optim.SGD(ours, lr=0.1, backend=backend, **{option: 3.0}), torch.optim.SGD(theirs, lr=0.1)
     for step in range(3):
+        setattr(got, option, clip / (1 + step))
         give_gradients(ours, theirs, step=step)
         before = [param.grad.clone() for param in ours]
-        nn.utils.clip_grad_norm_(theirs, clip)
+        torchs(theirs, clip / (1 + step))
         got.step()
         want.step()
         assert all(torch.equal(param.grad, grad) for param, grad in zip(ours, before, strict=True))
@@ -357,6 +365,22 @@ def test_steps_can_be_differentiated() -> None:
     assert slope.item() == pytest.approx(3 * 2 * (1 - 0.1 * way) * -way)
 
 
+def test_the_number_that_a_slot_holds_can_be_differentiated() -> None:
+    """With differentiable=True autograd goes through NAdam's product of momenta as through its other slots (gradcheck)."""
+    start = torch.linspace(-1, 1, 4, dtype=torch.float64)
+
+    def updated(product: Tensor) -> Tensor:
+        param = start.clone().requires_grad_().clone()
+        optimizer = gradus.optim.NAdam([param], lr=0.9, differentiable=True)
+        slots = {"exp_avg": start.square(), "exp_avg_sq": start.square() + 0.1, "mu_product": product.clone()}
+        optimizer.state[param].update(step=torch.tensor(10.0), **slots)
+        param.grad = start.cos()
+        optimizer.step()
+        return param
+
+    assert torch.autograd.gradcheck(updated, torch.tensor(0.5, dtype=torch.float64, requires_grad=True))
+
+
 # What is refused
 
 one = nn.Parameter(torch.ones(2))
@@ -364,6 +388,18 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: gradus.optim.SGD([one], lr=-1.0), r"lr must be a finite number that isn't negative; got -1\.0"),
     (lambda: gradus.optim.Adam([one], betas=(0.9, 1.0)), r"betas\[1\] must be at least 0 and below 1; got 1\.0"),
     (lambda: gradus.optim.Adam([one], betas=0.9), r"betas must be two numbers, each at least 0 and below 1; got 0\.9"),
+    (lambda: gradus.optim.Adam([one], lr=torch.ones(2)), r"Tensor lr must be 1-element; got one of shape \(2,\)"),
+    (
+        lambda: gradus.optim.Rprop([one], etas=(1.0, 0.5)),
+        r"etas\[0\] must be above 0 and below 1, for steps shrink by it; got",
+    ),
+    (lambda: gradus.optim.Rprop([one], etas=(0.5, 1.0)), r"etas\[1\] must be a finite number above 1, for steps grow by it"),
+    (lambda: gradus.optim.Rprop([one], step_sizes=(2, 1)), r"step_sizes must be two numbers, the least step and the great"),
+    (lambda: gradus.optim.SGD([one], nesterov=True), "Nesterov momentum requires a momentum and zero dampening; got mom"),
+    (
+        lambda: gradus.optim.SGD([{"params": [one], "nesterov": True, "dampening": 0.1}], momentum=0.9),
+        r"Nesterov momentum requires a momentum and zero dampening; got momentum=0\.9, dampening=0\.1",
+    ),
     (lambda: gradus.optim.Adam([one], eps=float("nan")), "eps must be a finite number that isn't negative; got nan"),
     (lambda: gradus.optim.Adam([one], amsgrad="yes"), "amsgrad must be True or False; got 'yes'"),
     (lambda: gradus.optim.Adam([one], beta1=0.9), "Adam: got an unexpected keyword argument 'beta1'; it takes"),
@@ -385,6 +421,32 @@ def test_refused_with_a_reason(build: Any, message: str) -> None:
     """What can't be is refused, with what must hold, what was given and the way out."""
     with pytest.raises(InvalidInput, match=message):
         build()
+
+
+# What torch can't do in one of its forms, and what its Muon and SparseAdam leave to other optimizers, is done here.
+DONE_HERE = ("foreach=True", "both floats or both Tensors", "2D parameters", "SparseAdam")
+TORCH_REFUSES = [
+    (info.optim_cls.__name__, error)
+    for info in optim_db
+    for error in info.optim_error_inputs_func(device="cpu", dtype=torch.float32)
+    if error.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR
+    and not any(what in error.error_regex for what in DONE_HERE)
+    and issubclass(error.error_type, Exception)
+    and hasattr(gradus.optim, info.optim_cls.__name__)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), TORCH_REFUSES, ids=[f"{name}: {error.error_regex[:40]}" for name, error in TORCH_REFUSES]
+)
+def test_what_torch_refuses_is_refused(name: str, error: Any) -> None:
+    """Whatever torch's own registry says an optimizer must refuse, or warn of, is refused or warned of by the same kind."""
+    given = error.optimizer_error_input
+    some = [nn.Parameter(torch.ones(2, 2))] if given.params is None else given.params
+    with (
+        pytest.warns(UserWarning, match="duplicate") if error.error_type is UserWarning else pytest.raises(error.error_type)
+    ):
+        getattr(gradus.optim, name)(some, **given.kwargs)
 
 
 def test_a_rate_that_turns_bad_is_refused_before_anything_changes() -> None:
@@ -444,6 +506,32 @@ def test_parameters_are_matched_by_name() -> None:
     difference = optimizer.load_state_dict(saved.state_dict(), strict=False)
     assert difference == (["c"], [])
     assert torch.equal(optimizer.state[some[1]]["exp_avg"], saved.state[some[1]]["exp_avg"])
+
+
+def test_names_are_taken_from_the_state_by_who_has_none() -> None:
+    """An optimizer without names takes those of the state that it loads, as torch's does, and saves them."""
+    some = params(shapes=[(2,), (3,)])
+    named = gradus.optim.Adam([("a", some[0]), ("b", some[1])])
+    nameless = gradus.optim.Adam(some)
+    nameless.load_state_dict(named.state_dict())
+    assert nameless.state_dict()["param_groups"][0]["param_names"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_the_state_holds_what_torchs_holds(case: Case) -> None:
+    """Whoever looks into the state finds under torch's names what is there with torch: tensors, each its own."""
+    ours, theirs = params(), params()
+    got, want = case.ours(ours), case.theirs(theirs)
+    give_gradients(ours, theirs, step=0)
+    got.step()
+    want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        for name, value in want.state[b].items():
+            if value is not None:
+                assert got.state[a][name].shape == value.shape
+                torch.testing.assert_close(got.state[a][name].double(), value.double(), rtol=1e-6, atol=1e-9)
+    held = [value.data_ptr() for state in got.state.values() for value in state.values() if value.numel()]
+    assert len(set(held)) == len(held)
 
 
 def test_groups_are_filled_in_place_and_not_shared() -> None:

@@ -64,7 +64,7 @@ def batch_for(kind: str, rows: Sequence[Row], program: Program, *, stochastic: b
         kind: what `kind_for` said of each of them.
         rows: the tensors, by group and step.
         program: what their rule does to an element.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        stochastic: whether parameters in half precision are rounded up or down by chance.
     """
     if kind.startswith("cuda") and cuda.can(program):
         return cuda.OneLaunch(rows, program, stochastic=stochastic)

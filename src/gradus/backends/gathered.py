@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.local import is_shared, local, placement
+from gradus.backends.rounding import HALF
 from gradus.backends.row import Row
 from gradus.rules.trace import Program
 
@@ -35,7 +36,7 @@ class Gathered:
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance; others aren't in any case.
+        stochastic: whether parameters in half precision are rounded up or down by chance; others aren't in any case.
     """
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool) -> None:
@@ -49,4 +50,4 @@ class Gathered:
         columns = zip(("param", "grad", *program.slots), [self.params, self.grads, *self.slots], strict=True)
         self.dtypes = {name: DTYPES[column[0].dtype] for name, column in columns}
         self.title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in self.dtypes.items())}"
-        self.stochastic = stochastic and self.dtypes["param"] == "bfloat16"
+        self.stochastic = stochastic and self.params[0].dtype in HALF

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.local import local, summed
-from gradus.backends.rounding import rounded_by_chance
+from gradus.backends.rounding import HALF, rounded_by_chance
 from gradus.backends.row import Row
 from gradus.rules import ops
 from gradus.rules.trace import Program
@@ -55,8 +55,6 @@ ops.machine(
     ),
 )
 
-_HALF = (torch.bfloat16, torch.float16)
-
 
 class Reference:
     """Updates tensors one by one, by the rule as it is written.
@@ -64,7 +62,7 @@ class Reference:
     Args:
         rows: the tensors, by group and step.
         program: what the rule does; here only the slots that it uses with these hyperparameters.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        stochastic: whether parameters in half precision are rounded up or down by chance.
     """
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
@@ -96,7 +94,7 @@ class Reference:
 
     def _update_one(
         self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any], number: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         grad = param.grad
         assert grad is not None
         where: Any = None
@@ -113,15 +111,15 @@ class Reference:
         given = [x, *slots.values()]
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
         new_param = new_param if new_param is x else _apart(new_param, given)
-        if self._stochastic and param.dtype == torch.bfloat16:
-            new_param = rounded_by_chance(new_param, row.seed(), number)
+        if self._stochastic and param.dtype in HALF:
+            new_param = rounded_by_chance(new_param, row.seed(), number, param.dtype)
         _write(param, where, new_param)
         for name, value in changed.items():
             if torch.is_grad_enabled() and where is None:
                 state[name] = torch.view_as_complex(value) if state[name].is_complex() else value  # autograd has the old one
             else:
                 _write(state[name], where, value)
-        return {name: float(new[name]) for name in row.scalars}
+        return {name: new[name] if isinstance(new[name], Tensor) else float(new[name]) for name in row.scalars}
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -137,7 +135,7 @@ def _norm(tensor: Tensor) -> float:
 def _read(tensor: Tensor, where: Any) -> Tensor:
     """A tensor's elements, or the rows of them that are asked for; half precision as single."""
     real = _real(tensor) if where is None else _real(tensor)[where]
-    return real.float() if real.dtype in _HALF else real
+    return real.float() if real.dtype in HALF else real
 
 
 def _apart(value: Tensor, given: list[Tensor]) -> Tensor:

@@ -102,13 +102,24 @@ class Row:
         """An update has been done, and left these in the scalar slots."""
         self.step += 1
         for name, scalar in zip(self.scalars, scalars, strict=True) if scalars else ():
-            slot = self.scalars[name]
-            self.scalars[name] = slot.copy_(scalar) if isinstance(slot, Tensor) else scalar
+            self.scalars[name] = self.scalars[name].copy_(scalar) if self.group["capturable"] else scalar
 
     def write_back(self) -> None:
-        """Write the step and the scalar slots into the tensors' states."""
+        """Write the step and the scalar slots into the tensors' states, as tensors of each state's own, like torch's."""
         for state in self.states:
-            state.update(step=self.step, **self.scalars)
+            if self.group["capturable"]:  # they are tensors, on which a captured graph counts on
+                state.update(step=self.step, **self.scalars)
+            else:
+                state.update(step=_counted(self.step), **{name: _alone(value) for name, value in self.scalars.items()})
+
+
+def _counted(step: int) -> Tensor:
+    """A number of steps as torch keeps it: in single precision, for as long as that can count."""
+    return torch.tensor(float(step), dtype=torch.float32 if step < 2**24 else torch.float64)
+
+
+def _alone(scalar: Any) -> Tensor:
+    return scalar if isinstance(scalar, Tensor) else torch.tensor(scalar, dtype=torch.float64)
 
 
 def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float | None) -> list[Sequence[float]] | None:

@@ -4,6 +4,9 @@
 `Optimizer` names. Sparse gradients update the rows that they touch.
 """
 
+from typing import Any
+
+from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import classical
 
@@ -39,6 +42,9 @@ class SGD(Optimizer, rule=classical.sgd):
         nesterov: whether to look ahead by one momentum.
         maximize: whether to climb instead.
 
+    Raises:
+        InvalidInput: a group begins with Nesterov's look ahead and no momentum, or with dampening, under which it isn't one.
+
     Source: Polyak 1964; Sutskever et al. 2013, eqs. 1 to 4, in the form where the rate isn't in the buffer.
 
     >>> import torch
@@ -48,6 +54,16 @@ class SGD(Optimizer, rule=classical.sgd):
     >>> round(param.item(), 4)
     0.8
     """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; see `Optimizer.add_param_group`."""
+        options = {**self.defaults, **param_group} if isinstance(param_group, dict) else self.defaults
+        if options["nesterov"] and not (options["momentum"] > 0 and options["dampening"] == 0):
+            raise InvalidInput(
+                f"Nesterov momentum requires a momentum and zero dampening; got momentum={options['momentum']}, "
+                f"dampening={options['dampening']}"
+            )
+        super().add_param_group(param_group)
 
 
 class Adagrad(Optimizer, rule=classical.adagrad):

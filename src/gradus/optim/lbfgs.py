@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gradus.errors import InvalidInput
 from gradus.optim.history import History
+from gradus.optim.optimizer import copied
+from gradus.rules.fields import nonnegative
 
 __all__ = ["LBFGS"]
 
@@ -64,8 +66,7 @@ class LBFGS(torch.optim.Optimizer):
         *,
         damped: bool = False,
     ) -> None:
-        if not float(lr) >= 0:
-            raise InvalidInput(f"lr must be a number that isn't negative; got {lr!r}")
+        nonnegative("lr", lr)
         if line_search_fn not in (None, "strong_wolfe"):
             raise InvalidInput(f'line_search_fn must be "strong_wolfe" or None; got {line_search_fn!r}')
         if not (isinstance(history_size, int) and history_size > 0):
@@ -81,7 +82,7 @@ class LBFGS(torch.optim.Optimizer):
             "damped": damped,
         }
         self._history: History | None = None
-        super().__init__([dict(group) if isinstance(group, dict) else group for group in params], defaults)
+        super().__init__(copied(params), defaults)
 
     # The parameters as one vector
 
@@ -152,7 +153,7 @@ class LBFGS(torch.optim.Optimizer):
         for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
             if direction is None or state["n_iter"] == 1:
-                direction, t = self._scaled(-gradient), min(1.0, 1.0 / float(gradient.abs().sum())) * float(group["lr"])
+                direction, t = self._scaled(-gradient), float(group["lr"]) / max(1.0, float(gradient.abs().sum()))
             else:
                 self._remember(history, state, direction, float(t), gradient, damped=group.get("damped", False))
                 direction, t = self._scaled(history.newton(gradient)), float(group["lr"])

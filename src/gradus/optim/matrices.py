@@ -10,7 +10,7 @@ from torch import Tensor
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules.classical import adamw
-from gradus.rules.fields import Betas, Decay, Flag, NonNegative, Positive, Real, Whole, one_of, several
+from gradus.rules.fields import Betas, Decay, Flag, NonNegative, NonPositive, Positive, Whole, one_of, several
 from gradus.rules.rule import Shape, rule, tensor_rule
 
 __all__ = ["SOAP", "Adafactor", "Muon"]
@@ -39,7 +39,7 @@ def adafactor(
     *,
     step: int,
     lr: NonNegative = 1e-2,
-    beta2_decay: Real = -0.8,
+    beta2_decay: NonPositive = -0.8,
     eps: Annotated[tuple[float | None, float], _epsilons] = (None, 1e-3),
     d: Positive = 1.0,
     weight_decay: NonNegative = 0.0,

@@ -17,7 +17,7 @@ from gradus.optim.plan import Plan
 from gradus.rules import ops
 from gradus.rules.rule import Hyper, Rule
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "copied"]
 
 # torch's options that say how to run, not what to do; the last two are asked of the backend.
 _TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
@@ -58,8 +58,8 @@ class Optimizer(torch.optim.Optimizer):
             update reads them; `param.grad` stays as it is.
         clip_value: what each element of a gradient is clipped to, from above and below, likewise.
         skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
-        stochastic_rounding: whether bfloat16 parameters are rounded up or down by chance, so that updates too small for
-            their eight bits add up as they should on average. The chance is drawn from the step alone, and so repeats.
+        stochastic_rounding: whether bfloat16 and float16 parameters are rounded up or down by chance, so that updates too
+            small for their few bits add up as they should on average. The chance is drawn from the step, and so repeats.
         foreach, fused: torch's ways to run. They are taken so that code needn't be changed, and ask for nothing here: one
             pass over all tensors is the only way to run.
         capturable: whether the numbers of a step are calculated on the GPU, so that a CUDA graph which captures a step
@@ -121,7 +121,7 @@ class Optimizer(torch.optim.Optimizer):
                 hyper.check(name, values[name])
         self._plan: Plan | None = None
         self._captured: list[Plan] = []  # CUDA graphs read their tables for as long as they live
-        super().__init__(_copied(params), values)
+        super().__init__(copied(params), values)
 
     # The contract
 
@@ -259,7 +259,7 @@ class Optimizer(torch.optim.Optimizer):
         if found:
             return False
         plan = self._plan
-        if plan is None or not plan.holds(self.param_groups, scale is not None):
+        if plan is None or plan.bound != self.clip_value or not plan.holds(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
         if self.clip_norm is not None or self.skip_nonfinite:
             norm = plan.norm() * (1.0 if scale is None else scale)
@@ -336,7 +336,7 @@ def _check_options(values: Mapping[str, Any]) -> None:
         raise InvalidInput(f"differentiable=True and {other}=True exclude each other; leave one of them out")
 
 
-def _copied(params: Any) -> Any:
+def copied(params: Any) -> Any:
     """Groups as copies, so that two optimizers built from one list of groups don't share them."""
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         return params  # torch says what is wrong with it

@@ -28,7 +28,7 @@ class Plan:
         state: what is kept for each parameter; slots are made when they are first needed.
         backend: the one to use, or "auto".
         scaled: whether gradients are multiplied by a number as they are read.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        stochastic: whether parameters in half precision are rounded up or down by chance.
         bound: what each element of a gradient is clipped to.
 
     Raises:
@@ -47,7 +47,7 @@ class Plan:
         bound: float | None,
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
-        self._scaled = scaled
+        self._scaled, self.bound = scaled, bound
         self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
         self._idle: list[Tensor] = []
@@ -133,9 +133,14 @@ def empty_slot(rule: Rule, slot: str, param: Tensor) -> Tensor | None:
     return torch.empty_like(param, dtype=dtype) if shape == param.shape else param.new_empty(shape, dtype=dtype)
 
 
-def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, float]:
+def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
     begun = [name for name in rule.slots if name in rule.scalars]
-    return {name: float(kept[name]) if name in kept else rule.begun(name, group) for name in begun}
+    return {name: _scalar(kept[name], group) if name in kept else rule.begun(name, group) for name in begun}
+
+
+def _scalar(value: Any, group: Mapping[str, Any]) -> Any:
+    """A number; or the tensor of one that autograd is to follow."""
+    return value if group["differentiable"] and isinstance(value, Tensor) else float(value)
 
 
 def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str, Any], group: Mapping[str, Any]) -> None:
@@ -143,7 +148,9 @@ def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str,
     for name in slots:
         if kept.get(name) is None:
             if (slot := empty_slot(rule, name, param)) is not None:
-                kept[name] = slot.fill_(rule.begun(name, group))
+                # Of a complex number both parts begin alike: they are updated one by one.
+                (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(rule.begun(name, group))
+                kept[name] = slot
         elif not _fits(kept[name], rule, name, param):
             kept[name] = _laid_out(kept[name], rule, name, param)
 

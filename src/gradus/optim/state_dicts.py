@@ -177,7 +177,7 @@ def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 def _fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Fill a group in place; a tensor stays the same object."""
     for name, value in saved.items():
-        if name in _NOT_RESTORED:
+        if name in _NOT_RESTORED and not (name == "param_names" and name not in group):  # names are taken by who has none
             continue
         if isinstance(group.get(name), Tensor):
             group[name].fill_(float(value))

@@ -4,7 +4,7 @@
 """
 
 from gradus.rules import ops
-from gradus.rules.fields import Always, Betas, Decay, Flag, NonNegative, Pair, Scalar
+from gradus.rules.fields import Always, Betas, Decay, Etas, Flag, NonNegative, Scalar, StepSizes
 from gradus.rules.rule import rule
 
 __all__ = [
@@ -302,8 +302,8 @@ def rprop(
     step_size,
     *,
     lr: NonNegative = 1e-2,  # noqa: ARG001 - what `step_size` starts from
-    etas: Pair = (0.5, 1.2),
-    step_sizes: Pair = (1e-6, 50.0),
+    etas: Etas = (0.5, 1.2),
+    step_sizes: StepSizes = (1e-6, 50.0),
     maximize: Flag = False,
 ):
     """Each element's own step, grown while the gradient keeps its sign and shrunk when it turns."""

@@ -10,15 +10,17 @@ __all__ = [
     "Always",
     "Betas",
     "Decay",
+    "Etas",
     "Flag",
     "NonNegative",
-    "Pair",
+    "NonPositive",
     "Positive",
-    "Real",
     "Scalar",
+    "StepSizes",
     "Whole",
     "as_float",
     "decays",
+    "nonnegative",
     "one_of",
     "several",
 ]
@@ -35,6 +37,8 @@ def _number(must: str, holds: Callable[[float], bool]) -> Check:
     def check(name: str, value: Any) -> None:
         if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
             raise InvalidInput(f"{name} must be {must}; got {value!r}")
+        if math.prod(getattr(value, "shape", ())) != 1:
+            raise InvalidInput(f"Tensor {name} must be 1-element; got one of shape {tuple(value.shape)}")
         number = as_float(value)
         if not (math.isfinite(number) and holds(number)):
             raise InvalidInput(f"{name} must be {must}; got {value!r}")
@@ -42,11 +46,13 @@ def _number(must: str, holds: Callable[[float], bool]) -> Check:
     return check
 
 
-def _several(must: str, count: int | None, check: Check) -> Check:
+def _several(must: str, *checks: Check) -> Check:
+    """A number for each check, by which it is judged."""
+
     def check_all(name: str, values: Any) -> None:
-        if not isinstance(values, (tuple, list)) or (count is not None and len(values) != count):
+        if not isinstance(values, (tuple, list)) or len(values) != len(checks):
             raise InvalidInput(f"{name} must be {must}; got {values!r}")
-        for index, value in enumerate(values):
+        for index, (check, value) in enumerate(zip(checks, values, strict=True)):
             check(f"{name}[{index}]", value)
 
     return check_all
@@ -54,12 +60,19 @@ def _several(must: str, count: int | None, check: Check) -> Check:
 
 def several(count: int) -> Check:
     """So many finite numbers."""
-    return _several(f"{count} finite numbers", count, _number("a finite number", lambda _: True))
+    return _several(f"{count} finite numbers", *[_number("a finite number", lambda _: True)] * count)
 
 
 def _whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{name} must be a whole number above 0; got {value!r}")
+
+
+def _step_sizes(name: str, values: Any) -> None:
+    must = "two numbers, the least step and the greatest"
+    _several(must, nonnegative, nonnegative)(name, values)
+    if not as_float(values[0]) <= as_float(values[1]):
+        raise InvalidInput(f"{name} must be {must}; got {values!r}")
 
 
 def _flag(name: str, value: Any) -> None:
@@ -77,20 +90,29 @@ def one_of(*choices: Any) -> Check:
     return check
 
 
+nonnegative = _number("a finite number that isn't negative", lambda x: x >= 0)
 _in_unit = _number("at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def decays(count: int) -> Check:
     """So many numbers, each at least 0 and below 1."""
-    return _several(f"{count} numbers, each at least 0 and below 1", count, _in_unit)
+    return _several(f"{count} numbers, each at least 0 and below 1", *[_in_unit] * count)
 
 
-Real = Annotated[float, _number("a finite number", lambda _: True)]
-NonNegative = Annotated[float, _number("a finite number that isn't negative", lambda x: x >= 0)]
+NonNegative = Annotated[float, nonnegative]
+NonPositive = Annotated[float, _number("a finite number that isn't positive", lambda x: x <= 0)]
 Positive = Annotated[float, _number("a finite number above 0", lambda x: x > 0)]
 Decay = Annotated[float, _in_unit]
-Betas = Annotated[tuple[float, float], _several("two numbers, each at least 0 and below 1", 2, _in_unit)]
-Pair = Annotated[tuple[float, float], _several("two numbers", 2, _number("a finite number above 0", lambda x: x > 0))]
+Betas = Annotated[tuple[float, float], _several("two numbers, each at least 0 and below 1", _in_unit, _in_unit)]
+Etas = Annotated[
+    tuple[float, float],
+    _several(
+        "two numbers, below and above 1",
+        _number("above 0 and below 1, for steps shrink by it", lambda x: 0 < x < 1),
+        _number("a finite number above 1, for steps grow by it", lambda x: x > 1),
+    ),
+]
+StepSizes = Annotated[tuple[float, float], _step_sizes]
 Whole = Annotated[int, _whole]
 Flag = Annotated[bool, _flag]
 

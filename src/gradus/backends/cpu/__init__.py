@@ -1,5 +1,7 @@
 """The CPU backend: one kernel call updates all tensors, without temporaries, on as many cores as the work is worth."""
 
+import operator
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from gradus.rules.trace import Program
 
 __all__ = ["OnePass", "takes"]
 
+_GRAD = operator.attrgetter("grad")
 _PIECE = 1 << 13  # elements of a piece: its tensors fit into a core's cache together
 _SHARE = 1 << 13  # elements that are worth a thread: some 3 µs
 
@@ -39,7 +42,7 @@ class OnePass:
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        stochastic: whether parameters in half precision are rounded up or down by chance.
     """
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
@@ -53,6 +56,7 @@ class OnePass:
         self._kernel = compiled(kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic))
         self._norm = norm_source(found.dtypes["grad"], 1)
         self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in found.slots])
+        self._grads_at, self._places = self._addresses[1].data, struct.Struct(f"{len(self.params)}q")
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
@@ -70,15 +74,15 @@ class OnePass:
             self.params = [local(param) for param in self._given]
         if [*map(Tensor.data_ptr, self.params)] != self._where:
             return False
-        grads: list[Any] = [param.grad for param in self._given]
+        grads: list[Any] = [*map(_GRAD, self._given)]
         if self._shared:
             grads = [local(grad) for grad in grads]
         if self._sparse:
             return self._find_rows(grads)
         try:
-            if not (self._plain and all(map(Tensor.is_contiguous, grads))):
+            if not self._plain or False in [*map(Tensor.is_contiguous, grads)]:
                 grads = [laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
-            self._addresses[1] = np.fromiter(map(Tensor.data_ptr, grads), np.int64, len(grads))
+            self._places.pack_into(self._grads_at, 0, *map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # one is None, or sparse
             return False
         self._grads = grads  # they must outlive the update

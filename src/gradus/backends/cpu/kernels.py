@@ -116,7 +116,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
         dtypes: the dtype of each tensor that it reads or writes: "param", "grad", and slots by name. The table of addresses
             has a row for each, in this order.
         title: what the kernel is.
-        stochastic: whether a bfloat16 parameter is rounded by chance; the seed is the last number of a row.
+        stochastic: whether a parameter in half precision is rounded by chance; the seed is the last number of a row.
     """
     layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
     setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(program.arguments)]
@@ -129,7 +129,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
     written = {name: element.write for name, element in layout.items()}
     if stochastic:
         setting_up.append(f"seed = numbers[{len(program.arguments)}]")
-        written["param"] = "rounded_to_bfloat16({}, seed, tensor, begin + i)"
+        written["param"] = f"rounded_to_{dtypes['param']}({{}}, seed, tensor, begin + i)"
     body += [f"{name}_[i] = {written[name].format(value)}" for name, value in program.writes.items()]
     return _UPDATE.format(
         title=title,

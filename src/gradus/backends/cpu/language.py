@@ -24,6 +24,7 @@ __all__ = [
     "real_float32",
     "real_float64",
     "rounded_to_bfloat16",
+    "rounded_to_float16",
     "sqrt",
     "to_bfloat16",
     "to_float16",
@@ -125,13 +126,29 @@ def to_bfloat16(x: Any) -> Any:
 
 
 @numba.njit(inline="always")
-def rounded_to_bfloat16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
-    """A float32 as the bits of one of its two neighbours in bfloat16, by chance; see `gradus.backends.rounding`."""
+def _drawn(seed: Any, tensor: Any, index: Any) -> Any:
+    """32 bits for an element; see `gradus.backends.rounding`."""
     draw = np.uint32(index) * np.uint32(0x9E3779B9) + np.uint32(seed) * np.uint32(0x85EBCA6B)
     draw = np.uint32(draw + np.uint32(tensor) * np.uint32(0xC2B2AE35))
     draw = np.uint32((draw ^ (draw >> np.uint32(16))) * np.uint32(0x85EBCA6B))
     draw = np.uint32((draw ^ (draw >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    draw = draw ^ (draw >> np.uint32(16))
+    return draw ^ (draw >> np.uint32(16))
+
+
+@numba.njit(inline="always")
+def rounded_to_bfloat16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in bfloat16, by chance."""
     bits = _bits_of(x)
-    up = np.uint32(bits + (draw & np.uint32(0xFFFF)))
+    up = np.uint32(bits + (_drawn(seed, tensor, index) & np.uint32(0xFFFF)))
     return np.uint16((up if x - x == 0 else (bits if x == x else np.uint32(0x7FC00000))) >> np.uint32(16))
+
+
+@numba.njit(inline="always")
+def rounded_to_float16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in float16, by chance."""
+    draw = _drawn(seed, tensor, index) & np.uint32(0x1FFF)
+    size = abs(x)
+    if size < np.float32(2.0**-14):  # neighbours are equally far apart here
+        small = np.floor(size * np.float32(2.0**24) + np.float32(draw) * np.float32(2.0**-13)) * np.float32(2.0**-24)
+        return to_float16(np.copysign(small, x))
+    return to_float16(_float32_of(np.uint32(_bits_of(x) + draw) & np.uint32(0xFFFFE000)) if x - x == 0 else x)

@@ -57,7 +57,7 @@ class OneLaunch:
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
-        stochastic: whether bfloat16 parameters are rounded up or down by chance.
+        stochastic: whether parameters in half precision are rounded up or down by chance.
     """
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:

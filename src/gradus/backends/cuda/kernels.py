@@ -64,15 +64,22 @@ SQUARES = {
 # Half of what is cut off, and so to the nearest, to even in the middle; or something by chance: `gradus.backends.rounding`.
 _NEAREST = """    up = 0x7FFF + ((bits >> 16) & 1)
 """
-_BY_CHANCE = """    seed = tl.load(numbers + row + {seed}).to(tl.uint32)
+_DRAWN = """    seed = tl.load(numbers + row + {seed}).to(tl.uint32)
     draw = index.to(tl.uint32) * 0x9E3779B9 + seed * 0x85EBCA6B + tensor.to(tl.uint32) * 0xC2B2AE35
     draw = (draw ^ (draw >> 16)) * 0x85EBCA6B
     draw = (draw ^ (draw >> 13)) * 0xC2B2AE35
-    up = (draw ^ (draw >> 16)) & 0xFFFF
+    up = (draw ^ (draw >> 16)) & {mask}
 """
-_ROUNDED = """    bits = {value}.to(tl.uint32, bitcast=True)
+_TO_BFLOAT16 = """    bits = {value}.to(tl.uint32, bitcast=True)
 {up}    bits = tl.where({value} - {value} == 0, bits + up, tl.where({value} == {value}, bits, 0x7FC00000))
     rounded = (bits >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+"""
+_TO_FLOAT16 = """    bits = {value}.to(tl.uint32, bitcast=True)
+{up}    large = ((bits + up) & 0xFFFFE000).to(tl.float32, bitcast=True)
+    small = tl.floor(tl.abs({value}) * 16777216.0 + up.to(tl.float32) * 0.0001220703125) * 5.9604644775390625e-08
+    small = (small.to(tl.uint32, bitcast=True) | (bits & 0x80000000)).to(tl.float32, bitcast=True)
+    rounded = tl.where(tl.abs({value}) < 6.103515625e-05, small, large)
+    rounded = tl.where({value} - {value} == 0, rounded, {value}).to(tl.float16)
 """
 
 
@@ -88,7 +95,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
         program: what to do with each element.
         dtypes: the dtype of the parameter, the gradient and each slot, by name.
         title: what it is called by whoever reads it.
-        stochastic: whether a bfloat16 parameter is rounded up or down by chance; the seed is the last number of a row.
+        stochastic: whether a parameter in half precision is rounded by chance; the seed is the last number of a row.
     """
     layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
     real = layout["param"].real
@@ -103,13 +110,18 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
     lines += [_line(node, real) for node in program.nodes]
     body = "".join(f"    {line}\n" for line in lines)
     for name, value in program.writes.items():
-        written = f"{value}.to(tl.{layout[name].memory})"
-        if layout[name].memory == "bfloat16":
-            up = _BY_CHANCE.format(seed=len(program.arguments)) if stochastic else _NEAREST
-            body += _ROUNDED.format(value=value, up=up)
-            written = "rounded"
-        body += f"    tl.store({name}_, {written}, inside)\n"
+        by_chance = len(program.arguments) if stochastic and name == "param" else None
+        body += _rounded(value, layout[name].memory, by_chance) + f"    tl.store({name}_, rounded, inside)\n"
     return _HEAD.format(title=title, real=real) + body
+
+
+def _rounded(value: str, memory: str, seed: int | None) -> str:
+    """Lines that make of a value what is to be written; by chance where there is the place of a seed."""
+    if memory == "bfloat16":
+        return _TO_BFLOAT16.format(value=value, up=_NEAREST if seed is None else _DRAWN.format(seed=seed, mask="0xFFFF"))
+    if memory == "float16" and seed is not None:
+        return _TO_FLOAT16.format(value=value, up=_DRAWN.format(seed=seed, mask="0x1FFF"))
+    return f"    rounded = {value}.to(tl.{memory})\n"
 
 
 def _line(node: Node, real: str) -> str:
