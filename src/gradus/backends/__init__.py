@@ -68,7 +68,8 @@ def batch_for(kind: str, rows: Sequence[Row], program: Program, *, stochastic: b
     """
     if kind.startswith("cuda") and cuda.can(program):
         return cuda.OneLaunch(rows, program, stochastic=stochastic)
-    if kind.startswith("cpu"):
+    # Rows of sparse gradients would draw by their places in the gradient, not in the parameter.
+    if kind.startswith("cpu") and not (stochastic and kind == "cpu, sparse"):
         from gradus.backends import cpu
 
         return cpu.OnePass(rows, program, stochastic=stochastic)

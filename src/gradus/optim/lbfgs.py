@@ -243,7 +243,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _greatest(vector: Tensor) -> Tensor:
-    return vector.abs().max()
+    return torch.linalg.vector_norm(vector, math.inf)
 
 
 class _Trial(NamedTuple):

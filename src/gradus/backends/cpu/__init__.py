@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
-from gradus.backends.cpu.sparse import touched
+from gradus.backends.cpu.sparse import Rows
 from gradus.backends.cpu.team import run_together
 from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
@@ -53,6 +53,7 @@ class OnePass:
         self._stochastic = found.stochastic
         self._plain = all(param.is_contiguous() for param in self.params)
         self._sparse = found.grads[0].is_sparse
+        self._rows_of = Rows(self.params, self._slots)
         self._kernel = compiled(kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic))
         self._norm = norm_source(found.dtypes["grad"], 1)
         self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in found.slots])
@@ -92,7 +93,7 @@ class OnePass:
         """Take note of the rows that sparse gradients touch; whether there are only such."""
         if not all(grad is not None and grad.is_sparse for grad in grads):
             return False
-        found = touched(self.params, grads, self._slots)
+        found = self._rows_of.touched(grads)
         self._grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
         self._which = np.ascontiguousarray(self._row_of[found.owners])
         self._shares = _shares_of(self._pieces)

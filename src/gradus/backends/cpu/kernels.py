@@ -78,6 +78,9 @@ _UPDATE = (
         for piece in range(shares[share, 0], shares[share, 1]):
             place = elements(at_int64(job[5], 3 * piece), 3)
             tensor, begin, count = place[0], place[1], place[2]
+            ahead = at_int64(job[5], 3 * min(piece + 8, shares[share, 1] - 1))[0]
+            for column in range({columns}):
+                prefetch(addresses[column * tensors + ahead])
             numbers = elements(at_{real}(job[8], rows[tensor] * job[3]), {arguments})
 {setting_up}
             for i in range(count):
@@ -134,6 +137,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
     return _UPDATE.format(
         title=title,
         real=layout["param"].real,
+        columns=len(layout),
         arguments=max(1, len(program.arguments) + stochastic),
         setting_up=_indented(setting_up, 12),
         body=_indented(body, 16),

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "from_float16",
     "kernel",
     "log",
+    "prefetch",
     "real_float32",
     "real_float64",
     "rounded_to_bfloat16",
@@ -57,6 +59,20 @@ def claimed(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signat
         return builder.atomic_rmw("add", args[0], ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(types.CPointer(types.int64)), build
+
+
+@intrinsic
+def prefetch(context: Any, address: Any) -> Any:  # noqa: ARG001
+    """Have the processor fetch what lies at an address, without waiting for it."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.inttoptr(args[0], pointer), *(number(n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), build
 
 
 def _at(kind: Any, size: int) -> Any:
