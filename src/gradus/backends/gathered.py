@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gradus.backends.local import is_shared, local, placement
+from gradus.backends.local import is_shared, local, placement, summed
 from gradus.backends.rounding import HALF
 from gradus.backends.row import Row
 from gradus.rules.trace import Program
@@ -39,11 +40,12 @@ class Gathered:
         stochastic: whether parameters in half precision are rounded up or down by chance; others aren't in any case.
     """
 
-    def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool) -> None:
+    def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
+        self.rows, self.program = rows, program
         self.given = [param for row in rows for param in row.params]
         self.shared = is_shared(self.given[0])
         self.params = [local(param) for param in self.given]
-        self.grads: list[Any] = [local(param.grad) for param in self.given]
+        self.grads: list[Any] = [local(param.grad) for param in self.given]  # they must outlive an update that reads them
         states = [state for row in rows for state in row.states]
         self.slots = [[local(state[name]) for state in states] for name in program.slots]
         self.where = [param.data_ptr() for param in self.params]
@@ -51,3 +53,26 @@ class Gathered:
         self.dtypes = {name: DTYPES[column[0].dtype] for name, column in columns}
         self.title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in self.dtypes.items())}"
         self.stochastic = stochastic and self.params[0].dtype in HALF
+
+    def stays(self) -> bool:
+        """Whether the parameters lie where they lay."""
+        if self.shared:
+            self.params = [local(param) for param in self.given]
+        return [*map(Tensor.data_ptr, self.params)] == self.where
+
+    def summed(self, pieces: np.ndarray, sums: np.ndarray) -> float:
+        """The sum over all pieces, and where tensors are shared out, over all processes.
+
+        Args:
+            pieces: the number of the tensor of each.
+            sums: of each.
+        """
+        if not self.shared:
+            return float(sums.sum())
+        by_tensor = np.bincount(pieces, sums, len(self.given)).tolist()
+        return summed(zip(self.given, by_tensor, strict=True))
+
+    def done(self, scalars: Sequence[Sequence[Any]]) -> None:
+        """Count an update that has been done, which left these in the scalar slots of each row."""
+        for row, new in zip(self.rows, scalars, strict=True):
+            row.done(new)

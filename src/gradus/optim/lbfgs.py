@@ -243,7 +243,8 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _greatest(vector: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(vector, math.inf)
+    greatest: Tensor = torch.linalg.vector_norm(vector, math.inf)
+    return greatest
 
 
 class _Trial(NamedTuple):

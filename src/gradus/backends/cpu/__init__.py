@@ -14,7 +14,7 @@ from gradus.backends.cpu.sparse import Rows
 from gradus.backends.cpu.team import run_together
 from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
-from gradus.backends.local import local, summed
+from gradus.backends.local import local
 from gradus.backends.row import Row, fill
 from gradus.rules.trace import Program
 
@@ -36,7 +36,7 @@ def takes(param: Tensor, grad: Tensor) -> bool:
     return param.device.type == "cpu" and (param.is_contiguous() if grad.is_sparse else is_dense(param))
 
 
-class OnePass:
+class OnePass(Gathered):
     """Updates tensors of the same dtypes in one call of a kernel.
 
     Args:
@@ -46,23 +46,19 @@ class OnePass:
     """
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
-        self.rows, self.program = rows, program
-        found = Gathered(rows, program, stochastic=stochastic)
-        self._given, self._shared, self._where = found.given, found.shared, found.where
-        self.params, self._slots = found.params, found.slots  # they must live as long as their addresses are used
-        self._stochastic = found.stochastic
+        super().__init__(rows, program, stochastic=stochastic)
         self._plain = all(param.is_contiguous() for param in self.params)
-        self._sparse = found.grads[0].is_sparse
-        self._rows_of = Rows(self.params, self._slots)
-        self._kernel = compiled(kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic))
-        self._norm = norm_source(found.dtypes["grad"], 1)
-        self._addresses = np.array([self._where] * 2 + [[s.data_ptr() for s in slot] for slot in found.slots])
+        self._sparse = self.grads[0].is_sparse
+        self._rows_of = Rows(self.params, self.slots)
+        self._kernel = compiled(kernel_source(program, self.dtypes, self.title, stochastic=self.stochastic))
+        self._norm = norm_source(self.dtypes["grad"], 1)
+        self._addresses = np.array([self.where] * 2 + [[s.data_ptr() for s in slot] for slot in self.slots])
         self._grads_at, self._places = self._addresses[1].data, struct.Struct(f"{len(self.params)}q")
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
-        columns = len(program.arguments) + self._stochastic
-        self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[found.dtypes["param"]].real)
+        columns = len(program.arguments) + self.stochastic
+        self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[self.dtypes["param"]].real)
         self._lay_out_job()
         self.holds()
 
@@ -71,12 +67,10 @@ class OnePass:
 
         A gradient of another layout than its parameter's is laid out anew.
         """
-        if self._shared:
-            self.params = [local(param) for param in self._given]
-        if [*map(Tensor.data_ptr, self.params)] != self._where:
+        if not self.stays():
             return False
-        grads: list[Any] = [*map(_GRAD, self._given)]
-        if self._shared:
+        grads: list[Any] = [*map(_GRAD, self.given)]
+        if self.shared:
             grads = [local(grad) for grad in grads]
         if self._sparse:
             return self._find_rows(grads)
@@ -86,7 +80,7 @@ class OnePass:
             self._places.pack_into(self._grads_at, 0, *map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # one is None, or sparse
             return False
-        self._grads = grads  # they must outlive the update
+        self.grads = grads  # they must outlive the update
         return True
 
     def _find_rows(self, grads: list[Any]) -> bool:
@@ -94,7 +88,7 @@ class OnePass:
         if not all(grad is not None and grad.is_sparse for grad in grads):
             return False
         found = self._rows_of.touched(grads)
-        self._grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
+        self.grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
         self._which = np.ascontiguousarray(self._row_of[found.owners])
         self._shares = _shares_of(self._pieces)
         self._lay_out_job()
@@ -105,14 +99,12 @@ class OnePass:
         sums = np.zeros(len(self._pieces))
         kernel = compiled(self._norm)
         self._run(kernel, sums.ctypes.data)
-        if not self._shared:
-            return float(sums.sum())
-        return summed(zip(self._given, np.bincount(self._pieces[:, 0], sums, len(self._given)).tolist(), strict=True))
+        return self.summed(self._pieces[:, 0], sums)
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
         scalars = fill(self._numbers[:, : len(self.program.arguments)], self.program, self.rows, scale)
-        if self._stochastic:
+        if self.stochastic:
             self._numbers[:, -1] = [row.seed() for row in self.rows]
         self._scalars = scalars or []
         return scalars is not None
@@ -120,8 +112,7 @@ class OnePass:
     def update(self) -> None:
         """One update of every tensor."""
         self._run(self._kernel, self._numbers_at)
-        for row, scalars in zip(self.rows, self._scalars, strict=True):
-            row.done(scalars)
+        self.done(self._scalars)
 
     def _run(self, kernel: Callable[[int], None], numbers: int) -> None:
         """Run a kernel over all pieces, on several threads where there is enough to do; its numbers lie at an address."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
-from gradus.backends.local import local, summed
+from gradus.backends.local import local
 from gradus.backends.row import Row, fill, fill_on_device
 from gradus.rules.trace import Program
 
@@ -51,7 +51,7 @@ def is_capturing() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
-class OneLaunch:
+class OneLaunch(Gathered):
     """Updates tensors of the same dtypes on one device in one launch of a kernel.
 
     Args:
@@ -63,19 +63,13 @@ class OneLaunch:
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
         from gradus.backends.cuda import kernels
 
-        self.rows, self.program = rows, program
-        found = Gathered(rows, program, stochastic=stochastic)
-        self._given, self._shared, self._where = found.given, found.shared, found.where
-        self.params, self._slots = found.params, found.slots  # they must live as long as their addresses are used
-        self._stochastic = found.stochastic
-        self._kernel = kernels.compiled(
-            kernels.kernel_source(program, found.dtypes, found.title, stochastic=found.stochastic)
-        )
-        self._squares = kernels.compiled(kernels.SQUARES[found.dtypes["grad"]])
+        super().__init__(rows, program, stochastic=stochastic)
+        self._kernel = kernels.compiled(kernels.kernel_source(program, self.dtypes, self.title, stochastic=self.stochastic))
+        self._squares = kernels.compiled(kernels.SQUARES[self.dtypes["grad"]])
         self._block = kernels.BLOCK
         self._device = self.params[0].device
         self._capturable = bool(rows[0].group["capturable"])
-        self._lay_out(getattr(torch, kernels.ELEMENTS[found.dtypes["param"]].real))
+        self._lay_out(getattr(torch, kernels.ELEMENTS[self.dtypes["param"]].real))
         self.holds()
 
     def _lay_out(self, real: torch.dtype) -> None:
@@ -88,14 +82,12 @@ class OneLaunch:
         self._pinned = torch.empty(
             len(sizes), dtype=torch.int64, pin_memory=self._capturable and self._device.type == "cuda"
         )
-        addresses = np.array(
-            [self._where, self._grads_at, *([slot.data_ptr() for slot in column] for column in self._slots)]
-        )
+        addresses = np.array([self.where, self._grads_at, *([slot.data_ptr() for slot in column] for column in self.slots)])
         self._addresses = self._there(addresses)
         self._pieces = self._there(np.ascontiguousarray(pieces[:, :2]))
         self._sizes = self._there(np.array(sizes, dtype=np.int64))
         self._row_of = self._there(np.repeat(np.arange(len(rows)), [len(row.params) for row in rows]))
-        columns = len(self.program.arguments) + self._stochastic
+        columns = len(self.program.arguments) + self.stochastic
         self._numbers = torch.zeros((len(rows), columns), dtype=real, device=self._device)
 
     def _there(self, array: np.ndarray) -> Tensor:
@@ -107,15 +99,13 @@ class OneLaunch:
 
         A gradient of another layout than its parameter's is laid out anew.
         """
-        if self._shared:
-            self.params = [local(param) for param in self._given]
-        if [*map(Tensor.data_ptr, self.params)] != self._where:
+        if not self.stays():
             return False
-        grads: list[Any] = [param.grad for param in self._given]
+        grads: list[Any] = [param.grad for param in self.given]
         if any(grad is None or grad.layout is not torch.strided for grad in grads):
             return False
-        self._grads = [laid_out(local(grad), param) for grad, param in zip(grads, self.params, strict=True)]
-        addresses = np.fromiter(map(Tensor.data_ptr, self._grads), np.int64, len(grads))
+        self.grads = [laid_out(local(grad), param) for grad, param in zip(grads, self.params, strict=True)]
+        addresses = np.fromiter(map(Tensor.data_ptr, self.grads), np.int64, len(grads))
         if not np.array_equal(addresses, self._grads_at):
             self._grads_at = addresses
             new = torch.from_numpy(addresses)
@@ -127,10 +117,9 @@ class OneLaunch:
         """The sum of the gradients' squares; a tensor where a CUDA graph may be at work, which must not be waited for."""
         sums = torch.zeros(len(self._pieces), dtype=torch.float64, device=self._device)
         self._run(self._squares, sums, 1)
-        if self._shared:
-            by_tensor = np.bincount(self._owners, sums.cpu().numpy(), len(self._given))
-            return summed(zip(self._given, by_tensor.tolist(), strict=True))
-        return sums.sum() if self._capturable else float(sums.sum())
+        if self._capturable and not self.shared:
+            return sums.sum()
+        return self.summed(self._owners, sums.cpu().numpy())
 
     @torch.no_grad()
     def prepare(self, scale: Any) -> bool:
@@ -142,7 +131,7 @@ class OneLaunch:
             table = torch.zeros(self._numbers.shape, dtype=self._numbers.dtype)
             kept = fill(table.numpy()[:, :count], self.program, self.rows, scale)
             self._numbers.copy_(table, non_blocking=True)  # or the copy would wait for all that the GPU has still to do
-        for index, row in enumerate(self.rows if self._stochastic else ()):
+        for index, row in enumerate(self.rows if self.stochastic else ()):
             self._numbers[index, count] = row.seed()
         self._scalars = kept or []
         return kept is not None
@@ -151,8 +140,7 @@ class OneLaunch:
     def update(self) -> None:
         """One update of every tensor."""
         self._run(self._kernel, self._numbers, self._numbers.shape[1])
-        for row, scalars in zip(self.rows, self._scalars, strict=True):
-            row.done(scalars)
+        self.done(self._scalars)
 
     def _run(self, kernel: Any, numbers: Tensor, columns: int) -> None:
         if len(self._pieces) == 0:
