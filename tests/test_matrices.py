@@ -148,3 +148,20 @@ def test_refused_with_a_reason(build: Any, message: str) -> None:
     """What can't be is refused, with what must hold and what was given."""
     with pytest.raises(InvalidInput, match=message):
         build(nn.Parameter(torch.ones(2, 2)))
+
+
+CLASSES = {name: getattr(gradus.optim, name) for name in gradus.optim.__all__}
+WHOLE = [name for name, kind in CLASSES.items() if hasattr(kind, "rule") and kind.rule.of_tensors]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_rule_of_whole_tensors_has_no_kernel(name: str, backend: str) -> None:
+    """Who asks for a kernel that there isn't is told so, and nothing is changed."""
+    param = torch.nn.Parameter(torch.ones(3, 2))
+    param.grad = torch.ones(3, 2)
+    with pytest.raises(
+        InvalidInput, match=rf"the {backend} backend doesn't take \w+, a rule of whole tensors, .* leave backend"
+    ):
+        getattr(gradus.optim, name)([param], lr=0.1, backend=backend).step()
+    assert torch.equal(param, torch.ones(3, 2))

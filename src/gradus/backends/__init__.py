@@ -38,8 +38,13 @@ def kind_for(rule: Rule, param: Tensor, backend: str) -> str:
     Raises:
         InvalidInput: the backend that was asked for doesn't take it.
     """
-    if backend == "reference" or rule.of_tensors or param.grad is None:
+    if backend == "reference" or param.grad is None or (rule.of_tensors and backend == "auto"):
         return "reference"
+    if rule.of_tensors:
+        raise InvalidInput(
+            f"the {backend} backend doesn't take {rule.name}, a rule of whole tensors, which runs in torch's operations "
+            f"wherever they lie; leave backend out"
+        )
     shared = ", shared out" if is_shared(param) else ""
     if backend in ("auto", "cuda") and (backend == "cuda" or param.is_cuda) and cuda.takes(param, param.grad):
         return f"cuda on {param.device}{shared}"
