@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 
 import gradus
 import gradus.optim
-from gradus.checkpoint import _HEADER, _MAGIC, latest, load, save
+from gradus.checkpoint import latest, load, save
+from gradus.checkpoint.file import HEADER, MAGIC
 from gradus.errors import GradusError, InvalidInput
 from gradus.runs import Row, Run
 from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
@@ -283,12 +284,12 @@ def a_checkpoint() -> bytes:
 
 
 A_CHECKPOINT = a_checkpoint()
-PAYLOAD = A_CHECKPOINT[_HEADER.size :]
+PAYLOAD = A_CHECKPOINT[HEADER.size :]
 
 
 def sealed(payload: bytes) -> bytes:
     """A checkpoint's file whose hash is right, whatever is in it."""
-    return _HEADER.pack(_MAGIC, 1, len(payload), sha256(payload).digest()) + payload
+    return HEADER.pack(MAGIC, 1, len(payload), sha256(payload).digest()) + payload
 
 
 @st.composite

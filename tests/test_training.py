@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradus.checkpoint import Checkpoints, _tree, latest, load
+from gradus.checkpoint import Checkpoints, latest, load
+from gradus.checkpoint.filling import tree_of
 from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
@@ -240,7 +241,7 @@ def final_state(folder: Path) -> dict[str, Any]:
     """Weights, slots and the scheduler's state in the newest checkpoint of a folder."""
     newest = latest(folder)
     assert newest is not None
-    return _tree(newest)["parts"]
+    return tree_of(newest)["parts"]
 
 
 def checkpointed(run: Run, task: Task, folder: Path, every: int | None) -> list[Row]:
