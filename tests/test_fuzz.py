@@ -8,6 +8,7 @@ import copy
 import gzip
 import io
 import json
+import logging
 import os
 import resource
 import struct
@@ -29,7 +30,7 @@ from hypothesis import strategies as st
 import gradus
 import gradus.optim
 from gradus.checkpoint import latest, load, save
-from gradus.checkpoint.file import HEADER, MAGIC
+from gradus.checkpoint.file import HEADER, MAGIC, packed
 from gradus.errors import GradusError, InvalidInput
 from gradus.runs import Row, Run
 from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
@@ -159,9 +160,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed
 @given(damaged([*FILES, *map(gzip.compress, FILES), BOMB]), st.sampled_from([1, 3]), st.booleans())
-def test_an_idx_file(place: Path, content: bytes, dimensions: int, packed: bool) -> None:
+def test_an_idx_file(place: Path, content: bytes, dimensions: int, zipped: bool) -> None:
     """A file is an array of as many dimensions as were asked for, or is refused; what it announces isn't believed."""
-    path = place / ("file.gz" if packed else "file")
+    path = place / ("file.gz" if zipped else "file")
     path.write_bytes(content)
     with contextlib.suppress(GradusError):
         assert read_idx(path, dimensions).ndim == dimensions
@@ -316,3 +317,55 @@ def test_a_checkpoint(place: Path, content: bytes) -> None:
     with contextlib.suppress(GradusError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         latest(place)
+
+
+def a_sharded_checkpoint(place: Path) -> dict[str, Any]:
+    """What the head of a checkpoint holds whose tensor lies in two files beside it, written into a folder."""
+    folder = place / "sharded.shards-01234567"
+    folder.mkdir(exist_ok=True)
+    files = {}
+    for number, part in enumerate((torch.ones(2, 2), torch.zeros(1, 2))):
+        content = packed([part])
+        (folder / f"{number}.shard").write_bytes(content)
+        files[f"{number}.shard"] = HEADER.unpack_from(content)[3].hex()
+    parts = [[[0, 0], [2, 2], "0.shard", 0], [[2, 0], [1, 2], "1.shard", 0]]
+    return {
+        "position": 1,
+        "metric": None,
+        "random": [],
+        "extra": None,
+        "parts": {"model": [{"weight": None, "bias": torch.ones(3)}, {}]},
+        "shards": {"folder": folder.name, "files": files, "tensors": {"model[0]['weight']": ["float32", [3, 2], parts]}},
+    }
+
+
+def test_the_sharded_checkpoint_is_one(place: Path) -> None:
+    """What is damaged below is a checkpoint that is loaded."""
+    layer = torch.nn.Linear(2, 3)
+    (place / "sharded").write_bytes(packed(a_sharded_checkpoint(place)))
+    assert load(place / "sharded", model=layer) == (1, None)
+    assert layer.weight.tolist() == [[1, 1], [1, 1], [0, 0]]
+
+
+@pytest.fixture
+def no_logs() -> Iterator[None]:
+    """torch.distributed.checkpoint tells pytest of each of its steps, which pytest keeps."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_logs")
+@fuzzed
+@given(st.data())
+def test_a_table_of_shards(place: Path, data: Any) -> None:
+    """A checkpoint that says of its shards what isn't so is loaded, or is refused and nothing is changed."""
+    tree = a_sharded_checkpoint(place)
+    table = data.draw(changed([tree["shards"]]))
+    (place / "sharded").write_bytes(packed(tree | {"shards": table}))
+    layer = torch.nn.Linear(2, 3)
+    before = layer.weight.detach().clone()
+    try:
+        load(place / "sharded", model=layer)
+    except GradusError:
+        assert torch.equal(layer.weight, before)

@@ -1,9 +1,14 @@
 """Checkpoints of parameters that are shared out among processes (FSDP2): they come back on any number, bit for bit."""
 
 import copy
+import errno
+import itertools
+import os
 import re
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+import faults
 import gradus
 from gradus.checkpoint import Checkpoints, DamagedCheckpoint, latest, load, save
 from gradus.checkpoint.file import packed, read
@@ -183,6 +189,8 @@ def _fail_in_one(rank: int, world: int, folder: Path) -> None:
             with pytest.raises(GradusError, match=told if rank != failing else "can't be written: full"):
                 save(folder / "a.ckpt", **training.parts, position=2)
     training.go_on(1)
+    with pytest.raises(InvalidInput, match="each process has other tensors that are shared out; all must save the same"):
+        save(folder / "a.ckpt", **training.parts, extra=next(training.model.parameters()) if rank else None)
     assert load(folder / "a.ckpt", **training.parts) == (1, None)
     assert training.bits() == kept
 
@@ -191,6 +199,65 @@ def test_what_one_process_can_not_write_is_not_there(tmp_path: Path) -> None:
     """If one process fails to write, all raise, the checkpoint is the one before, and nothing else is left."""
     spawned(_fail_in_one, 2, tmp_path)
     assert names(tmp_path) == ["a.ckpt", "a.ckpt.shards-*"]
+
+
+def _fail_each(_: int, world: int, folder: Path) -> None:
+    """Each call of the system fails in turn while one checkpoint is put in another's place."""
+    states = {position: Training("AdamW", world, seed=position) for position in (1, 2)}
+    found = Training("AdamW", world, seed=3)
+    for training in (*states.values(), found):
+        training.go_on(1)
+    bits_of = {position: training.bits() for position, training in states.items()}
+    path = folder / "a.ckpt"
+    for call in ("open", "write", "fsync", "rename"):
+        with faults.failing(call, -1, errno.EIO) as counted:
+            save(path, **states[1].parts, position=1)
+        assert counted.made >= 2
+        for at in range(counted.made):
+            save(path, **states[1].parts, position=1)
+            with faults.failing(call, at, errno.ENOSPC), suppress(GradusError):
+                save(path, **states[2].parts, position=2)
+            position, _ = load(path, **found.parts)
+            assert found.bits() == bits_of[position], (call, at)
+            assert names(folder) == ["a.ckpt", "a.ckpt.shards-*"], (call, at)
+
+
+def test_whichever_call_fails_there_is_a_whole_checkpoint(tmp_path: Path) -> None:
+    """Whichever call of open, write, fsync and rename fails, the checkpoint before is there or the new one, and no more."""
+    spawned(_fail_each, 1, tmp_path)
+
+
+def _die_in_the_middle(rank: int, world: int, folder: Path, victim: int) -> None:
+    """A process is killed as it is about to put its second file in its place."""
+    training = Training("AdamW", world, seed=0)
+    training.go_on(1)
+    replace, files = Path.replace, itertools.count()
+
+    def replace_or_die(self: Path, target: Path) -> Path:
+        if rank == victim and target.name == ("0.shard", "1.shard")[victim] and next(files) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patch, Checkpoints(folder) as checkpoints:
+        patch.setattr(Path, "replace", replace_or_die)
+        for step in (1, 2):
+            checkpoints.save(step, **training.parts, extra=bits(training.model.state_dict()), rng=False)
+            training.go_on(1)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_is_killed_leaves_the_checkpoint_before(victim: int, tmp_path: Path) -> None:
+    """After SIGKILL of either process within a save, the checkpoint before is loaded, and the next save clears the rest."""
+    with pytest.raises(multiprocessing.ProcessExitedException, match="SIGKILL") as caught:
+        spawned(_die_in_the_middle, 2, tmp_path, victim)
+    assert caught.value.error_index == victim
+    training = Training("AdamW", 0, seed=1)
+    with Checkpoints(tmp_path) as checkpoints:
+        found = checkpoints.load(**training.parts)
+        assert found is not None
+        assert found == (1, bits(training.model.state_dict()))
+        checkpoints.save(2, **training.parts)
+    assert names(tmp_path) == ["step-000000000001.ckpt", "step-000000000001.ckpt.shards-*", "step-000000000002.ckpt"]
 
 
 def _keep(rank: int, world: int, folder: Path) -> None:

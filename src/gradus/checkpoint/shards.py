@@ -5,6 +5,7 @@ are Gradus's own, one from each process, and so is the table that says what lies
 but what `gradus.checkpoint.file` lets through.
 """
 
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +30,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.futures import Future
 
 from gradus.checkpoint.file import HEADER, DamagedCheckpoint, packed, payload, read
-from gradus.checkpoint.processes import rank
+from gradus.checkpoint.processes import rank, together
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 
@@ -73,6 +74,7 @@ class Shards:
 
     Raises:
         DamagedCheckpoint: a file isn't there, or the table can't be theirs.
+        GradusError: a file can't be looked at.
     """
 
     def __init__(self, head: Path, table: Any) -> None:
@@ -82,27 +84,27 @@ class Shards:
             self._digests = {_single(file): bytes.fromhex(digest) for file, digest in table["files"].items()}
             self._tensors = {name: self._described(name, *one) for name, one in table["tensors"].items()}
             held = sum((self.folder / file).stat().st_size for file in self._digests)
-            if sum(one.size.numel() * one.properties.dtype.itemsize for one in self._tensors.values()) > held:
+            if sum(math.prod(one.size) * one.properties.dtype.itemsize for one in self._tensors.values()) > held:
                 raise ValueError("its tensors are larger than its files")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DamagedCheckpoint(f"{head} is not whole: {error.filename} is lost") from None
+        except OSError as error:
+            raise GradusError(f"{error.filename} can't be read: {error.strerror or error}") from None
         except Exception as error:  # a table that somebody has made up may be anything
-            raise DamagedCheckpoint(f"{head} holds what no checkpoint holds: its shards: {error}") from None
+            raise DamagedCheckpoint(f"{head} holds what no checkpoint holds: its shards: {error!r}") from None
 
     def _described(self, name: str, dtype: str, shape: Any, parts: Any) -> TensorStorageMetadata:
-        kind, size = getattr(torch, dtype), torch.Size(shape)
+        kind, size = vars(torch)[dtype], torch.Size(shape)
         if not isinstance(kind, torch.dtype):
             raise TypeError(f"{dtype} is no dtype")
-        chunks = [ChunkStorageMetadata(torch.Size(offset), torch.Size(size)) for offset, size, _, _ in parts]
-        if (
-            any(
-                not 0 <= start <= start + length <= whole
-                for chunk in chunks
-                for start, length, whole in zip(chunk.offsets, chunk.sizes, size, strict=True)
-            )
-            or sum(chunk.sizes.numel() for chunk in chunks) != size.numel()
-        ):
+        chunks = [ChunkStorageMetadata(torch.Size(offset), torch.Size(sizes)) for offset, sizes, _, _ in parts]
+        for chunk in chunks:
+            ends = zip(chunk.offsets, chunk.sizes, size, strict=True)
+            if any(not 0 <= start <= start + length <= whole for start, length, whole in ends):
+                raise ValueError(f"a part of {name} lies outside of it")
+        if math.prod(size) != sum(math.prod(chunk.sizes) for chunk in chunks):
             raise ValueError(f"the parts of {name} don't make it up")
+        torch.empty(size, dtype=kind, device="meta")  # refuses sizes that no tensor has
         for chunk, (_, _, file, place) in zip(chunks, parts, strict=True):
             if file not in self._digests:
                 raise ValueError(f"{file} isn't among its files")
@@ -128,15 +130,26 @@ class Shards:
 
         Raises:
             DamagedCheckpoint: a file isn't what was written, for whichever process.
-            GradusError: a file can't be read, likewise.
+            GradusError: a file can't be read, or there is no room for a tensor, likewise.
         """
-        tensors = {name: _place_for(one, like(name)) for name, one in self._tensors.items() if wanted(name)}
+        tensors = together(lambda: {name: self._room(name, like(name)) for name in self._tensors if wanted(name)})
         reader = _Reader(Metadata(dict(self._tensors)), self._parts)
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # a process alone reads too
             _agreeing(lambda: state_dict_loader.load(tensors, storage_reader=reader, planner=planner))
         return tensors
+
+    def _room(self, name: str, like: Any) -> Tensor:
+        """Where a tensor goes."""
+        size, dtype = self._tensors[name].size, self._tensors[name].properties.dtype
+        try:
+            if isinstance(like, DTensor) and like.shape == size:
+                return torch.zeros_like(like, dtype=dtype, requires_grad=False)
+            return torch.zeros(size, dtype=dtype)
+        except RuntimeError as error:  # for want of memory, or of such a dtype on this device
+            reason = str(error).splitlines()[0]
+            raise GradusError(f"there can't be {name} of {self.folder} here, {tuple(size)} of {dtype}: {reason}") from None
 
     def _parts(self, indices: Iterable[MetadataIndex]) -> Iterator[tuple[int, Tensor]]:
         """The parts asked for, each with its position among them; one file is held at a time."""
@@ -161,13 +174,6 @@ def _single(name: str) -> str:
     if Path(name).name != name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is no file's name")
     return name
-
-
-def _place_for(saved: TensorStorageMetadata, like: Any) -> Tensor:
-    dtype = saved.properties.dtype
-    if isinstance(like, DTensor) and like.shape == saved.size:
-        return torch.zeros_like(like, dtype=dtype, requires_grad=False)
-    return torch.zeros(saved.size, dtype=dtype)
 
 
 def _agreeing(act: Callable[[], object]) -> None:

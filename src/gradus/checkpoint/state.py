@@ -49,6 +49,8 @@ class State:
         self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}
         self._tree["random"] = from_all(random_state()) if rng else []
         together(lambda: self._copy(parts, extra) if is_first() or are_shared(parts) else None)
+        if len(set(from_all(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
+            raise InvalidInput("each process has other tensors that are shared out; all must save the same ones")
 
     def _copy(self, parts: Mapping[str, Any], extra: Any) -> None:
         leaf = self._set_aside if are_shared(parts) else copied
