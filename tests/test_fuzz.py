@@ -319,32 +319,43 @@ def test_a_checkpoint(place: Path, content: bytes) -> None:
         latest(place)
 
 
+def layer_and_optimizer() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+    layer = torch.nn.Linear(2, 3)
+    return layer, torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+
+
 def a_sharded_checkpoint(place: Path) -> dict[str, Any]:
-    """What the head of a checkpoint holds whose tensor lies in two files beside it, written into a folder."""
+    """What the head of a checkpoint holds two of whose tensors lie in two files beside it, written into a folder."""
     folder = place / "sharded.shards-01234567"
     folder.mkdir(exist_ok=True)
     files = {}
-    for number, part in enumerate((torch.ones(2, 2), torch.zeros(1, 2))):
-        content = packed([part])
+    for number, parts in enumerate(([torch.ones(2, 2), torch.ones(3, 2)], [torch.zeros(1, 2)])):
+        content = packed(parts)
         (folder / f"{number}.shard").write_bytes(content)
         files[f"{number}.shard"] = HEADER.unpack_from(content)[3].hex()
-    parts = [[[0, 0], [2, 2], "0.shard", 0], [[2, 0], [1, 2], "1.shard", 0]]
+    _, optimizer = layer_and_optimizer()
+    state = optimizer.state_dict() | {"state": {0: {"momentum_buffer": None}, 1: {"momentum_buffer": torch.ones(3)}}}
+    tensors = {
+        "model[0]['weight']": ["float32", [3, 2], [[[0, 0], [2, 2], "0.shard", 0], [[2, 0], [1, 2], "1.shard", 0]]],
+        "optimizer['state'][0]['momentum_buffer']": ["float32", [3, 2], [[[0, 0], [3, 2], "0.shard", 1]]],
+    }
     return {
         "position": 1,
         "metric": None,
         "random": [],
         "extra": None,
-        "parts": {"model": [{"weight": None, "bias": torch.ones(3)}, {}]},
-        "shards": {"folder": folder.name, "files": files, "tensors": {"model[0]['weight']": ["float32", [3, 2], parts]}},
+        "parts": {"model": [{"weight": None, "bias": torch.ones(3)}, {}], "optimizer": state},
+        "shards": {"folder": folder.name, "files": files, "tensors": tensors},
     }
 
 
 def test_the_sharded_checkpoint_is_one(place: Path) -> None:
     """What is damaged below is a checkpoint that is loaded."""
-    layer = torch.nn.Linear(2, 3)
+    layer, optimizer = layer_and_optimizer()
     (place / "sharded").write_bytes(packed(a_sharded_checkpoint(place)))
-    assert load(place / "sharded", model=layer) == (1, None)
+    assert load(place / "sharded", model=layer, optimizer=optimizer) == (1, None)
     assert layer.weight.tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert optimizer.state[layer.weight]["momentum_buffer"].tolist() == [[1, 1]] * 3
 
 
 @pytest.fixture
@@ -361,11 +372,12 @@ def no_logs() -> Iterator[None]:
 def test_a_table_of_shards(place: Path, data: Any) -> None:
     """A checkpoint that says of its shards what isn't so is loaded, or is refused and nothing is changed."""
     tree = a_sharded_checkpoint(place)
-    table = data.draw(changed([tree["shards"]]))
-    (place / "sharded").write_bytes(packed(tree | {"shards": table}))
-    layer = torch.nn.Linear(2, 3)
+    damaged = data.draw(changed([tree]) | changed([tree["shards"]]).map(lambda table: tree | {"shards": table}))
+    (place / "sharded").write_bytes(packed(damaged))
+    layer, optimizer = layer_and_optimizer()
     before = layer.weight.detach().clone()
     try:
-        load(place / "sharded", model=layer)
+        load(place / "sharded", model=layer, optimizer=optimizer)
     except GradusError:
         assert torch.equal(layer.weight, before)
+        assert not optimizer.state

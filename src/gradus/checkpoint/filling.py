@@ -2,7 +2,7 @@
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from gradus.backends.local import is_shared
 from gradus.checkpoint.file import DamagedCheckpoint, read
 from gradus.checkpoint.processes import rank, together, world_size
 from gradus.checkpoint.state import SHARDS, are_shared, copied, mapped, random_state, set_random_state, state_of
-from gradus.errors import InvalidInput
+from gradus.errors import GradusError, InvalidInput
 from gradus.scheduler import OnChange, Scheduler
 
 if TYPE_CHECKING:
@@ -58,25 +58,23 @@ def check(path: Path) -> None:
         shards.check()
 
 
-def remove_shards(folder: Path, name: str, heads: Iterable[Path]) -> None:
-    """Remove the folders of shards that no checkpoint speaks of any more. What can't be removed does no harm.
+def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) -> None:
+    """Remove the folders of shards that no checkpoint speaks of any more, if that can be; otherwise they do no harm.
 
     Args:
         folder: where the checkpoints lie.
         name: those whose shards are looked at: a file's name, or a pattern for `glob`.
-        heads: the checkpoints that may speak of them.
-
-    Raises:
-        GradusError: one of these can't be read, though it may be whole.
+        heads: gives the checkpoints that may speak of them.
     """
-    unused = set(folder.glob(SHARDS.format(name, "*")))
-    for head in heads if unused else ():
-        with suppress(DamagedCheckpoint):
-            shards = tree_of(head)["shards"] if head.exists() else None
-            if shards is not None:
-                unused.discard(shards.folder)
-    for one in unused:
-        shutil.rmtree(one, ignore_errors=True)
+    with suppress(OSError, GradusError):  # one that can't be read may speak of any
+        unused = set(folder.glob(SHARDS.format(name, "*")))
+        for head in heads() if unused else ():
+            with suppress(DamagedCheckpoint):
+                shards = tree_of(head)["shards"] if head.exists() else None
+                if shards is not None:
+                    unused.discard(shards.folder)
+        for one in unused:
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: bool, on_change: OnChange | None) -> Any:
@@ -86,7 +84,7 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
         InvalidInput: it doesn't fit; nothing is changed.
     """
     together(lambda: _check(path, tree, parts, rng))
-    saved, extra = _with_shards(tree, parts)
+    saved, extra = _with_shards(path, tree, parts)
     before = {name: mapped(state_of(name, part), name, _as_it_is) for name, part in parts.items()}
     random_before = random_state()
 
@@ -116,37 +114,42 @@ def _check(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: b
         )
 
 
-def _with_shards(tree: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The saved states and the extra, with tensors that are shared out as they are in the objects, or else whole."""
     saved, shards = {name: tree["parts"][name] for name in parts}, tree["shards"]
     if shards is None and not are_shared(parts):
         return saved, tree["extra"]
-    likes = _likes(saved, parts)
-    read = {} if shards is None else shards.read(likes.get, lambda name: name.split("[")[0] in (*parts, "extra"))
+    like = _Likes(parts)
+    read = {} if shards is None else shards.read(like, lambda name: name.split("[")[0] in (*parts, "extra"))
 
     def leaf(value: Any, where: str) -> Any:
-        like = likes.get(where)
         if where in read:
             return read[where]
-        if isinstance(value, Tensor) and like is not None and is_shared(like) and like.shape == value.shape:
+        other = like(where)
+        if isinstance(value, Tensor) and is_shared(other) and other.shape == value.shape:
             from gradus.checkpoint.shards import laid_out
 
-            return laid_out(value, like)
+            return laid_out(value, other)
         return value
 
-    return {name: mapped(state, name, leaf) for name, state in saved.items()}, mapped(tree["extra"], "extra", leaf)
+    try:
+        return {name: mapped(state, name, leaf) for name, state in saved.items()}, mapped(tree["extra"], "extra", leaf)
+    except RecursionError:
+        raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: it is nested too deeply") from None
 
 
-def _likes(saved: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """By its place in the saved states: the model's own tensor for a tensor, and the parameter for an optimizer's slot."""
-    likes: dict[str, Tensor] = {}
-    if "model" in parts:
-        likes |= {f"model[0][{name!r}]": tensor for name, tensor in parts["model"].state_dict().items()}
-    if "optimizer" in parts:
-        params = [param for group in parts["optimizer"].param_groups for param in group["params"]]
-        slots = saved["optimizer"]["state"]
-        likes |= {f"optimizer['state'][{i}][{slot!r}]": param for i, param in enumerate(params) for slot in slots.get(i, ())}
-    return likes
+class _Likes:
+    """For a saved tensor's place, the tensor here that it is for: the model's own, or the parameter whose slot it is."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        state = parts["model"].state_dict() if "model" in parts else {}
+        groups = parts["optimizer"].param_groups if "optimizer" in parts else []
+        params = (param for group in groups for param in group["params"])
+        self._tensors = {f"model[0][{name!r}]": tensor for name, tensor in state.items()}
+        self._params = {f"optimizer['state'][{index}]": param for index, param in enumerate(params)}
+
+    def __call__(self, where: str) -> Any:
+        return self._tensors.get(where, self._params.get(where.rpartition("[")[0]))
 
 
 def _as_it_is(value: Any, where: str) -> Any:

@@ -203,7 +203,6 @@ class Checkpoints:
         self.wait()
         if self._claim is None:
             self._lay_claim(position)
-        self._remove_shards()
 
     def _take(self, state: State) -> None:
         if self._writer is None:
@@ -221,6 +220,7 @@ class Checkpoints:
                     self._remove_damaged(path, position)
             for torn in self.folder.glob(".*.ckpt.*"):  # a process was killed while it wrote them
                 torn.unlink(missing_ok=True)
+            self._remove_shards()
             if (self.folder / _BEST).exists():
                 with suppress(DamagedCheckpoint):
                     self._best_metric = tree_of(self.folder / _BEST)["metric"]
@@ -238,19 +238,21 @@ class Checkpoints:
             )
 
     def _write(self, state: State) -> None:
-        content = state.packed()
-        write_whole(self.folder / _NAME.format(state.position), content)
-        if self._is_best(state.metric):
-            write_whole(self.folder / _BEST, content)
-            self._best_metric = state.metric
-        for old in _stored(self.folder)[: -self.keep]:
-            with suppress(OSError):  # one too many does no harm
-                old.unlink()
-        self._remove_shards()
+        try:
+            content = state.packed()
+            write_whole(self.folder / _NAME.format(state.position), content)
+            if self._is_best(state.metric):
+                write_whole(self.folder / _BEST, content)
+                self._best_metric = state.metric
+            for old in _stored(self.folder)[: -self.keep]:
+                with suppress(OSError):  # one too many does no harm
+                    old.unlink()
+        finally:
+            self._remove_shards()
 
     def _remove_shards(self) -> None:
         """Remove what is left of checkpoints that are gone, or were never finished."""
-        remove_shards(self.folder, "*.ckpt", [*_stored(self.folder), self.folder / _BEST])
+        remove_shards(self.folder, "step-*.ckpt", lambda: [*_stored(self.folder), self.folder / _BEST])
 
     def _is_best(self, metric: float | None) -> bool:
         if metric is None or not math.isfinite(metric):

@@ -68,7 +68,7 @@ def save(
         together(lambda: write_whole(place, state.packed()) if is_first() else None)
     finally:
         if is_first():
-            remove_shards(place.parent, glob.escape(place.name), [place])
+            remove_shards(place.parent, glob.escape(place.name), lambda: [place])
 
 
 def load(

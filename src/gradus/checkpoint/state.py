@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gradus.backends.local import is_shared
 from gradus.checkpoint.file import packed
 from gradus.checkpoint.processes import from_all, from_first, is_first, together
-from gradus.errors import InvalidInput
+from gradus.errors import GradusError, InvalidInput
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -48,12 +49,12 @@ class State:
         self.shards: dict[str, DTensor] = {}
         self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}
         self._tree["random"] = from_all(random_state()) if rng else []
-        together(lambda: self._copy(parts, extra) if is_first() or are_shared(parts) else None)
+        shared = are_shared(parts)
+        together(lambda: self._copy(parts, extra, self._set_aside if shared else copied) if shared or is_first() else None)
         if len(set(from_all(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
             raise InvalidInput("each process has other tensors that are shared out; all must save the same ones")
 
-    def _copy(self, parts: Mapping[str, Any], extra: Any) -> None:
-        leaf = self._set_aside if are_shared(parts) else copied
+    def _copy(self, parts: Mapping[str, Any], extra: Any, leaf: Callable[[Any, str], Any]) -> None:
         self._tree["extra"] = mapped(extra, "extra", leaf)
         self._tree["parts"] = {name: mapped(state_of(name, part), name, leaf) for name, part in parts.items()}
 
@@ -69,7 +70,12 @@ class State:
             from gradus.checkpoint.shards import write  # it takes long to import, and few need it
 
             folder = from_first(lambda: head.parent / SHARDS.format(head.name, secrets.token_hex(4)))
-            self._tree["shards"] = write(folder, self.shards)
+            try:
+                self._tree["shards"] = write(folder, self.shards)
+            except GradusError:
+                if is_first():
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
 
     def packed(self) -> memoryview:
         """The content of the file."""
