@@ -161,6 +161,22 @@ def test_a_network_that_does_not_fit_is_refused(origins: dict[int, Path]) -> Non
     assert bits(other.state_dict()) == before
 
 
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHARD`")
+def test_the_older_sharding_is_refused(tmp_path: Path) -> None:
+    """A model that FSDP1 wraps is refused before its processes wait for each other, with what to take instead."""
+
+    def refused(*_: Any) -> None:
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        model = FullyShardedDataParallel(nn.Linear(2, 3), device_id=torch.device("cpu"))
+        for use in (save, load):
+            with pytest.raises(InvalidInput, match=r"take torch\.distributed\.fsdp\.fully_shard instead"):
+                use(tmp_path / "a.ckpt", model=model)
+
+    spawned(refused, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 # Whole or absent
 
 

@@ -26,13 +26,21 @@ SHARDS = "{}.shards-{}"  # the folder of the shards of the file of that name, be
 
 
 def parts_of(model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
-    """The objects that were given, in the order in which they are filled: a scheduler writes into its optimizer."""
+    """The objects that were given, in the order in which they are filled: a scheduler writes into its optimizer.
+
+    Raises:
+        InvalidInput: the model is wrapped by FSDP1, whose states are another matter.
+    """
     given = {"model": _unwrapped(model), "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     return {name: part for name, part in given.items() if part is not None}
 
 
 def _unwrapped(model: Any) -> Any:
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapping
+    if model is not None and any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise InvalidInput(
+            "the model is wrapped by FullyShardedDataParallel; take torch.distributed.fsdp.fully_shard instead"
+        )
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 

@@ -123,9 +123,11 @@ class History:
         return {"added": self._added, "numbers": numbers}
 
     def put_products(self, products: Mapping[str, Any]) -> None:
-        """Take up what `products` gave, with each of the loaded pairs in the place that it had."""
+        """Take up what `products` gave for the loaded pairs, and put each of them in the place that it had."""
         kept, before = len(self), self._order()
-        self._added = int(products["added"])
+        if min(products["added"], self.size) != kept:
+            return  # they are of others
+        self._added = products["added"]
         order = self._order()
         for vectors in (self._steps, self._changes):
             vectors[order] = vectors[before]

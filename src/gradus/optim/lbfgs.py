@@ -221,10 +221,8 @@ class LBFGS(torch.optim.Optimizer):
             self._history = History(self.param_groups[0]["history_size"])
             torchs = {name: state.pop(name, None) for name in ("old_stps", "old_dirs", "ro", "al", "H_diag")}
             self._history.load(torchs["old_stps"] or [], torchs["old_dirs"] or [], state.get("prev_flat_grad"))
-            products = state.pop("products", None)
-            if (
-                products is not None and products["n_iter"] == state["n_iter"]
-            ):  # torch's leaves those as they were that it loads
+            products = state.pop("products", {})
+            if products.get("n_iter") == state.get("n_iter", 0):  # torch's LBFGS passes on those that it loads, grown old
                 self._history.put_products(products)
         return self._history
 
