@@ -68,6 +68,9 @@ class Training:
 
 
 def bits(value: Any) -> Any:
+    """All of a state to the last bit; a single number is one whether an optimizer keeps it as a tensor or not."""
+    if isinstance(value, torch.Tensor) and value.shape == () and not value.is_complex():
+        return value.item()
     if isinstance(value, torch.Tensor):
         whole = value.full_tensor() if hasattr(value, "full_tensor") else value
         return str(whole.dtype), tuple(whole.shape), whole.detach().contiguous().flatten().view(torch.uint8).tolist()
@@ -91,8 +94,10 @@ def spawned(act: Callable[..., None], world: int, *given: Any) -> None:
 def _in_one(rank: int, act: Callable[..., None], world: int, meeting: str, *given: Any) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-    act(rank, world, *given)
-    torch.distributed.destroy_process_group()
+    try:
+        act(rank, world, *given)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # On other numbers of processes
