@@ -37,7 +37,9 @@ def parts_of(model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> dict[st
 
 def _unwrapped(model: Any) -> Any:
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapping
-    if model is not None and any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+    if isinstance(model, nn.Module) and any(
+        type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()
+    ):
         raise InvalidInput(
             "the model is wrapped by FullyShardedDataParallel; take torch.distributed.fsdp.fully_shard instead"
         )
