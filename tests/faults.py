@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import gradus.store
-from gradus.checkpoint import _tree
+from gradus.checkpoint.filling import tree_of
 from gradus.comparison import compare, train_one
 from gradus.schedules import Cosine, rest
 from gradus.tasks import Split, Task
@@ -119,7 +119,7 @@ def outcome(folder: Path) -> dict[str, Any]:
                 assert (one.name, one.seed) not in found
                 found[f"{one.name} {one.seed}"] = [row.values() for row in store.rows(one.id)]
     for path in sorted(folder.rglob("*.ckpt")):
-        tree = _tree(path)
+        tree = tree_of(path)
         found[str(path.relative_to(folder))] = bits({**tree, "extra": None})  # a run's seconds are in it
     return found
 

@@ -20,9 +20,9 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import gradus
-from gradus import checkpoint
 from gradus.checkpoint import Checkpoints, DamagedCheckpoint, latest, load, save
 from gradus.errors import GradusError, InvalidInput
+from gradus.files import write_whole
 from gradus.schedules import Constant, Cosine, Plateau
 
 HEADER = struct.Struct("<8sIQ32s")
@@ -386,8 +386,7 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
 def test_an_asynchronous_checkpoint_is_of_its_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the training does after `save` has returned is not in the file, however late the thread writes."""
     gate = threading.Event()
-    write = checkpoint.write_whole
-    monkeypatch.setattr(checkpoint, "write_whole", lambda *given: gate.wait(30) and write(*given))
+    monkeypatch.setattr("gradus.checkpoint.folder.write_whole", lambda *given: gate.wait(30) and write_whole(*given))
     training = Training()
     training.go_on(2)
     expected = bits(training.model.state_dict()), bits(training.optimizer.state_dict())
@@ -413,7 +412,7 @@ def test_what_the_thread_meets_is_raised_later(then: str, tmp_path: Path, monkey
     checkpoints.save(1)
     checkpoints.wait()
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_whole", full)
+        patch.setattr("gradus.checkpoint.folder.write_whole", full)
         checkpoints.save(2)
         with pytest.raises(GradusError, match=r"000000002\.ckpt can't be written: No space left"):
             checkpoints.save(3) if then == "save" else checkpoints.close()

@@ -86,6 +86,8 @@ ERRORS = [
     (("plot", "Cosine(3)", "--out", "x.pdf"), 2, "--out must name a .png file; got x.pdf"),
     (("plot", "a=1", "a=2"), 2, "'a' is given twice"),
     (("plot", "Cosine(3)", "--axis", "epochs"), 2, "an axis of epochs needs steps_per_epoch"),
+    (("compare", "--on-nonfinite", "hope"), 2, """on_nonfinite must be "stop", "skip", "back-off" or None; got 'hope'"""),
+    (("train", "--optimizer", "LBFGS", "--on-nonfinite", "skip"), 2, 'an update can\'t be skipped; use "stop" or'),
     (("runs",), 1, "there is no store at gradus-runs/store.sqlite"),
     (("runs", "--out", "file"), 1, "there is no store at file/store.sqlite"),
 ]

@@ -17,7 +17,7 @@ from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, absolute, epochs, rest, tokens, warmup
 from gradus.store import STORE_FILE, Store
 from gradus.sweep import REFERENCE, Ended, Machine, Started, reference_runs
-from gradus.tasks import digits
+from gradus.tasks import Split, digits
 
 WILD = {"wild": absolute(Constant(300.0))}
 SETTINGS = {"only": ["constant", "cosine"], "epochs": 2, "seeds": 2, "workers": 1}
@@ -150,6 +150,37 @@ def test_a_comparison_shows_itself_shortly_and_in_a_notebook_as_its_table(whole)
     assert all(f"<th>{heading}</th>" in shown for heading in HEADINGS)
     assert shown.count("<tr>") == 1 + 3
     assert all(remark in shown for remark in whole.remarks())
+
+
+def hole():
+    """A task with an example that is no number, which one update of each epoch meets."""
+    task = digits()
+    inputs = task.train.inputs[:300].clone()
+    inputs[7] = torch.nan
+    return replace(task, train=Split(inputs, task.train.targets[:300]))
+
+
+@pytest.mark.parametrize(
+    ("policy", "finished", "said"),
+    [
+        ("stop", 0, "constant: 2 of 2 runs did not finish: the loss was nan at step "),
+        ("skip", 2, "constant: 2 of 2 runs met a number that isn't finite: skipped an update: the loss was nan at step "),
+        ("back-off", 0, "constant: 2 of 2 runs did not finish: the loss was nan at step "),
+        (None, 0, "constant: 2 of 2 runs did not finish: diverged at step "),
+    ],
+)
+def test_what_is_not_finite_is_met_as_was_asked_and_told(policy, finished, said, tmp_path):
+    """Each run follows the policy; the step and the rate are in a remark, in the results, and in the store."""
+    settings = {"only": ["constant"], "epochs": 1, "seeds": 2, "workers": 1, "out": tmp_path}
+    comparison = compare("test_comparison:hole", on_nonfinite=policy, **settings)
+    (summary,) = comparison.summaries()
+    assert summary.finished == finished
+    assert comparison.remarks()[0].startswith(said)
+    assert "at learning rate 0." in comparison.remarks()[0]
+    messages = [one["message"] for one in json.loads((tmp_path / "results.json").read_text())["runs"]]
+    with Store(tmp_path / STORE_FILE, create=False) as store:
+        assert [one.message for one in store.runs()] == messages
+    assert comparison.remarks()[0].endswith(messages[0])
 
 
 def test_html_shows_names_as_they_are(tmp_path):

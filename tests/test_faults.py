@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import faults
-from gradus.checkpoint import DamagedCheckpoint, _payload
+from gradus.checkpoint import DamagedCheckpoint
+from gradus.checkpoint.filling import check
 from gradus.errors import GradusError
 from gradus.store import STORE_FILE, Store
 
@@ -59,7 +60,7 @@ def torn(folder: Path) -> list[Path]:
     bad = []
     for path in folder.rglob("step-*.ckpt"):
         try:
-            _payload(path)
+            check(path)
         except DamagedCheckpoint:
             bad.append(path)
     return bad

@@ -8,6 +8,7 @@ import copy
 import gzip
 import io
 import json
+import logging
 import os
 import resource
 import struct
@@ -28,7 +29,8 @@ from hypothesis import strategies as st
 
 import gradus
 import gradus.optim
-from gradus.checkpoint import _HEADER, _MAGIC, latest, load, save
+from gradus.checkpoint import latest, load, save
+from gradus.checkpoint.file import HEADER, MAGIC, packed
 from gradus.errors import GradusError, InvalidInput
 from gradus.runs import Row, Run
 from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
@@ -158,9 +160,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed
 @given(damaged([*FILES, *map(gzip.compress, FILES), BOMB]), st.sampled_from([1, 3]), st.booleans())
-def test_an_idx_file(place: Path, content: bytes, dimensions: int, packed: bool) -> None:
+def test_an_idx_file(place: Path, content: bytes, dimensions: int, zipped: bool) -> None:
     """A file is an array of as many dimensions as were asked for, or is refused; what it announces isn't believed."""
-    path = place / ("file.gz" if packed else "file")
+    path = place / ("file.gz" if zipped else "file")
     path.write_bytes(content)
     with contextlib.suppress(GradusError):
         assert read_idx(path, dimensions).ndim == dimensions
@@ -283,12 +285,12 @@ def a_checkpoint() -> bytes:
 
 
 A_CHECKPOINT = a_checkpoint()
-PAYLOAD = A_CHECKPOINT[_HEADER.size :]
+PAYLOAD = A_CHECKPOINT[HEADER.size :]
 
 
 def sealed(payload: bytes) -> bytes:
     """A checkpoint's file whose hash is right, whatever is in it."""
-    return _HEADER.pack(_MAGIC, 1, len(payload), sha256(payload).digest()) + payload
+    return HEADER.pack(MAGIC, 1, len(payload), sha256(payload).digest()) + payload
 
 
 @st.composite
@@ -315,3 +317,67 @@ def test_a_checkpoint(place: Path, content: bytes) -> None:
     with contextlib.suppress(GradusError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         latest(place)
+
+
+def layer_and_optimizer() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+    layer = torch.nn.Linear(2, 3)
+    return layer, torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+
+
+def a_sharded_checkpoint(place: Path) -> dict[str, Any]:
+    """What the head of a checkpoint holds two of whose tensors lie in two files beside it, written into a folder."""
+    folder = place / "sharded.shards-01234567"
+    folder.mkdir(exist_ok=True)
+    files = {}
+    for number, parts in enumerate(([torch.ones(2, 2), torch.ones(3, 2)], [torch.zeros(1, 2)])):
+        content = packed(parts)
+        (folder / f"{number}.shard").write_bytes(content)
+        files[f"{number}.shard"] = HEADER.unpack_from(content)[3].hex()
+    _, optimizer = layer_and_optimizer()
+    state = optimizer.state_dict() | {"state": {0: {"momentum_buffer": None}, 1: {"momentum_buffer": torch.ones(3)}}}
+    tensors = {
+        "model[0]['weight']": ["float32", [3, 2], [[[0, 0], [2, 2], "0.shard", 0], [[2, 0], [1, 2], "1.shard", 0]]],
+        "optimizer['state'][0]['momentum_buffer']": ["float32", [3, 2], [[[0, 0], [3, 2], "0.shard", 1]]],
+    }
+    return {
+        "position": 1,
+        "metric": None,
+        "random": [],
+        "extra": None,
+        "parts": {"model": [{"weight": None, "bias": torch.ones(3)}, {}], "optimizer": state},
+        "shards": {"folder": folder.name, "files": files, "tensors": tensors},
+    }
+
+
+def test_the_sharded_checkpoint_is_one(place: Path) -> None:
+    """What is damaged below is a checkpoint that is loaded."""
+    layer, optimizer = layer_and_optimizer()
+    (place / "sharded").write_bytes(packed(a_sharded_checkpoint(place)))
+    assert load(place / "sharded", model=layer, optimizer=optimizer) == (1, None)
+    assert layer.weight.tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert optimizer.state[layer.weight]["momentum_buffer"].tolist() == [[1, 1]] * 3
+
+
+@pytest.fixture
+def no_logs() -> Iterator[None]:
+    """torch.distributed.checkpoint tells pytest of each of its steps, which pytest keeps."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_logs")
+@fuzzed
+@given(st.data())
+def test_a_table_of_shards(place: Path, data: Any) -> None:
+    """A checkpoint that says of its shards what isn't so is loaded, or is refused and nothing is changed."""
+    tree = a_sharded_checkpoint(place)
+    damaged = data.draw(changed([tree]) | changed([tree["shards"]]).map(lambda table: tree | {"shards": table}))
+    (place / "sharded").write_bytes(packed(damaged))
+    layer, optimizer = layer_and_optimizer()
+    before = layer.weight.detach().clone()
+    try:
+        load(place / "sharded", model=layer, optimizer=optimizer)
+    except GradusError:
+        assert torch.equal(layer.weight, before)
+        assert not optimizer.state

@@ -96,6 +96,37 @@ def test_state_moves_between_torchs_and_ours(first: str, second: str, search: st
     assert got + parted.losses(after, 3) == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_a_loaded_state_goes_on_bit_for_bit(search: str | None, dtype: torch.dtype, steps: int) -> None:
+    """A saved state goes on to the same bits, before and after the history is full."""
+    whole, parted = Problem(dtype), Problem(dtype)
+    options = {"max_iter": 4, "line_search_fn": search, "lr": 0.1, "history_size": 6}
+    want = whole.losses(LBFGS(whole.net.parameters(), **options), 2 * steps)
+    before = LBFGS(parted.net.parameters(), **options)
+    got = parted.losses(before, steps)
+    after = LBFGS(parted.net.parameters(), **options)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    assert got + parted.losses(after, steps) == want
+
+
+def test_products_of_an_older_state_are_not_taken() -> None:
+    """A state that has been through torch's LBFGS, which passes on what it doesn't know, goes on from torch's history."""
+    whole, parted = Problem(), Problem()
+    options = {"max_iter": 3, "line_search_fn": "strong_wolfe", "history_size": 3}
+    want = whole.losses(torch.optim.LBFGS(whole.net.parameters(), **options), 9)
+    got = []
+    state: dict[str, Any] | None = None
+    for kind in (LBFGS, torch.optim.LBFGS, LBFGS):
+        optimizer = kind(parted.net.parameters(), **options)
+        if state is not None:
+            optimizer.load_state_dict(state)
+        got += parted.losses(optimizer, 3)
+        state = copy.deepcopy(optimizer.state_dict())
+    assert got == pytest.approx(want, rel=1e-6)
+
+
 def test_groups_are_one_vector_with_rates_of_their_own() -> None:
     """Several groups take the steps of one, and a group of rate 0 stands still."""
     one, many, frozen = Problem(), Problem(), Problem()

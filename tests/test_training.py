@@ -16,14 +16,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradus.checkpoint import Checkpoints, _tree, latest, load
+from gradus.checkpoint import Checkpoints, latest, load
+from gradus.checkpoint.filling import tree_of
 from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, MultiStep, absolute, epochs, rest
 from gradus.tasks import Split, Task, digits
-from gradus.training import Diverged, NonFinite, pick_device, train
+from gradus.training import Diverged, NonFinite, check_run, pick_device, train
 
 CPU = torch.device("cpu")
 
@@ -158,6 +159,31 @@ def test_any_torch_optimizer_trains() -> None:
     assert len(values(a_run(optimizer="AdamW", lr=0.01), a_task())) == 4
 
 
+def test_an_optimizer_that_asks_for_a_closure_gets_one() -> None:
+    """LBFGS trains as in a plain loop, with the same dropout in all evaluations of an update, and rows have the first one's
+    losses.
+    """
+    run, task = a_run(optimizer="LBFGS", lr=0.1, schedule=Constant(), epochs=1, options={"max_iter": 3}), a_task()
+    torch.manual_seed(seed_for(0, "weights"))
+    model = task.model()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+    total = 0.0
+    for step, batch in enumerate(torch.randperm(30, generator=generator(0, "order", 0)).split(8)):
+
+        def closure(step: int = step, batch: torch.Tensor = batch) -> torch.Tensor:
+            torch.manual_seed(seed_for(0, "step", step))
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(task.train.inputs[batch]), task.train.targets[batch])
+            loss.backward()
+            return loss
+
+        total += optimizer.step(closure).item() * len(batch)  # type: ignore[arg-type]
+    model.eval()
+    (row,) = values(run, task)
+    assert row["train_loss"] == total / 30
+    assert row["test_loss"] == functional.cross_entropy(model(task.test.inputs), task.test.targets).item()
+
+
 def test_divergence_is_reported_at_its_step() -> None:
     """A loss that stops being a number ends the run at its epoch's end, naming the first bad step and its rate."""
     calls = iter(range(1000))
@@ -240,7 +266,7 @@ def final_state(folder: Path) -> dict[str, Any]:
     """Weights, slots and the scheduler's state in the newest checkpoint of a folder."""
     newest = latest(folder)
     assert newest is not None
-    return _tree(newest)["parts"]
+    return tree_of(newest)["parts"]
 
 
 def checkpointed(run: Run, task: Task, folder: Path, every: int | None) -> list[Row]:
@@ -276,6 +302,29 @@ def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
     assert [row.values() for row in rows] == expected
     assert len(before) == step // 4
     assert every == 3 or rows[: len(before)] == before  # their seconds too
+    assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
+
+
+CLOSURES = {
+    "torch's": a_run(optimizer="LBFGS", lr=0.1, per="step", options={"max_iter": 3, "history_size": 4}),
+    "ours": a_run(
+        optimizer="gradus.optim.LBFGS", options={"line_search_fn": "strong_wolfe", "max_iter": 3, "history_size": 4}
+    ),
+}
+
+
+@pytest.mark.parametrize("evaluation", [0, 20, 35])
+@pytest.mark.parametrize("name", CLOSURES)
+def test_a_run_whose_optimizer_looks_several_times_resumes_too(name: str, evaluation: int, tmp_path: Path) -> None:
+    """Cut at any evaluation of the loss, within an update too, a run of LBFGS ends with the uninterrupted run's rows and
+    state, bit for bit.
+    """
+    run, whole = CLOSURES[name], tmp_path / "whole"
+    with Checkpoints(whole) as checkpoints:
+        expected = [row.values() for row in train(run, a_task(), device=CPU, checkpoints=checkpoints)]
+    before, rows = (checkpointed(run, task, tmp_path / "cut", 1) for task in (cut_at(evaluation), a_task()))
+    assert len(before) < 4
+    assert [row.values() for row in rows] == expected
     assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
 
 
@@ -452,6 +501,27 @@ def test_backing_off_has_an_end() -> None:
     with pytest.raises(NonFinite, match="the loss was nan at step 0, at learning rate"):
         list(train(a_run(on_nonfinite="back-off"), losing(set(range(99)), math.nan), device=CPU, on_incident=told.append))
     assert len(told) == 8
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "gradus.optim.LBFGS"])
+def test_policies_where_the_optimizer_looks_several_times(name: str) -> None:
+    """Under LBFGS "stop" and "back-off" go by the first look of an update, and "skip" is refused before any training."""
+    run = a_run(optimizer=name, lr=0.1, schedule=Constant(), epochs=2, options={"max_iter": 1})  # one look an update
+    told: list[str] = []
+    with pytest.raises(NonFinite, match=r"the loss was nan at step 6, at learning rate 0\.1"):
+        list(train(replace(run, on_nonfinite="stop"), losing({6}, math.nan), device=CPU))
+    backing = train(replace(run, on_nonfinite="back-off"), losing({6}, math.nan), device=CPU, on_incident=told.append)
+    assert [row.lr for row in backing] == [0.1, 0.05]
+    assert told == ["went back to step 4, with 0.5 of the rate: the loss was nan at step 6, at learning rate 0.1"]
+    for refuse in (lambda run: check_run(run, a_task()), lambda run: next(train(run, a_task(), device=CPU))):
+        with pytest.raises(InvalidInput, match=r"can't be skipped; use \"stop\" or \"back-off\""):
+            refuse(replace(run, on_nonfinite="skip"))
+
+
+def test_a_line_search_may_go_too_far() -> None:
+    """A loss that is no number within a line search is the optimizer's own affair, and no incident."""
+    run = a_run(optimizer="gradus.optim.LBFGS", options={"line_search_fn": "strong_wolfe"}, epochs=1, on_nonfinite="stop")
+    assert len(list(train(run, losing({1}, math.nan), device=CPU))) == 1
 
 
 @pytest.mark.parametrize("step", [7, 9])

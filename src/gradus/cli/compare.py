@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import named_schedules
+from gradus.cli.definitions import OnNonfinite, named_schedules
 from gradus.cli.printing import print_table
 from gradus.cli.stopping import stopping_kindly
 from gradus.errors import InvalidInput
@@ -52,6 +52,7 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds; from 2 on with 95 % intervals.")] = 1,
     per: Annotated[str, typer.Option(help="What the schedules count: epoch, or step.")] = "epoch",
+    on_nonfinite: OnNonfinite = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes side by side; on a CPU one a core by default.")] = None,
     threads: Annotated[
@@ -85,6 +86,7 @@ def compare(
             batch_size=batch_size,
             seeds=seeds,
             per=per,
+            on_nonfinite=on_nonfinite,
             device=device,
             workers=workers,
             threads=threads,

@@ -1,14 +1,25 @@
-"""What is typed as NAME=VALUE: schedules, and the arguments of an optimizer."""
+"""What several commands take: schedules and optimizers' arguments as NAME=VALUE, and a policy for what isn't finite."""
 
 import ast
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule, parse
 
-__all__ = ["named_schedules", "optimizer_options"]
+__all__ = ["OnNonfinite", "named_schedules", "optimizer_options"]
+
+OnNonfinite = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help='At a loss or gradient that is no finite number: "stop", "skip" the update, or "back-off" to the epoch\'s '
+        "beginning with half the rate. Without it the epoch's end tells.",
+    ),
+]
 
 
 def named_schedules(texts: Sequence[str], *, unnamed: bool) -> dict[str, Schedule]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import optimizer_options
+from gradus.cli.definitions import OnNonfinite, optimizer_options
 from gradus.cli.stopping import stopping_kindly
 from gradus.errors import GradusError
 from gradus.files import RESULTS
@@ -48,14 +48,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Examples in an update; the task's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the order of the examples and all else drawn.")] = 0,
     per: Annotated[str, typer.Option(help="What the schedule counts: epoch, or step.")] = "epoch",
-    on_nonfinite: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help='At a loss or gradient that is no finite number: "stop", "skip" the update, or "back-off" to the epoch\'s '
-            "beginning with half the rate. Without it the epoch's end tells.",
-        ),
-    ] = None,
+    on_nonfinite: OnNonfinite = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; on a CPU one a core by default.")] = None,
     checkpoint_every: Annotated[

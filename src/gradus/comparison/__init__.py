@@ -46,6 +46,7 @@ def compare(
     batch_size: int | None = None,
     seeds: int = 1,
     per: str = "epoch",
+    on_nonfinite: str | None = None,
     device: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -70,6 +71,7 @@ def compare(
         batch_size: examples in an update.
         seeds: how many seeds each schedule is trained with.
         per: "epoch" holds a rate over an epoch, "step" moves it at each update.
+        on_nonfinite: what to do at a loss or gradient that is no finite number, as `Run` takes it.
         device: torch's name of it; the best there is unless given.
         workers: processes side by side: one a core on the CPU unless given, one on any other device.
         threads: of torch in each process; unless given, 1, or more where there are fewer runs than cores. A run's last bits
@@ -97,6 +99,7 @@ def compare(
         batch_size=batch_size,
         seeds=seeds,
         per=per,
+        on_nonfinite=on_nonfinite,
     )
     machine = _machine(picked, workers, threads, data_dir, len(runs))
     folder = make_ignored_folder(Path(out))

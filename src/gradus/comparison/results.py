@@ -27,7 +27,7 @@ class Finished:
         run: its specification.
         rows: a row an epoch.
         status: "finished", "diverged" or "failed".
-        message: why, where it isn't "finished".
+        message: why, where it isn't "finished"; where it is, what wasn't finite on the way, if the run was to look.
     """
 
     run: Run
@@ -118,12 +118,17 @@ class Comparison:
         return [_summary(name, runs, self.images) for name, runs in _by_name(self.runs).items()]
 
     def remarks(self) -> list[str]:
-        """What the table leaves out, a sentence each: runs that didn't finish or learned nothing, and how all were done."""
+        """What the table leaves out, a sentence each: runs that didn't finish, met what isn't finite or learned nothing, and
+        how all were done.
+        """
         told = []
         for one, seeds in zip(self.summaries(), _by_name(self.runs).values(), strict=True):
             runs, dead = _counted(one.seeds, "run"), sum(map(self._is_dead, seeds))
+            met = [run.message for run in seeds if run.status == "finished" and run.message]
             if one.finished < one.seeds:
                 told.append(f"{one.name}: {one.seeds - one.finished} of {runs} did not finish: {one.message}")
+            if met:
+                told.append(f"{one.name}: {len(met)} of {runs} met a number that isn't finite: {met[0]}")
             if dead:
                 told.append(f"{one.name}: {dead} of {runs} ended no better than chance")
         kept = f" ({self.kept} kept from before)" if self.kept else ""
@@ -211,7 +216,7 @@ def _by_name(runs: Sequence[Finished]) -> dict[str, list[Finished]]:
 
 def _summary(name: str, seeds: Sequence[Finished], images: int) -> Summary:
     done = [one for one in seeds if one.status == "finished"]
-    message = next((one.message for one in seeds if one.message), "")
+    message = next((one.message for one in seeds if one.status != "finished" and one.message), "")
     if not done:
         return Summary(name, 0, len(seeds), None, None, None, None, None, None, message)
 

@@ -1,6 +1,6 @@
 """`History`: the pairs of L-BFGS, and the inverse Hessian that they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,6 +114,28 @@ class History:
         s, y = self._steps[:kept], self._changes[:kept]
         self._sy[:kept, :kept], self._yy[:kept, :kept] = (s @ y.T).double(), (y @ y.T).double()
         self._sg[:kept], self._yg[:kept] = (s @ gradient).double(), (y @ gradient).double()
+
+    def products(self) -> dict[str, Any]:
+        """What was found without the vectors, to the last bit, and how many pairs there have been."""
+        order = self._order()
+        pairs, single = (self._sy, self._yy), (self._sg, self._yg)
+        numbers = [one[order][:, order].tolist() for one in pairs] + [one[order].tolist() for one in single]
+        return {"added": self._added, "numbers": numbers}
+
+    def put_products(self, products: Mapping[str, Any]) -> None:
+        """Take up what `products` gave for the loaded pairs, and put each of them in the place that it had."""
+        kept, before = len(self), self._order()
+        if min(products["added"], self.size) != kept:
+            return  # they are of others
+        self._added = products["added"]
+        order = self._order()
+        for vectors in (self._steps, self._changes):
+            vectors[order] = vectors[before]
+        sy, yy, sg, yg = (torch.tensor(one, dtype=torch.float64) for one in products["numbers"])
+        places = torch.tensor(order)
+        for mine, given in ((self._sy, sy), (self._yy, yy)):
+            mine[places[:, None], places] = given.view(kept, kept)
+        self._sg[order], self._yg[order] = sg.view(kept), yg.view(kept)
 
 
 def _widened(old: Tensor, new: Tensor) -> Tensor:

@@ -221,13 +221,20 @@ class LBFGS(torch.optim.Optimizer):
             self._history = History(self.param_groups[0]["history_size"])
             torchs = {name: state.pop(name, None) for name in ("old_stps", "old_dirs", "ro", "al", "H_diag")}
             self._history.load(torchs["old_stps"] or [], torchs["old_dirs"] or [], state.get("prev_flat_grad"))
+            products = state.pop("products", {})
+            if products.get("n_iter") == state.get("n_iter", 0):  # torch's LBFGS passes on those that it loads, grown old
+                self._history.put_products(products)
         return self._history
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state, in the form of torch's LBFGS."""
+        """The whole state, in the form of torch's LBFGS; and products of its vectors, with which it goes on bit for bit."""
         saved = super().state_dict()
         if self._history is not None:
-            saved["state"] = {key: {**kept, **self._history.as_lists()} for key, kept in saved["state"].items()}
+            products = self._history.products()
+            saved["state"] = {
+                key: {**kept, **self._history.as_lists(), "products": {"n_iter": kept["n_iter"], **products}}
+                for key, kept in saved["state"].items()
+            }
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

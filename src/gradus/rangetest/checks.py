@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradus.errors import InvalidInput
-from gradus.rangetest.sweep import needs_closure
+from gradus.training.setup import needs_closure
 
 __all__ = ["check_data", "check_numbers", "check_range", "check_training"]
 

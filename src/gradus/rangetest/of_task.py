@@ -15,7 +15,8 @@ from gradus.rangetest import RangeTest, range_test
 from gradus.runs import Run
 from gradus.schedules import Constant
 from gradus.tasks import Task, load_task
-from gradus.training import _fresh_model, _optimizer, pick_device
+from gradus.training import pick_device
+from gradus.training.setup import build_optimizer, fresh_model
 
 __all__ = ["FOUND_FILE", "Found", "find"]
 
@@ -144,8 +145,8 @@ def find(
         model=model,
         options=options or {},
     )
-    net = _fresh_model(run, loaded).to(picked)
+    net = fresh_model(run, loaded).to(picked)
     with torch.random.fork_rng(devices=[picked] if picked.type == "cuda" else []):
         torch.manual_seed(run.seed)
-        test = range_test(net, _optimizer(run, net), loaded.loss, _Batches(loaded, size), **settings)
+        test = range_test(net, build_optimizer(run, net), loaded.loss, _Batches(loaded, size), **settings)
     return Found(task, model, size, optimizer, dict(run.options), test)

@@ -1,6 +1,5 @@
 """A short training under a schedule of rates, measured after each update: what `range_test` repeats."""
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +13,9 @@ from torch.nn import functional
 from gradus.errors import InvalidInput
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Schedule, absolute
+from gradus.training.setup import needs_closure
 
-__all__ = ["Measured", "Trainer", "needs_closure"]
+__all__ = ["Measured", "Trainer"]
 
 Batch = Any
 
@@ -159,12 +159,6 @@ class Trainer:
         if self.amp is None:
             return nullcontext()
         return torch.autocast(self._device().type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
-
-
-def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer's step asks for a function that computes the loss anew."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _with_ratios(schedule: Schedule, groups: Sequence[Mapping[str, Any]]) -> dict[Any, Schedule]:

@@ -44,6 +44,7 @@ def reference_runs(
     batch_size: int | None = None,
     seeds: int = 1,
     per: str = "epoch",
+    on_nonfinite: str | None = None,
 ) -> list[Run]:
     """The runs of a comparison: each schedule with each seed; all schedules of the first seed come first.
 
@@ -59,9 +60,11 @@ def reference_runs(
         batch_size: examples in an update.
         seeds: how many, counted from 0.
         per: "epoch" or "step", which the schedules count.
+        on_nonfinite: what to do at a loss or gradient that is no finite number, as `Run` takes it.
 
     Raises:
-        InvalidInput: a name isn't known, is taken, or nothing is left to compare; a schedule can't be counted.
+        InvalidInput: a name isn't known, is taken, or nothing is left to compare; a schedule can't be counted; a policy
+            isn't known.
     """
     chosen = {name: REFERENCE[name] for name in _known(only if only is not None else list(REFERENCE))}
     for name in _known(without or []):
@@ -85,6 +88,7 @@ def reference_runs(
             seed=seed,
             per=per,
             model=model,
+            on_nonfinite=on_nonfinite,
         )
         for seed in range(seeds)
         for name, reference in chosen.items()

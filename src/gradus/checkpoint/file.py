@@ -1,0 +1,131 @@
+"""A file of tensors, numbers and text: written whole, known by its hash, and read as if an enemy had written it.
+
+It is a header (magic number, version of the format, length and SHA-256 of what follows) and then what `torch.save` makes of
+a tree.
+"""
+
+import io
+import os
+import pickle
+import pickletools
+import re
+import struct
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradus.errors import GradusError
+
+__all__ = ["HEADER", "MAGIC", "DamagedCheckpoint", "packed", "payload", "read"]
+
+MAGIC = b"\x89gradus\n"  # no text begins so, and a transfer that changes line ends changes this
+HEADER = struct.Struct("<8sIQ32s")  # magic number, version, length of the payload, its SHA-256
+_VERSION = 1
+# What a payload's pickle may name: what tensors are rebuilt by. torch refuses what could run, and this all the rest.
+_REBUILDS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_tensor_v[23]|torch \w+Storage|torch\.storage UntypedStorage"
+    r"|torch (?:u?int|float|bfloat|complex)\d\w*"
+)
+
+
+class DamagedCheckpoint(GradusError):
+    """A file isn't the whole checkpoint that somebody wrote."""
+
+
+def packed(tree: Any) -> memoryview:
+    """The content of a file.
+
+    Args:
+        tree: dicts, lists and tuples of dense tensors on the CPU, numbers, text and None.
+    """
+    buffer = io.BytesIO()
+    buffer.write(bytes(HEADER.size))
+    torch.save(tree, buffer)
+    content = buffer.getbuffer()
+    inside = content[HEADER.size :]
+    HEADER.pack_into(content, 0, MAGIC, _VERSION, len(inside), sha256(inside).digest())
+    return content
+
+
+def read(path: Path, digest: bytes | None = None) -> Any:
+    """The tree in a file. No code runs from it, and it takes no more memory than the file is long.
+
+    Args:
+        path: the file.
+        digest: the SHA-256 that its payload must have, where that is known.
+
+    Raises:
+        DamagedCheckpoint: the file isn't whole, or holds something else.
+        GradusError: it can't be read, or a newer Gradus wrote it.
+    """
+    inside = payload(path, digest)
+    try:
+        _refuse_bombs(inside)
+        tree = torch.load(io.BytesIO(inside), map_location="cpu", weights_only=True)
+        _refuse_expanded(tree)
+    except Exception as error:  # bytes that nobody has written in good faith may raise anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: {reason}") from None
+    return tree
+
+
+def payload(path: Path, digest: bytes | None = None) -> bytes:
+    """What follows the header, if it is what the header says; no more is read than that. See `read`."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER.size)
+            if header[: len(MAGIC)] != MAGIC:
+                raise DamagedCheckpoint(f"{path} is no checkpoint of Gradus, or its beginning is lost")
+            if len(header) < HEADER.size:
+                raise DamagedCheckpoint(f"{path} is cut short, within its header")
+            _, version, length, announced = HEADER.unpack(header)
+            if version > _VERSION:
+                raise GradusError(f"{path} was written by a newer Gradus (checkpoint version {version}); update Gradus")
+            held = os.fstat(file.fileno()).st_size - HEADER.size
+            if held != length:
+                raise DamagedCheckpoint(
+                    f"{path} is cut short or too long: {length:,} bytes are announced, {held:,} are there"
+                )
+            inside = file.read(length)
+    except OSError as error:
+        raise GradusError(f"{path} can't be read: {error.strerror or error}") from None
+    if sha256(inside).digest() != announced or announced != (digest or announced):
+        raise DamagedCheckpoint(f"{path} is damaged: its bytes aren't those that were written")
+    return inside
+
+
+def _refuse_bombs(inside: bytes) -> None:
+    """Refuse an archive that grows when it is opened, or whose pickle names more than tensors are rebuilt by."""
+    with zipfile.ZipFile(io.BytesIO(inside)) as archive:
+        members = archive.infolist()
+        if len({one.filename for one in members}) < len(members):
+            raise pickle.UnpicklingError("a name stands twice in its archive")
+        if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+            raise pickle.UnpicklingError("its archive is compressed")
+        if sum(one.file_size for one in members) > len(inside):
+            raise pickle.UnpicklingError("its archive is larger than itself")
+        for one in members:
+            if one.filename.endswith(".pkl"):
+                _refuse_names(archive.read(one))
+
+
+def _refuse_names(pickled: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4") or (
+            opcode.name == "GLOBAL" and not _REBUILDS.fullmatch(str(argument))
+        ):
+            raise pickle.UnpicklingError(f"it names {argument or 'something'} to be called")
+
+
+def _refuse_expanded(value: Any) -> None:
+    """Refuse tensors that hold an element twice: whoever copied one would need the memory that the file hasn't."""
+    if isinstance(value, Tensor):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise pickle.UnpicklingError("a tensor is larger than its bytes")
+    elif isinstance(value, (dict, list, tuple)):
+        for member in value.values() if isinstance(value, dict) else value:
+            _refuse_expanded(member)

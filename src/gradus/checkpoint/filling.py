@@ -1,0 +1,167 @@
+"""What is in a checkpoint, read, and filled into the objects of a training."""
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gradus.backends.local import is_shared
+from gradus.checkpoint.file import DamagedCheckpoint, read
+from gradus.checkpoint.processes import rank, together, world_size
+from gradus.checkpoint.state import SHARDS, are_shared, copied, mapped, random_state, set_random_state, state_of
+from gradus.errors import GradusError, InvalidInput
+from gradus.scheduler import OnChange, Scheduler
+
+if TYPE_CHECKING:
+    from gradus.checkpoint.shards import Shards
+
+__all__ = ["check", "fill", "remove_shards", "tree_of"]
+
+_FIELDS: dict[str, Any] = {"position": int, "metric": (float, type(None)), "parts": dict, "random": list}
+
+
+def tree_of(path: Path) -> dict[str, Any]:
+    """What is in a checkpoint, if it is whole and nothing but a checkpoint; its `shards` are `Shards`, or None.
+
+    Raises:
+        DamagedCheckpoint: it isn't; the bytes of its shards haven't been looked at yet.
+        GradusError: it can't be read, or a newer Gradus wrote it.
+    """
+    tree = read(path)
+    if not isinstance(tree, dict) or tree.keys() - {"shards"} != {*_FIELDS, "extra"}:
+        raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: its fields aren't a checkpoint's")
+    for name, kind in _FIELDS.items():
+        if not isinstance(tree[name], kind):
+            raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: its {name} is a {type(tree[name]).__name__}")
+    return tree | {"shards": _shards(path, tree["shards"]) if "shards" in tree else None}
+
+
+def _shards(head: Path, table: Any) -> "Shards":
+    from gradus.checkpoint.shards import Shards  # it takes long to import, and few need it
+
+    return Shards(head, table)
+
+
+def check(path: Path) -> None:
+    """Look at every byte of a checkpoint.
+
+    Raises:
+        DamagedCheckpoint: it isn't whole.
+        GradusError: it can't be read, or a newer Gradus wrote it.
+    """
+    shards = tree_of(path)["shards"]
+    if shards is not None:
+        shards.check()
+
+
+def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) -> None:
+    """Remove the folders of shards that no checkpoint speaks of any more, if that can be; otherwise they do no harm.
+
+    Args:
+        folder: where the checkpoints lie.
+        name: those whose shards are looked at: a file's name, or a pattern for `glob`.
+        heads: gives the checkpoints that may speak of them.
+    """
+    with suppress(OSError, GradusError):  # one that can't be read may speak of any
+        unused = set(folder.glob(SHARDS.format(name, "*")))
+        for head in heads() if unused else ():
+            with suppress(DamagedCheckpoint):
+                shards = tree_of(head)["shards"] if head.exists() else None
+                if shards is not None:
+                    unused.discard(shards.folder)
+        for one in unused:
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: bool, on_change: OnChange | None) -> Any:
+    """Fill objects with what is in a checkpoint, wholly and in all processes or not at all, and give back the extra.
+
+    Raises:
+        InvalidInput: it doesn't fit; nothing is changed.
+    """
+    together(lambda: _check(path, tree, parts, rng))
+    saved, extra = _with_shards(path, tree, parts)
+    before = {name: mapped(state_of(name, part), name, _as_it_is) for name, part in parts.items()}
+    random_before = random_state()
+
+    def put() -> None:
+        for name, part in parts.items():
+            _put(name, part, saved[name], on_change)
+        if rng and tree["random"]:
+            set_random_state(tree["random"][rank()])
+
+    try:
+        together(put)
+    except Exception as error:  # torch's objects raise whatever they meet, after they have changed a part
+        for name, part in parts.items():
+            _put(name, part, before[name], "keep")
+        set_random_state(random_before)
+        raise InvalidInput(f"{path} doesn't fit, and nothing is changed: {' '.join(str(error).split())}") from error
+    return extra
+
+
+def _check(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: bool) -> None:
+    saved, randoms = tree["parts"], tree["random"]
+    if missing := [name for name in parts if name not in saved]:
+        raise InvalidInput(f"{path} holds no {missing[0]}; it holds {', '.join(saved) or 'no state of an object'}")
+    if rng and randoms and len(randoms) != world_size():
+        raise InvalidInput(
+            f"{path} has the random states of {len(randoms)} processes, and here are {world_size()}; pass rng=False"
+        )
+
+
+def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The saved states and the extra, with tensors that are shared out as they are in the objects, or else whole."""
+    saved, shards = {name: tree["parts"][name] for name in parts}, tree["shards"]
+    if shards is None and not are_shared(parts):
+        return saved, tree["extra"]
+    like = _Likes(parts)
+    read = {} if shards is None else shards.read(like, lambda name: name.split("[")[0] in (*parts, "extra"))
+
+    def leaf(value: Any, where: str) -> Any:
+        if where in read:
+            return read[where]
+        other = like(where)
+        if isinstance(value, Tensor) and is_shared(other) and other.shape == value.shape:
+            from gradus.checkpoint.shards import laid_out
+
+            return laid_out(value, other)
+        return value
+
+    try:
+        return {name: mapped(state, name, leaf) for name, state in saved.items()}, mapped(tree["extra"], "extra", leaf)
+    except RecursionError:
+        raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: it is nested too deeply") from None
+
+
+class _Likes:
+    """For a saved tensor's place, the tensor here that it is for: the model's own, or the parameter whose slot it is."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        state = parts["model"].state_dict() if "model" in parts else {}
+        groups = parts["optimizer"].param_groups if "optimizer" in parts else []
+        params = (param for group in groups for param in group["params"])
+        self._tensors = {f"model[0][{name!r}]": tensor for name, tensor in state.items()}
+        self._params = {f"optimizer['state'][{index}]": param for index, param in enumerate(params)}
+
+    def __call__(self, where: str) -> Any:
+        return self._tensors.get(where, self._params.get(where.rpartition("[")[0]))
+
+
+def _as_it_is(value: Any, where: str) -> Any:
+    return value.detach().clone() if is_shared(value) else copied(value, where)
+
+
+def _put(name: str, part: Any, state: Any, on_change: OnChange | None) -> None:
+    if name == "model":
+        tensors, metadata = state
+        state = OrderedDict(tensors)
+        state._metadata = metadata
+    if isinstance(part, Scheduler):
+        part.load_state_dict(state, on_change=on_change)
+    else:
+        part.load_state_dict(state)

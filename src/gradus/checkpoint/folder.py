@@ -1,0 +1,270 @@
+"""The last few checkpoints of a training, in a folder."""
+
+import math
+import re
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from gradus.checkpoint.file import DamagedCheckpoint
+from gradus.checkpoint.filling import check, remove_shards, tree_of
+from gradus.checkpoint.one import Loaded, load
+from gradus.checkpoint.processes import from_first, is_first, together
+from gradus.checkpoint.state import State, parts_of
+from gradus.errors import GradusError, InvalidInput
+from gradus.files import locked, make_ignored_folder, write_whole
+from gradus.scheduler import OnChange
+
+__all__ = ["Checkpoints", "latest"]
+
+_NAME = "step-{:012d}.ckpt"
+_NAMES = re.compile(r"step-\d{12}\.ckpt")
+_BEST = "best.ckpt"
+_PATIENCE = 5.0  # seconds: a process whose parent was killed takes a moment to go
+
+
+def latest(folder: str | Path) -> Path | None:
+    """The newest whole checkpoint in a folder of `Checkpoints`; None where there is none.
+
+    A damaged file is passed over with a `UserWarning` that names it and says what is wrong with it.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        GradusError: a file can't be read, or a newer Gradus wrote it.
+    """
+    for path in reversed(_stored(Path(folder))):
+        try:
+            check(path)
+        except DamagedCheckpoint as error:
+            warnings.warn(f"{error}; the checkpoint before it is used, if there is one", stacklevel=2)
+        else:
+            return path
+    return None
+
+
+class Checkpoints:
+    """A folder with the last few checkpoints of one training, and its best.
+
+    Args:
+        folder: it is made if absent, and git is told to ignore it. One training writes to it at a time.
+        keep: how many of the last to keep: two or more, so that a damaged one has another before it.
+        best: "min" or "max" keeps the checkpoint with the least or greatest `metric` too, as `best.ckpt`.
+        asynchronous: whether the file is written by a thread while the training goes on. The state is copied before `save`
+            returns; what goes wrong in writing is raised by the next `save`, or by `close`. Not where parameters are shared
+            out among processes.
+
+    Raises:
+        InvalidInput: an argument isn't as said.
+
+    >>> import tempfile
+    >>> layer, temporary = nn.Linear(2, 1), tempfile.TemporaryDirectory()
+    >>> with Checkpoints(f"{temporary.name}/mine", keep=2) as checkpoints:
+    ...     for step in (100, 200, 300):
+    ...         checkpoints.save(step, model=layer)
+    >>> Checkpoints(f"{temporary.name}/mine").load(model=layer)
+    Loaded(position=300, extra=None)
+    >>> temporary.cleanup()
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        keep: int = 2,
+        best: Literal["min", "max"] | None = None,
+        asynchronous: bool = False,
+    ) -> None:
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 2:
+            raise InvalidInput(f"keep must be a whole number from 2, so that a damaged file has one before it; got {keep!r}")
+        if best not in (None, "min", "max"):
+            raise InvalidInput(f'best must be "min", "max" or None; got {best!r}')
+        self.folder, self.keep, self.best = Path(folder), keep, best
+        self._best_metric: float | None = None
+        self.asynchronous = asynchronous
+        self._claim: ExitStack | None = None  # while the folder is this one's: its lock, and the thread
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+
+    def save(
+        self,
+        position: int,
+        *,
+        model: nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+        rng: bool = True,
+        extra: Any = None,
+        metric: float | None = None,
+    ) -> None:
+        """Write a checkpoint of this position, and remove those that are no longer among the last.
+
+        Args:
+            position: how many updates have been done.
+            model: as for `gradus.checkpoint.save`, like the others.
+            optimizer: likewise.
+            scheduler: likewise.
+            scaler: likewise.
+            rng: likewise.
+            extra: likewise.
+            metric: what the best is chosen by; one that is no finite number is never the best.
+
+        Raises:
+            InvalidInput: something can't be read back, or there is no metric to choose the best by; nothing is written.
+            GradusError: this checkpoint, or asynchronously the one before, can't be written; another process is writing to
+                the folder; or it holds a later position, which isn't this training's past. Whole files are kept.
+        """
+        if (metric is None) == (self.best is not None):
+            raise InvalidInput(
+                "the best checkpoint is chosen by a metric: give both Checkpoints(best=...) and save(metric=...), or neither"
+            )
+        state = State(parts_of(model, optimizer, scheduler, scaler), position, rng, extra, metric)
+        if state.shards and self.asynchronous:
+            raise InvalidInput(
+                "parameters that are shared out are written by all processes together, which threads can't do while these "
+                "train: leave asynchronous out"
+            )
+        together(lambda: self._make_ready(position) if is_first() else None)
+        state.write_shards(self.folder / _NAME.format(position))
+        together(lambda: self._take(state) if is_first() else None)
+
+    def load(
+        self,
+        *,
+        model: nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+        rng: bool = True,
+        on_change: OnChange | None = None,
+    ) -> Loaded | None:
+        """Fill objects from the newest whole checkpoint, as `gradus.checkpoint.load` does.
+
+        Damaged files are passed over with a warning. Where several processes train together, the first one chooses.
+
+        Returns:
+            The position and what was given as `extra`; None, with nothing changed, where there is no checkpoint.
+
+        Raises:
+            InvalidInput: the checkpoint doesn't fit; nothing is changed.
+            GradusError: it can't be read, or a newer Gradus wrote it.
+        """
+        path = from_first(lambda: latest(self.folder))
+        if path is None:
+            return None
+        return load(path, model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, rng=rng, on_change=on_change)
+
+    def wait(self) -> None:
+        """Wait until everything is written, in this process.
+
+        Raises:
+            GradusError: the last checkpoint couldn't be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait until everything is written, and let the folder go.
+
+        Raises:
+            GradusError: the last checkpoint couldn't be written.
+        """
+        try:
+            together(self.wait)
+        finally:
+            self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:  # what cuts the training short matters more, and other processes may never come here
+            with suppress(GradusError):
+                self.wait()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _make_ready(self, position: int) -> None:
+        self.wait()
+        if self._claim is None:
+            self._lay_claim(position)
+
+    def _take(self, state: State) -> None:
+        if self._writer is None:
+            self._write(state)
+        else:
+            self._pending = self._writer.submit(self._write, state)
+
+    def _lay_claim(self, position: int) -> None:
+        """Make the folder this training's own: no other may write there, and nothing of another's future stays."""
+        make_ignored_folder(self.folder)
+        with ExitStack() as claim:
+            claim.enter_context(locked(self.folder, patience=_PATIENCE))
+            for path in _stored(self.folder):
+                if path.name > _NAME.format(position):
+                    self._remove_damaged(path, position)
+            for torn in self.folder.glob(".*.ckpt.*"):  # a process was killed while it wrote them
+                torn.unlink(missing_ok=True)
+            self._remove_shards()
+            if (self.folder / _BEST).exists():
+                with suppress(DamagedCheckpoint):
+                    self._best_metric = tree_of(self.folder / _BEST)["metric"]
+            self._writer = claim.enter_context(ThreadPoolExecutor(1, "checkpoint")) if self.asynchronous else None
+            self._claim = claim.pop_all()
+
+    def _remove_damaged(self, later: Path, position: int) -> None:
+        try:
+            check(later)
+        except DamagedCheckpoint:
+            later.unlink(missing_ok=True)  # of no use, and `load` has told of it
+        else:
+            raise GradusError(
+                f"{later} is of a later position than {position}: load it and go on from there, or name another folder"
+            )
+
+    def _write(self, state: State) -> None:
+        try:
+            content = state.packed()
+            write_whole(self.folder / _NAME.format(state.position), content)
+            if self._is_best(state.metric):
+                write_whole(self.folder / _BEST, content)
+                self._best_metric = state.metric
+            for old in _stored(self.folder)[: -self.keep]:
+                with suppress(OSError):  # one too many does no harm
+                    old.unlink()
+        finally:
+            self._remove_shards()
+
+    def _remove_shards(self) -> None:
+        """Remove what is left of checkpoints that are gone, or were never finished."""
+        remove_shards(self.folder, "step-*.ckpt", lambda: [*_stored(self.folder), self.folder / _BEST])
+
+    def _is_best(self, metric: float | None) -> bool:
+        if metric is None or not math.isfinite(metric):
+            return False
+        best = self._best_metric
+        return best is None or (metric < best if self.best == "min" else metric > best)
+
+
+def _stored(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first, damaged ones included."""
+    try:
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    except OSError as error:
+        raise GradusError(f"{folder} can't be read: {error.strerror or error}") from None
+    return [folder / name for name in sorted(names) if _NAMES.fullmatch(name)]

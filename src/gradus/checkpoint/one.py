@@ -1,0 +1,109 @@
+"""A checkpoint: the whole state of a training under one name."""
+
+import glob
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from gradus.checkpoint.filling import fill, remove_shards, tree_of
+from gradus.checkpoint.processes import is_first, together
+from gradus.checkpoint.state import State, parts_of
+from gradus.files import write_whole
+from gradus.scheduler import OnChange
+
+__all__ = ["Loaded", "load", "save"]
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint holds beside the state of objects: the position, and what was given as `extra`."""
+
+    position: int
+    extra: Any
+
+
+def save(
+    path: str | Path,
+    *,
+    model: nn.Module | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+    position: int = 0,
+    rng: bool = True,
+    extra: Any = None,
+) -> None:
+    """Write the state of a training into one file, which is whole or absent whatever happens meanwhile.
+
+    Where several processes train together, all must call this; the first one writes, and all succeed or all raise. Where
+    parameters are shared out among them (FSDP2 and other DTensors), each writes its part into a folder beside the file,
+    which all must see.
+
+    Args:
+        path: the file; its folders are made as needed.
+        model: an `nn.Module`; one wrapped by DDP or torch.compile is saved as what it wraps.
+        optimizer: a `torch.optim.Optimizer`.
+        scheduler: anything with `state_dict` and `load_state_dict`, as the next.
+        scaler: a `torch.amp.GradScaler`.
+        position: how many updates have been done.
+        rng: whether to save the random states of torch (CPU, CUDA and MPS), Python and NumPy, each process its own.
+        extra: whatever else must come back: numbers, text, tensors, and dicts, lists and tuples of these.
+
+    Raises:
+        InvalidInput: something in it is of a kind that can't be read back; nothing is written.
+        GradusError: the file can't be written; what was there before is kept.
+
+    >>> import tempfile
+    >>> layer, folder = nn.Linear(2, 1), tempfile.TemporaryDirectory()
+    >>> save(f"{folder.name}/a.ckpt", model=layer, position=7, extra={"epoch": 2})
+    >>> load(f"{folder.name}/a.ckpt", model=nn.Linear(2, 1))
+    Loaded(position=7, extra={'epoch': 2})
+    >>> folder.cleanup()
+    """
+    state = State(parts_of(model, optimizer, scheduler, scaler), position, rng, extra)
+    place = Path(path)
+    try:
+        state.write_shards(place)
+        together(lambda: write_whole(place, state.packed()) if is_first() else None)
+    finally:
+        if is_first():
+            remove_shards(place.parent, glob.escape(place.name), lambda: [place])
+
+
+def load(
+    path: str | Path,
+    *,
+    model: nn.Module | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+    scaler: Any = None,
+    rng: bool = True,
+    on_change: OnChange | None = None,
+) -> Loaded:
+    """Fill objects with the state in a checkpoint. No code runs from the file.
+
+    Where several processes train together, all must call this. Tensors that were shared out among processes come to be
+    shared out as the objects' parameters are, on any number of processes, or whole; those in `extra` whole.
+
+    Args:
+        path: the file.
+        model: takes the saved one's weights, as the next take theirs; what isn't given is left in the file.
+        optimizer: an optimizer of the same kind over the same parameters.
+        scheduler: a scheduler of the same kind.
+        scaler: a GradScaler.
+        rng: whether to take up the random states, if there are any.
+        on_change: what to do where a `gradus.Scheduler` has other schedules than the saved one; see its
+            `load_state_dict`.
+
+    Returns:
+        The position and what was given as `extra`.
+
+    Raises:
+        DamagedCheckpoint: the file isn't whole, or holds what no checkpoint holds.
+        InvalidInput: it doesn't fit what it is to fill, or was written by another number of processes. Nothing is changed.
+        GradusError: it can't be read, or a newer Gradus wrote it.
+    """
+    parts = parts_of(model, optimizer, scheduler, scaler)
+    tree = together(lambda: tree_of(Path(path)))
+    return Loaded(tree["position"], fill(Path(path), tree, parts, rng, on_change))

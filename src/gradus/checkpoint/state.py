@@ -1,0 +1,169 @@
+"""The state of a training, copied out of its objects."""
+
+import random
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradus.backends.local import is_shared
+from gradus.checkpoint.file import packed
+from gradus.checkpoint.processes import from_all, from_first, is_first, together
+from gradus.errors import GradusError, InvalidInput
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+__all__ = ["SHARDS", "State", "are_shared", "copied", "mapped", "parts_of", "random_state", "set_random_state", "state_of"]
+
+SHARDS = "{}.shards-{}"  # the folder of the shards of the file of that name, beside it
+
+
+def parts_of(model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
+    """The objects that were given, in the order in which they are filled: a scheduler writes into its optimizer.
+
+    Raises:
+        InvalidInput: the model is wrapped by FSDP1, whose states are another matter.
+    """
+    given = {"model": _unwrapped(model), "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    return {name: part for name, part in given.items() if part is not None}
+
+
+def _unwrapped(model: Any) -> Any:
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapping
+    if isinstance(model, nn.Module) and any(
+        type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()
+    ):
+        raise InvalidInput(
+            "the model is wrapped by FullyShardedDataParallel; take torch.distributed.fsdp.fully_shard instead"
+        )
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+class State:
+    """The state of a training, copied to the CPU in the first process; random states come from all of them.
+
+    What is shared out among processes isn't copied: each has its own in `shards`, named by their places in the state.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], position: int, rng: bool, extra: Any, metric: float | None = None) -> None:
+        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < 10**12:
+            raise InvalidInput(f"a checkpoint's position is a whole number of updates, from 0; got {position!r}")
+        self.position, self.metric = position, None if metric is None else float(metric)
+        self.shards: dict[str, DTensor] = {}
+        self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}
+        self._tree["random"] = from_all(random_state()) if rng else []
+        shared = are_shared(parts)
+        together(lambda: self._copy(parts, extra, self._set_aside if shared else copied) if shared or is_first() else None)
+        if len(set(from_all(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
+            raise InvalidInput("each process has other tensors that are shared out; all must save the same ones")
+
+    def _copy(self, parts: Mapping[str, Any], extra: Any, leaf: Callable[[Any, str], Any]) -> None:
+        self._tree["extra"] = mapped(extra, "extra", leaf)
+        self._tree["parts"] = {name: mapped(state_of(name, part), name, leaf) for name, part in parts.items()}
+
+    def _set_aside(self, value: Any, where: str) -> Any:
+        if not is_shared(value):
+            return copied(value, where)
+        self.shards[where] = value.detach()
+        return None
+
+    def write_shards(self, head: Path) -> None:
+        """Write the shards, if there are any, into a new folder beside the file to be; all processes must call this."""
+        if self.shards:
+            from gradus.checkpoint.shards import write  # it takes long to import, and few need it
+
+            folder = from_first(lambda: head.parent / SHARDS.format(head.name, secrets.token_hex(4)))
+            try:
+                self._tree["shards"] = write(folder, self.shards)
+            except GradusError:
+                if is_first():
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+    def packed(self) -> memoryview:
+        """The content of the file."""
+        return packed(self._tree)
+
+
+def are_shared(parts: Mapping[str, Any]) -> bool:
+    """Whether parameters are shared out among processes."""
+    groups = parts["optimizer"].param_groups if "optimizer" in parts else []
+    model = parts["model"].state_dict().values() if "model" in parts else []  # FSDP2's own parameters are whole at times
+    return any(map(is_shared, chain(model, *(group["params"] for group in groups))))
+
+
+def state_of(name: str, part: Any) -> Any:
+    """The state of one of the parts."""
+    state = part.state_dict()
+    return [state, getattr(state, "_metadata", {})] if name == "model" else state  # the versions of its modules' states
+
+
+def mapped(value: Any, where: str, leaf: Callable[[Any, str], Any]) -> Any:
+    """Dicts, lists and tuples anew, with something else for what is in them.
+
+    Args:
+        value: the outermost.
+        where: what its place is called.
+        leaf: takes what is in them and its place, and gives what comes there.
+    """
+    if isinstance(value, Mapping):
+        for key in value:
+            if type(key) not in (int, str):
+                raise InvalidInput(f"{where} has the key {key!r}; the keys of a checkpoint are whole numbers and text")
+        return {key: mapped(member, f"{where}[{key!r}]", leaf) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        members = [mapped(member, f"{where}[{index}]", leaf) for index, member in enumerate(value)]
+        return members if isinstance(value, list) else tuple(members)
+    return leaf(value, where)
+
+
+def copied(value: Any, where: str) -> Any:
+    """A copy on the CPU, of the kinds that come back as they were."""
+    if isinstance(value, Tensor):
+        copy = value.detach().to("cpu", copy=True)
+        if type(copy) is not Tensor or copy.layout is not torch.strided or copy.is_quantized:
+            raise InvalidInput(
+                f"{where} is a {type(copy).__name__} of {copy.layout}; a checkpoint holds whole, dense tensors"
+            )
+        return copy
+    for kind in (bool, int, float, str):  # NumPy's float64 is a float, and becomes one
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
+    raise InvalidInput(
+        f"{where} is of type {type(value).__name__}; a checkpoint holds numbers, text, tensors, dicts, lists and tuples"
+    )
+
+
+def random_state() -> dict[str, Any]:
+    """Of torch (CPU, CUDA, MPS), Python and NumPy, as tensors, numbers and text."""
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = cast(tuple[Any, ...], np.random.get_state())
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+        "python": (version, torch.tensor(words), gauss),
+        "numpy": (kind, torch.tensor(keys.astype(np.int64)), *rest),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Have the generators go on from what `random_state` gave."""
+    version, words, gauss = state["python"]
+    kind, keys, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state((kind, keys.numpy(), *rest))
