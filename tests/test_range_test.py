@@ -27,6 +27,7 @@ from gradus.rangetest import suggestions as rules
 from gradus.rangetest.curve import Curve, Trained, good_rates
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
+from gradus.rangetest.sweep import Measured, fetched
 from gradus.rangetest.trials import Trials
 
 CLASSES = 3
@@ -480,6 +481,31 @@ def test_what_a_validation_loader_gives_is_measured_in_evaluation_mode():
     assert net.training
 
 
+class Far(torch.Tensor):
+    """A tensor that says it lies on a GPU."""
+
+    device = property(lambda _: torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("kind", "at_once"), [(torch.Tensor, 1), (Far, 10)])
+def test_numbers_are_fetched_in_their_order_and_from_a_gpu_ten_at_a_time(kind, at_once):
+    """Losses and metrics come out as they went in, so many at once, and all of them before an error that follows."""
+    given_ = []
+
+    def measure():
+        for number in range(25):
+            given_.append(number)
+            yield Measured(torch.tensor(number + 0.5).as_subclass(kind), torch.tensor(0.25 * number))
+        raise Broken
+
+    numbers = fetched(measure())
+    for number in range(25):
+        assert next(numbers) == (number + 0.5, 0.25 * number)
+        assert len(given_) == min(25, at_once * (number // at_once + 1))
+    with pytest.raises(Broken):
+        next(numbers)
+
+
 # Suggestions on curves that are known
 
 
@@ -787,6 +813,7 @@ BAD = [
     ({"loss_fn": lambda o, _: o.sum() * math.nan}, "the loss was nan before any update"),
     ({"start": 1e30, "end": 1e31}, r"the first update, at rate 1e\+30, ended the test: the loss was (nan|inf); start lower"),
     ({"loader": iter([(INPUTS, TARGETS)]), "verify": False}, "the loader gives one batch once; give more"),
+    ({"metric": lambda *_: torch.ones(2)}, r"the metric must be one real number; got a tensor of shape \[2\]"),
     ({"model": 3}, "the model must be a torch.nn.Module; got int"),
     ({"model": nn.Linear(6, 3)}, "the optimizer holds no parameter of this model"),
     ({"optimizer": 3}, "the optimizer must have param_groups with an lr each; got int"),
