@@ -10,7 +10,7 @@ from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, m
 __all__ = ["Curve", "Trained", "good_interval", "good_rates", "mean_of"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
-_NEARLY = 0.01  # the part of the best descent that a good rate may lack
+_NEARLY = 0.015  # the part of the best descent that a good rate may lack
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def mean_of(trials: Sequence[Mapping[float, float]]) -> dict[float, float]:
 
 
 def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
-    """The rates whose loss has fallen at least 99 % as far as the best one's, in their order; none where none has fallen."""
+    """The rates whose loss has fallen nearly as far as the best one's, in their order; none where none has fallen."""
     best = min(trials.values(), default=math.inf)
     if not curve.first - best > CLEAR * curve.noise:
         return []
