@@ -51,9 +51,9 @@ UPDATES = {"digits": 690, "fashion-mnist": 600}  # 30 passes over the digits, 2 
 SEEDS = {"digits": 3, "fashion-mnist": 2}
 IMAGES = {"digits": 1437, "fashion-mnist": 20_000}
 EVALUATIONS = {"digits": 1, "fashion-mnist": 1}  # at the end, whose mean counts
-APART = 100  # updates between them
+APART = {"digits": 30, "fashion-mnist": 100}  # updates between them
 BATCH = 64
-RULES = ("verified", "fastest", "middle", "valley", "minimum/10", "steepest", "smith", "torch-lr-finder", "Lightning")
+RULES = ("verified", "middle", "valley", "minimum/10", "steepest", "smith", "torch-lr-finder", "Lightning")
 
 
 class Batches:
@@ -98,8 +98,8 @@ def trained(case: Case, lr: float) -> float:
     """The test accuracy at the end at a constant rate; what has learned nothing in a quarter of its time is cut."""
     torch.set_num_threads(1)
     task, model, optimizer = case.fresh(lr)
-    updates = UPDATES[case.task]
-    evaluated = range(updates - (EVALUATIONS[case.task] - 1) * APART, updates + 1, APART)
+    updates, apart = UPDATES[case.task], APART[case.task]
+    evaluated = range(updates - (EVALUATIONS[case.task] - 1) * apart, updates + 1, apart)
     losses: list[float] = []
     accuracies: list[float] = []
     for loss, _ in fetched(Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), updates)):
@@ -118,7 +118,7 @@ def suggested(case: Case) -> dict[str, float | None]:
     torch.set_num_threads(1)
     task, model, optimizer = case.fresh()
     found = gradus.range_test(model, optimizer, task.loss, Batches(task), progress=False)
-    rates: dict[str, float | None] = dict.fromkeys(RULES[:7]) | dict(found.suggestions)
+    rates: dict[str, float | None] = dict.fromkeys(RULES[:6]) | dict(found.suggestions)
     for name, peer in (("torch-lr-finder", torch_lr_finder), ("Lightning", lightning)):
         with contextlib.suppress(ImportError):
             rates[name] = peer(case)
@@ -305,7 +305,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, help="3 for digits and 2 for Fashion-MNIST unless given")
     parser.add_argument("--images", type=int, help="how many images of Fashion-MNIST; 20,000 unless given")
     parser.add_argument("--updates", type=int, help="of a training on Fashion-MNIST; 600 unless given")
-    parser.add_argument("--evaluations", type=int, default=1, help="of Fashion-MNIST, 100 updates apart, whose mean counts")
+    parser.add_argument("--evaluations", type=int, default=1, help="at the end of a training, whose mean counts")
     parser.add_argument("--log", type=Path, help="where every number goes, as JSON")
     options = parser.parse_args()
     sys.path += map(str, options.peers)
@@ -314,5 +314,5 @@ if __name__ == "__main__":
     else:
         IMAGES["fashion-mnist"] = options.images or IMAGES["fashion-mnist"]
         UPDATES["fashion-mnist"] = options.updates or UPDATES["fashion-mnist"]
-        EVALUATIONS["fashion-mnist"] = options.evaluations
+        EVALUATIONS.update(dict.fromkeys(EVALUATIONS, options.evaluations))
         right(options.data_dir, {task: options.seeds or SEEDS[task] for task in options.task or UPDATES}, options.log)

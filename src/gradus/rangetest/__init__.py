@@ -171,7 +171,7 @@ def _judged(curve: Curve, alone: list[Curve], trials: list[dict[float, float]], 
         suggestion, bounds = (good[0], good) if good else (None, bounds)
         each = [one[0] if one else None for one in (good_interval(trial, curve) for trial in trials)]
         if good:
-            found |= {"verified": good[0], "fastest": min(means, key=lambda rate: means[rate])}
+            found["verified"] = good[0]
         else:
             remark = f"No rate learned anything in short trainings; take more steps. {remark}".strip()
     if suggestion is not None:

@@ -30,8 +30,7 @@ class RangeTest:
         first: the loss where the curve begins.
         suggestion: the rate to train with; None where neither the curve nor the trainings say one.
         suggestions: a rate by each rule: "steepest", "valley", "minimum/10", "middle", and "smith" with a metric. Empty
-            where the curve says nothing. "verified" and "fastest" are what the short trainings say: the lowest rate that
-            learns nearly as fast as the fastest, and that one, for a training hardly longer than they are.
+            where the curve says nothing. "verified" is what the short trainings say.
         interval: where learning starts, and its edge: in the short trainings if there were any, else on the curve.
         spread: the lowest and the highest suggestion of the seeds alone; None with one seed.
         cycle: Smith's bounds for a cyclic schedule, with a metric: where it begins to rise, and to fall.
