@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import functools
 import io
-import itertools
 import json
 import math
 import multiprocessing
@@ -35,7 +34,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gradus
-from gradus.rangetest.sweep import Trainer
+from gradus.rangetest.snapshot import Snapshot
+from gradus.rangetest.sweep import Trainer, fetched
 from gradus.schedules import Constant
 from gradus.tasks import LeNet, Task, load_task
 from gradus.training import score
@@ -50,6 +50,8 @@ OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
 UPDATES = {"digits": 690, "fashion-mnist": 600}  # 30 passes over the digits, 2 over a third of Fashion-MNIST
 SEEDS = {"digits": 3, "fashion-mnist": 2}
 IMAGES = {"digits": 1437, "fashion-mnist": 20_000}
+EVALUATIONS = {"digits": 1, "fashion-mnist": 1}  # at the end, whose mean counts
+APART = {"digits": 30, "fashion-mnist": 100}  # updates between them
 BATCH = 64
 RULES = ("verified", "middle", "valley", "minimum/10", "steepest", "smith", "torch-lr-finder", "Lightning")
 
@@ -93,21 +95,22 @@ def _task(name: str, data_dir: str) -> Task:
 
 
 def trained(case: Case, lr: float) -> float:
-    """The final test accuracy at a constant rate; one that has learned nothing in a quarter of its time is cut there."""
+    """The test accuracy at the end at a constant rate; what has learned nothing in a quarter of its time is cut."""
     torch.set_num_threads(1)
     task, model, optimizer = case.fresh(lr)
+    updates, apart = UPDATES[case.task], APART[case.task]
+    evaluated = range(updates - (EVALUATIONS[case.task] - 1) * apart, updates + 1, apart)
     losses: list[float] = []
-    chance = math.log(10)
-    with contextlib.closing(
-        Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), UPDATES[case.task])
-    ) as steps:
-        for measured in steps:
-            losses.append(measured.loss)
-            if not math.isfinite(measured.loss):
-                break
-            if len(losses) == UPDATES[case.task] // 4 and statistics.fmean(losses[-50:]) > 0.95 * chance:
-                break
-    return score(model, task)[1]
+    accuracies: list[float] = []
+    for loss, _ in fetched(Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), updates)):
+        losses.append(loss)  # of the batch of the update that has just been done
+        stuck = len(losses) == updates // 4 and statistics.fmean(losses[-50:]) > 0.95 * math.log(10)
+        if stuck or not math.isfinite(loss):
+            return score(model, task)[1]
+        if len(losses) in evaluated:
+            accuracies.append(score(model, task)[1])
+            model.train()
+    return statistics.fmean(accuracies)
 
 
 def suggested(case: Case) -> dict[str, float | None]:
@@ -240,33 +243,57 @@ def _print(task: str, accuracies: dict[tuple[str, str], Any], rates: dict[tuple[
         print(f"| {rule} | {' | '.join(cells)} |", flush=True)
 
 
+class Turns:
+    """Batches for a range test of LeNet, with a plain step of a twin before each; the seconds of CPU of both.
+
+    Step by step, because a shared machine's speed changes from one second to the next.
+    """
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+        self.batches = batches
+        self.model, self.optimizer = lenet()
+        self.plain: list[float] = []
+        self.tested: list[float] = []
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, targets in self.batches:
+            start = time.process_time()
+            self.optimizer.zero_grad()
+            functional.cross_entropy(self.model(inputs), targets).backward()
+            self.optimizer.step()
+            end = time.process_time()
+            self.plain.append(end - start)
+            yield inputs, targets
+            self.tested.append(time.process_time() - end)
+
+
+def lenet() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A network with plain SGD."""
+    model = LeNet()
+    return model, torch.optim.SGD(model.parameters(), lr=1e-7)
+
+
 def cost(rounds: int = 7, steps: int = 300) -> None:
-    """Seconds of CPU, on one thread, of a range test beside those of as many plain training steps, in turns."""
+    """Seconds of CPU, on one thread, of a range test's steps beside those of plain training steps, and of its snapshot."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     batches = [(torch.randn(BATCH, 1, 28, 28), torch.randint(10, (BATCH,))) for _ in range(20)]
-    model = LeNet()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
-
-    def plain() -> float:
-        start = time.process_time()
-        for inputs, targets in itertools.islice(itertools.cycle(batches), steps):
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(model(inputs), targets)
-            loss.backward()
-            optimizer.step()
-        return time.process_time() - start
-
-    def test() -> float:
-        start = time.process_time()
+    model, optimizer = lenet()
+    ratios, plain, kept = [], [], []
+    for _ in range(rounds):
+        turns = Turns(batches)
         options: dict[str, Any] = {"start": 1e-9, "end": 1e-7, "steps": steps, "verify": False, "progress": False}
-        gradus.range_test(model, optimizer, functional.cross_entropy, batches, **options)
-        return time.process_time() - start
-
-    pairs = [(plain(), test()) for _ in range(rounds)]
-    ratios = sorted(ours / theirs for theirs, ours in pairs)
-    print(f"{steps} plain steps: {statistics.median(theirs for theirs, _ in pairs):.2f} s, median of {rounds}")
-    print(f"range test / plain: {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f}), snapshot included")
+        gradus.range_test(model, optimizer, functional.cross_entropy, turns, **options)
+        ratios.append(sum(turns.tested) / sum(turns.plain[: len(turns.tested)]))
+        plain.append(statistics.median(turns.plain))
+        start = time.process_time()
+        with Snapshot([model, optimizer]):
+            pass
+        kept.append(time.process_time() - start)
+    ratios.sort()
+    print(f"a plain step: {1e3 * statistics.median(plain):.2f} ms, of {rounds} rounds of {steps}")
+    print(f"a step of the range test / a plain one: {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f})")
+    print(f"the snapshot, taken and put back: {1e3 * statistics.median(kept):.2f} ms")
 
 
 if __name__ == "__main__":
@@ -278,6 +305,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, help="3 for digits and 2 for Fashion-MNIST unless given")
     parser.add_argument("--images", type=int, help="how many images of Fashion-MNIST; 20,000 unless given")
     parser.add_argument("--updates", type=int, help="of a training on Fashion-MNIST; 600 unless given")
+    parser.add_argument("--evaluations", type=int, default=1, help="at the end of a training, whose mean counts")
     parser.add_argument("--log", type=Path, help="where every number goes, as JSON")
     options = parser.parse_args()
     sys.path += map(str, options.peers)
@@ -286,4 +314,5 @@ if __name__ == "__main__":
     else:
         IMAGES["fashion-mnist"] = options.images or IMAGES["fashion-mnist"]
         UPDATES["fashion-mnist"] = options.updates or UPDATES["fashion-mnist"]
+        EVALUATIONS.update(dict.fromkeys(EVALUATIONS, options.evaluations))
         right(options.data_dir, {task: options.seeds or SEEDS[task] for task in options.task or UPDATES}, options.log)

@@ -25,9 +25,13 @@ def _wrapped(kind: str) -> Any:
     if kind == "DDP":
         return nn.parallel.DistributedDataParallel(net)
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
-    return fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
+    if kind == "FSDP2":
+        return fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
+    inner = FullyShardedDataParallel(net[2], device_id=torch.device("cpu"), use_orig_params="original" in kind)
+    whole = nn.Sequential(net[0], net[1], inner)
+    return FullyShardedDataParallel(whole, device_id=torch.device("cpu"), use_orig_params="original" in kind)
 
 
 def _batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -97,40 +101,79 @@ def test_a_metric_is_judged_once_for_all_processes(tmp_path: Path) -> None:
         assert torch.load(tmp_path / f"rates{rank}") == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
+class Failing(torch.autograd.Function):
+    """Nothing forward; an error in the pass backward."""
+
+    @staticmethod
+    def forward(_: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(_: Any, __: torch.Tensor) -> None:
+        raise RuntimeError("injected")
+
+
 def _find(rank: int, meeting: str, kind: str, out: str) -> None:
-    """Each process tests the range on batches of its own, and keeps what it found and what it was left with."""
+    """Each process tests the range on batches of its own, and keeps what it found and what it was left with.
+
+    Further tests are broken off in the loss, in the pass forward and in the pass backward. After each a twin that was left
+    alone trains on with it.
+    """
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    net = _wrapped(kind)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    pairs = []
+    for _ in range(2):
+        net = _wrapped(kind)
+        pairs.append((net, torch.optim.AdamW(net.parameters(), lr=0.01)))
+    net, optimizer = pairs[0]
     batches = [(inputs[rank::2], targets[rank::2]) for inputs, targets in _batches()[: STEPS - rank]]
 
-    def tensors() -> list[torch.Tensor]:
-        params = [param.to_local() if hasattr(param, "to_local") else param for param in net.parameters()]
-        return [param.detach().clone() for param in params]
+    def tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        params = optimizer.param_groups[0]["params"]
+        found = [*params, *(param.grad for param in params if param.grad is not None)]
+        found += [slot for state in optimizer.state.values() for slot in state.values()]
+        return [getattr(one, "_local_tensor", one).detach().clone() for one in found]
 
-    def fail(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         calls.append(None)
-        if len(calls) == 20:
+        if place == "loss" and len(calls) == 20:
             raise RuntimeError("injected")
+        if place == "backward" and len(calls) == 20:
+            output = Failing.apply(output)  # type: ignore[no-untyped-call]
         return torch.nn.functional.mse_loss(output, target)
 
-    before, calls = tensors(), list[None]()
-    found = gradus.range_test(net, optimizer, torch.nn.functional.mse_loss, batches, steps=30, start=1e-4, progress=False)
-    after, state = tensors(), optimizer.state_dict()["state"]
-    with pytest.raises(RuntimeError, match="injected"):
-        gradus.range_test(net, optimizer, fail, batches, steps=30, start=1e-4, progress=False)
-    torch.save((found.to_json(), before, after, tensors(), len(state)), f"{out}{rank}")
+    def fail_forward(*_: Any) -> None:
+        if place == "forward" and len(calls) == 20:
+            raise RuntimeError("injected")
+
+    next(one for one in net.modules() if isinstance(one, nn.Tanh)).register_forward_hook(fail_forward)
+    found, same = "", []
+    for place in ("nowhere", "loss", "forward", "backward"):
+        before, calls = tensors(optimizer), list[None]()
+        options: dict[str, Any] = {"steps": 30, "start": 1e-4, "progress": False}
+        if place == "nowhere":
+            found = gradus.range_test(net, optimizer, loss_fn, batches, **options).to_json()
+        else:
+            with pytest.raises(RuntimeError, match="injected"):
+                gradus.range_test(net, optimizer, loss_fn, batches, **options, verify=False)
+        place, after = "nowhere", tensors(optimizer)
+        for model, its_optimizer in pairs:
+            for inputs, targets in batches[:2]:
+                its_optimizer.zero_grad()
+                torch.nn.functional.mse_loss(model(inputs), targets).backward()
+                its_optimizer.step()
+        same += [before, after], [tensors(its_optimizer) for _, its_optimizer in pairs]
+    torch.save((found, same), f"{out}{rank}")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
+@pytest.mark.parametrize("kind", ["DDP", "FSDP1", "FSDP1, original parameters", "FSDP2"])
 def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str, tmp_path: Path) -> None:
-    """Whatever batches each process has, all stop together and find the same, and have their parameters back."""
+    """Whatever batches each process has, all find the same, have everything back, also after errors, and train on alike."""
     multiprocessing.spawn(_find, (str(tmp_path / "meeting"), kind, str(tmp_path / "found")), nprocs=2)
     one, other = (torch.load(tmp_path / f"found{rank}") for rank in range(2))
-    assert one[0] == other[0]
-    for _, before, after, after_failure, slots in (one, other):
-        assert slots == 0
-        for was, now, later in zip(before, after, after_failure, strict=True):
-            assert torch.equal(was, now)
-            assert torch.equal(was, later)
+    assert one[0] == other[0] != ""
+    for _, same in (one, other):
+        assert len(same) == 8
+        for ours, theirs in same:
+            for mine, twins in zip(ours, theirs, strict=True):
+                assert torch.equal(mine, twins)

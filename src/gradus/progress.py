@@ -273,4 +273,5 @@ class StepBar:
 
     def step(self, lr: float, loss: float) -> None:
         """One update of it is done, at that rate, after that loss."""
-        self.progress.update(self.bar, advance=1, text=f"rate {lr:<8.3g} loss {loss:.4g}")
+        if not self.progress.disable:
+            self.progress.update(self.bar, advance=1, text=f"rate {lr:<8.3g} loss {loss:.4g}")

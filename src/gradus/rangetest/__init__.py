@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.rangetest.checks import check_data, check_numbers, check_range, check_training
-from gradus.rangetest.curve import Curve, good_rates, mean_of
+from gradus.rangetest.curve import Curve, good_interval, mean_of
 from gradus.rangetest.result import RangeTest
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.suggestions import metric_turn
@@ -58,7 +58,7 @@ def range_test(
     One curve says where to look, and no more: it spends a handful of updates at each rate. So short trainings of `steps`
     updates follow, at rates halved from the edge of the curve down until learning slows; and longer ones, up to four times,
     while a single rate stands out, which says that faster is faster and no more. The suggestion is the lowest rate whose
-    loss has fallen at least 95 % as far as the best one's: what is gained by more in a short training is often lost in a
+    loss has fallen at least 98.5 % as far as the best one's: what is gained by more in a short training is often lost in a
     long one. With `verify=False` it is the middle of the curve's interval, where the curve falls clearly.
 
     Afterwards, and after any exception or Ctrl-C, all is bit for bit as before: parameters, buffers, gradients, training
@@ -167,15 +167,20 @@ def _judged(curve: Curve, alone: list[Curve], trials: list[dict[float, float]], 
     each = [one.suggestions().get("middle") for one in alone]
     suggestion = found.get("middle")
     if trials:
-        good = good_rates(means, curve)
-        suggestion, bounds = (good[0], (good[0], good[-1])) if good else (None, bounds)
-        each = [next(iter(good_rates(one, curve)), None) for one in trials]
-        remark = remark if good else f"No rate learned anything in short trainings; take more steps. {remark}".strip()
+        good = good_interval(means, curve)
+        suggestion, bounds = (good[0], good) if good else (None, bounds)
+        each = [one[0] if one else None for one in (good_interval(trial, curve) for trial in trials)]
+        if good:
+            found["verified"] = good[0]
+        else:
+            remark = f"No rate learned anything in short trainings; take more steps. {remark}".strip()
     if suggestion is not None:
-        found["verified" if trials else "middle"] = suggestion
-        how = "the lowest of those that learned nearly as fast as the fastest" if trials else "the middle of the interval"
+        how = "the lowest that learns nearly as fast as the fastest" if trials else "the middle of the interval"
         remark = f"Train with a rate of {suggestion:.3g}, {how}."
     said = [rate for rate in each if rate is not None]
+    spread = (min(said), max(said)) if len(each) > 1 and said else None
+    if spread is not None:
+        remark += f" Of {len(each)} shuffles, each alone says {spread[0]:.3g} to {spread[1]:.3g}."
     return RangeTest(
         lrs=tuple(curve.lrs),
         losses=tuple(curve.losses),
@@ -185,7 +190,7 @@ def _judged(curve: Curve, alone: list[Curve], trials: list[dict[float, float]], 
         suggestion=suggestion,
         suggestions=found,
         interval=bounds,
-        spread=(min(said), max(said)) if len(each) > 1 and said else None,
+        spread=spread,
         cycle=metric_turn(curve.lrs, curve.metrics) if curve.metrics and curve.clear else None,
         trials=tuple(means.items()),
         stopped_because=curve.reason,

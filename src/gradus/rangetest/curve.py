@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
-__all__ = ["Curve", "Trained", "good_rates", "mean_of"]
+__all__ = ["Curve", "Trained", "good_interval", "good_rates", "mean_of"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
-_NEARLY = 0.05  # the part of the best descent that a good rate may lack
+_NEARLY = 0.015  # the part of the best descent that a good rate may lack
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,32 @@ def mean_of(trials: Sequence[Mapping[float, float]]) -> dict[float, float]:
 
 
 def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
-    """The rates whose loss has fallen at least 95 % as far as the best one's, in their order; none where none has fallen."""
+    """The rates whose loss has fallen nearly as far as the best one's, in their order; none where none has fallen."""
     best = min(trials.values(), default=math.inf)
     if not curve.first - best > CLEAR * curve.noise:
         return []
-    return sorted(rate for rate, loss in trials.items() if loss <= best + _NEARLY * (curve.first - best))
+    return sorted(rate for rate, loss in trials.items() if loss <= _limit(trials, curve))
+
+
+def good_interval(trials: Mapping[float, float], curve: Curve) -> tuple[float, float] | None:
+    """From the lowest good rate to the highest, also between those that were tried; None where there is none.
+
+    Between two rates the loss is taken for a straight line over the logarithm of the rate.
+    """
+    good, rates = good_rates(trials, curve), sorted(trials)
+    if not good:
+        return None
+    low, high = rates.index(good[0]), rates.index(good[-1])
+
+    def end(inside: float, outside: list[float]) -> float:
+        worse = trials[outside[0]] if outside else math.inf
+        part = (_limit(trials, curve) - trials[inside]) / (worse - trials[inside])
+        return inside * (outside[0] / inside) ** part if math.isfinite(worse) else inside
+
+    return end(good[0], rates[:low][-1:]), end(good[-1], rates[high + 1 :][:1])
+
+
+def _limit(trials: Mapping[float, float], curve: Curve) -> float:
+    """The highest loss that is nearly the best."""
+    best = min(trials.values())
+    return best + _NEARLY * (curve.first - best)

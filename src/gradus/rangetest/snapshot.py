@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType, MethodType, TracebackType
 from typing import IO, Any, Self, cast
@@ -79,11 +79,13 @@ class Snapshot:
         """Put everything back. It can be done again and again."""
         with torch.no_grad():
             for module in self._seen.values():
-                if type(module).__module__.startswith("torch.distributed.fsdp") and hasattr(module, "reshard"):
-                    module.reshard()  # the full parameters aren't those that were kept
+                if type(module).__module__.startswith("torch.distributed.fsdp"):
+                    _reshard(module)
             for undo in self._undo:
                 undo()
             for storage, kept in zip(self._storages.values(), self._contents(), strict=True):
+                if storage.nbytes() != kept.nbytes:
+                    storage.resize_(kept.nbytes)
                 _bytes_of(storage).copy_(kept)
 
     # What there is
@@ -122,7 +124,7 @@ class Snapshot:
             self._keep(lambda: bits.state, partial(setattr, bits, "state"))
         elif isinstance(thing, nn.Module) and type(thing).__module__.startswith(_WRAPPERS):
             self._keep(lambda: thing.training, partial(setattr, thing, "training"))
-            return [*thing.parameters(), *thing.buffers(), *thing.children()]
+            return [*self._visit_flattened(thing), *thing.parameters(), *thing.buffers(), *thing.children()]
         elif isinstance(thing, MethodType):
             return [thing.__self__]
         elif _holds_state(thing):
@@ -131,11 +133,17 @@ class Snapshot:
             return [vars(thing)]
         return ()
 
+    def _visit_flattened(self, module: nn.Module) -> Iterable[Any]:
+        """Note how FSDP1 stands, which an error leaves halfway; between steps the full parameters have no bytes."""
+        handle = vars(module).get("_handle")
+        if handle is None:  # it's another wrapper, or has no parameters of its own
+            return ()
+        self._undo += [_Dict(vars(one)) for one in (module, handle, handle.flat_param)]
+        return [handle.flat_param, *(one for one in vars(handle.flat_param).values() if isinstance(one, Tensor))]
+
     def _visit_tensor(self, tensor: Tensor) -> Iterable[Any]:
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise InvalidInput("the model has a lazy parameter without a shape; pass one batch through it first")
-        if tensor.is_leaf:
-            self._undo.append(_Leaf(tensor))
         inside: list[Any] = []
         if _is_wrapper(tensor):  # such as a DTensor, whose numbers are in tensors that it holds
             inside = [getattr(tensor, name) for name in cast(Any, tensor).__tensor_flatten__()[0]]
@@ -145,7 +153,10 @@ class Snapshot:
             self._undo.append(_Place(tensor))
             storage = tensor.untyped_storage()
             self._storages.setdefault(storage._cdata, storage)
-        return [*inside, tensor.grad] if tensor.is_leaf and tensor.grad is not None else inside
+        if not _is_leaf(tensor):
+            return inside
+        self._undo.append(_Leaf(tensor))  # after its place, whose shape the gradient has
+        return inside if tensor.grad is None else [*inside, tensor.grad]
 
     def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
         """Keep what `get` gives, for `put`."""
@@ -182,6 +193,15 @@ class Snapshot:
         self._file.seek(0)
         for storage in self._storages.values():
             yield torch.from_numpy(np.fromfile(self._file, np.uint8, storage.nbytes()))
+
+
+def _reshard(module: Any) -> None:
+    """Have FSDP2 let go of the full parameters, which aren't those that were kept, and of a step that an error broke off."""
+    if hasattr(module, "reset_iter_state"):
+        with suppress(RuntimeError):  # the root does it for all
+            module.reset_iter_state()
+    if hasattr(module, "reshard"):
+        module.reshard()
 
 
 class _Dict:
@@ -246,6 +266,13 @@ class _Place:
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
     storage = tensor.untyped_storage()._cdata
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _is_leaf(tensor: Tensor) -> bool:
+    try:
+        return tensor.is_leaf
+    except RuntimeError:  # a view that autograd has given up, as FSDP leaves them in the modules that it has flattened
+        return False
 
 
 def _is_wrapper(tensor: Tensor) -> bool:

@@ -28,6 +28,7 @@ class Watch:
     def __init__(self, stop_factor: float, *, rising: bool = True) -> None:
         self.stop_factor, self.rising = stop_factor, rising
         self.losses: list[float] = []
+        self.first = self.noise = math.nan  # known from the first several losses
         self.mean = self.weight = 0.0
         self.best = math.inf
 
@@ -46,17 +47,18 @@ class Watch:
         smoothed = self.mean / self.weight
         if len(self.losses) < _SEVERAL:
             return None
-        first = median(self.losses[:_SEVERAL])
+        if len(self.losses) == _SEVERAL:
+            self.first, self.noise = median(self.losses), noise(self.losses)
         self.best = min(self.best, smoothed)
         # Of a best near 0 every multiple is near 0 too; a part of the descent is then what counts.
-        if smoothed > self.best + max((self.stop_factor - 1) * abs(self.best), first - self.best):
+        if smoothed > self.best + max((self.stop_factor - 1) * abs(self.best), self.first - self.best):
             return f"the smoothed loss passed {self.stop_factor:g} times its best, {self.best:.4g}"
-        if self.rising and self._is_back(first if chance is None else min(first, chance)):
+        if self.rising and self._is_back(self.first if chance is None else min(self.first, chance)):
             return f"the loss was back at {min(self.losses[-_SEVERAL:]):.4g}, where its descent had begun"
         return None
 
     def _is_back(self, top: float) -> bool:
         descent = top - self.best
-        if descent <= max(CLEAR * noise(self.losses[:_SEVERAL]), 0.05 * abs(top)):
+        if descent <= max(CLEAR * self.noise, 0.05 * abs(top)):
             return False
         return min(self.losses[-_SEVERAL:]) > self.best + _LOST * descent

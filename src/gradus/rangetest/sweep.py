@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -15,16 +17,18 @@ from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Schedule, absolute
 from gradus.training.setup import needs_closure
 
-__all__ = ["Measured", "Trainer"]
+__all__ = ["Measured", "Trainer", "fetched"]
+
+_AT_ONCE = 10  # numbers fetched from a device that works on its own
 
 Batch = Any
 
 
 class Measured(NamedTuple):
-    """A loss and a metric; None where none is measured."""
+    """A loss and a metric, still on the device, which isn't waited for; None where no metric is measured."""
 
-    loss: float
-    metric: float | None = None
+    loss: Tensor
+    metric: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -74,7 +78,7 @@ class Trainer:
                 yield _agreed(self._validate(self.val_loader))
             if step == steps and self.val_loader is None:
                 with torch.no_grad():
-                    yield _agreed(_mean([_numbers(*self._forward(batch)) for batch in drawn or ()]))
+                    yield _agreed(_mean([self._forward(batch) for batch in drawn or ()]))
             elif step < steps:
                 measured = self._update(drawn or [], closes)
                 if self.val_loader is None:
@@ -101,15 +105,14 @@ class Trainer:
 
         def gradients() -> Tensor:
             self.optimizer.zero_grad()
-            total, measured = torch.zeros(()), []
+            measured = []
             for batch in batches:
                 loss, metric = self._forward(batch)
-                part = loss / len(batches)
+                part = loss / len(batches) if len(batches) > 1 else loss
                 (part if scaler is None else scaler.scale(part)).backward()
-                total = total.to(loss) + part.detach()
-                measured.append(_numbers(loss, metric))
+                measured.append(Measured(loss.detach().clone(), metric))  # a compiled loss may lie where the next will
             seen.append(_mean(measured))
-            return total
+            return seen[-1].loss
 
         with torch.enable_grad():
             if closes:
@@ -123,12 +126,12 @@ class Trainer:
             scaler.update()
         return seen[0]
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Any]:
+    def _forward(self, batch: Batch) -> Measured:
         """The loss and the metric of a batch."""
         with self._autocast():
             if self.step_fn is not None:
-                return _checked(self.step_fn(self.model, batch)), None
-            inputs, targets = _pair(batch, self._device())
+                return Measured(_checked(self.step_fn(self.model, batch)))
+            inputs, targets = _pair(batch, self._device)
             output = self.model(inputs)
             assert self.loss_fn is not None  # one of the two is there
             loss = _checked(self.loss_fn(output, targets))
@@ -137,28 +140,50 @@ class Trainer:
             self.chance = math.log(output.shape[1])
         with torch.no_grad():
             if self.metric is not None:
-                return loss, self.metric(output, targets)
-            return loss, (output.argmax(1) == targets).float().mean() if classes else None
+                return Measured(loss, _single(self.metric(output, targets)))
+            return Measured(loss, (output.argmax(1) == targets).mean(dtype=torch.float32) if classes else None)
 
     @torch.no_grad()
     def _validate(self, batches: Iterable[Batch]) -> Measured:
         """What the model gives on other batches, in evaluation mode."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
-        measured = [_numbers(*self._forward(batch)) for batch in batches]
+        measured = [self._forward(batch) for batch in batches]
         for module, mode in modes:
             module.training = mode
         if not measured:
             raise InvalidInput("the val_loader gives no batches; give one that does, or leave it out")
         return _mean(measured)
 
+    @cached_property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.amp is None:
             return nullcontext()
-        return torch.autocast(self._device().type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
+        return torch.autocast(self._device.type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
+
+
+def fetched(measured: Iterable[Measured]) -> Iterator[tuple[float, float | None]]:
+    """Losses and metrics as numbers; those on a GPU ten at a time, so that it never waits for a look at them.
+
+    A training that has blown up may end in an error before that; what it had measured comes first.
+
+    Args:
+        measured: on their device.
+    """
+    waiting: list[Measured] = []
+    try:
+        for one in measured:
+            waiting.append(one)
+            if one.loss.device.type == "cpu" or len(waiting) == _AT_ONCE:
+                yield from _numbers(waiting)
+                waiting = []
+    except Exception:
+        yield from _numbers(waiting)
+        raise
+    yield from _numbers(waiting)
 
 
 def _with_ratios(schedule: Schedule, groups: Sequence[Mapping[str, Any]]) -> dict[Any, Schedule]:
@@ -213,15 +238,35 @@ def _checked(loss: Any) -> Tensor:
     return loss
 
 
-def _numbers(loss: Tensor, metric: Any) -> Measured:
-    return Measured(float(loss.detach()), None if metric is None else float(metric))
+def _single(metric: Any) -> Tensor:
+    if not isinstance(metric, Tensor):
+        return torch.tensor(float(metric), dtype=torch.float64)
+    if metric.numel() != 1 or metric.is_complex():
+        raise InvalidInput(f"the metric must be one real number; got a tensor of shape {list(metric.shape)}")
+    return metric.detach().clone() if metric.is_floating_point() else metric.float()
 
 
 def _mean(measured: Sequence[Measured]) -> Measured:
+    if len(measured) == 1:
+        return measured[0]
     metrics = [one.metric for one in measured if one.metric is not None]
-    return Measured(
-        math.fsum(one.loss for one in measured) / len(measured), math.fsum(metrics) / len(metrics) if metrics else None
-    )
+    return Measured(_mean_of([one.loss for one in measured]), _mean_of(metrics) if metrics else None)
+
+
+def _mean_of(values: Sequence[Tensor]) -> Tensor:
+    return _stacked(values).mean()
+
+
+def _stacked(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack([value.detach().reshape(()) for value in values])
+
+
+def _numbers(measured: Sequence[Measured]) -> Iterable[tuple[float, float | None]]:
+    if not measured:
+        return ()
+    losses = _stacked(one.loss for one in measured).tolist()
+    metrics = [one.metric for one in measured if one.metric is not None]
+    return zip(losses, _stacked(metrics).tolist() if metrics else repeat(None), strict=False)
 
 
 def _distributed() -> bool:
@@ -232,9 +277,9 @@ def _agreed(measured: Measured) -> Measured:
     """The mean over all processes that train together, so that all decide alike."""
     if not _distributed():
         return measured
-    everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, measured)
-    return _mean(everyone)
+    values = _stacked(value.to(measured.loss) for value in measured if value is not None)
+    torch.distributed.all_reduce(values)
+    return Measured(*values / torch.distributed.get_world_size())
 
 
 def _everywhere(here: bool) -> bool:

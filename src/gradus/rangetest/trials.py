@@ -17,7 +17,7 @@ from gradus.randomness import seed_for
 from gradus.rangetest.curve import Curve, Trained, good_rates, mean_of
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
-from gradus.rangetest.sweep import Trainer
+from gradus.rangetest.sweep import Trainer, fetched
 from gradus.schedules import Constant, Schedule
 
 __all__ = ["Trials"]
@@ -68,16 +68,16 @@ class Trials:
         watch = Watch(self.stop_factor, rising=not isinstance(schedule, Constant))
         losses, metrics = list[float](), list[float | None]()
         reason = None
-        for step, measured in enumerate(self.trainer.train(schedule, steps)):
-            reason = watch.reason(measured.loss, self.trainer.chance)
+        for step, (loss, metric) in enumerate(fetched(self.trainer.train(schedule, steps))):
+            reason = watch.reason(loss, self.trainer.chance)
             if step == 0 and reason is not None:
                 raise InvalidInput(f"{reason} before any update; look at the data and the model's weights")
-            if math.isfinite(measured.loss):
-                losses.append(measured.loss)
-                metrics.append(measured.metric)
+            if math.isfinite(loss):
+                losses.append(loss)
+                metrics.append(metric)
             if reason is not None:
                 break
-            self.bar.step(schedule(step), measured.loss)
+            self.bar.step(schedule(step), loss)
         self.snapshot.restore()
         if not losses:
             raise InvalidInput("the loader gives no batches; give one that does")
