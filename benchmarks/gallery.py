@@ -13,8 +13,9 @@ import numpy as np
 
 from gradus.files import write_whole
 from gradus.gallery import DEMONSTRATIONS, whole
+from gradus.gallery.demonstrations.race import ends
 from gradus.gallery.landscapes import LANDSCAPES
-from gradus.gallery.race import RACERS, Racer, ends
+from gradus.gallery.racers import RACERS, Racer
 
 POINTS, STEPS, RATE = 10_000, 150, 0.01
 ROUNDS = 3

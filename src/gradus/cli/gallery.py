@@ -28,7 +28,8 @@ def gallery(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = RESULTS / "gallery",
 ) -> None:
     """Draw the classic demonstrations of what the step size does."""
-    from gradus.gallery import DEMONSTRATIONS, FORMATS, Pen, whole  # matplotlib, which other commands don't need
+    from gradus.gallery.captions import translated
+    from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
 
     if name is not None and name not in DEMONSTRATIONS:
         raise InvalidInput(f"unknown demonstration {name!r}; there is {', '.join(DEMONSTRATIONS)}")
@@ -36,19 +37,21 @@ def gallery(
         raise InvalidInput("give a demonstration's name or --all, not both")
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
         raise InvalidInput(f"--format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {unknown[0]!r}")
-    Pen(lang, dark)  # refused now, before anything is computed
     if name is None and not every:
         for each, demonstration in DEMONSTRATIONS.items():
-            print_wrapped(f"{each}: {demonstration.gives.question}")
+            _print(f"{each}: {translated(demonstration.question, lang)}", lang)
         return
-    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].gives.moves:
+    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].moves:
         raise InvalidInput(f"nothing of {name} moves; --format is png or svg")
+    from gradus.gallery import Pen, whole  # matplotlib, which a list doesn't need
+
+    Pen(lang, dark)  # refused now, before anything is computed
     if out.parent == RESULTS:
         make_ignored_folder(out.parent)
     for each in [name] if name is not None else DEMONSTRATIONS:
         shown = DEMONSTRATIONS[each].make()
         for line in shown.caption(lang).splitlines():
-            print_wrapped(line) if lang == "en" else typer.echo(line)  # Chinese has no spaces to break lines at
+            _print(line, lang)
         if not every:
             typer.echo(shown.tables(), nl=False)
         for format_ in formats or ("png", "gif"):
@@ -56,3 +59,7 @@ def gallery(
                 path = out / f"{each}-{picture}.{format_}"
                 write_whole(path, whole(shown, picture, format_, lang=lang, dark=dark))
                 typer.echo(f"wrote {path}")
+
+
+def _print(line: str, lang: str) -> None:
+    print_wrapped(line) if lang == "en" else typer.echo(line)  # Chinese has no spaces to break lines at

@@ -40,11 +40,7 @@ class Averages(Shown):
     plain: np.ndarray
     corrected: np.ndarray
 
-    question: ClassVar[str] = "What does an exponentially weighted average remember?"
-    lesson: ClassVar[str] = (
-        "About the last 1/(1 − β) values. The longer the memory, the smoother the average and the later it follows. It "
-        "begins at 0, so early averages are too low until they are divided by 1 − βᵗ, as Adam does."
-    )
+    name: ClassVar[str] = "averages"
 
     def pictures(self) -> dict[str, Draw]:
         return {"weights": self._draw_weights, "series": self._draw_series}

@@ -73,11 +73,7 @@ class Condition(Shown):
     kappas: np.ndarray
     needed: dict[str, np.ndarray]
 
-    question: ClassVar[str] = "Why can't one learning rate serve two directions?"
-    lesson: ClassVar[str] = (
-        "The steep direction allows no rate above 2/κ, at which the flat one hardly moves: plain descent needs about κ "
-        "updates, momentum √κ. Adam divides each axis by its own gradients, and needs about the same whatever κ is."
-    )
+    name: ClassVar[str] = "condition"
 
     def pictures(self) -> dict[str, Draw]:
         return {"paths": self._draw_paths, "rates": self._draw_rates, "updates": self._draw_updates}

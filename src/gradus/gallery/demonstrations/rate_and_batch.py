@@ -47,12 +47,7 @@ class RateAndBatch(Shown):
     accuracies: np.ndarray
     epochs: int
 
-    question: ClassVar[str] = "How far may one step go, and what has the batch size to do with it?"
-    lesson: ClassVar[str] = (
-        "Along the gradient the loss falls and rises again: a step at a low rate stops short of the lowest point, one at "
-        "too high a rate lands beyond it, or higher than it began. In so many epochs a larger batch makes fewer updates, "
-        "and has to go further with each."
-    )
+    name: ClassVar[str] = "rate-and-batch"
 
     def pictures(self) -> dict[str, Draw]:
         return {"landscape": self._draw_landscapes, "batch": self._draw_batches}
