@@ -909,6 +909,21 @@ def test_the_command_writes_each_picture(command, tmp_path):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_all_are_drawn_side_by_side_and_told_in_order(command, tmp_path, monkeypatch):
+    """With --all, demonstrations are drawn in processes of their own, and told in the order of a lecture."""
+    two = {name: gallery.DEMONSTRATIONS[name] for name in ("descent", "averages")}
+    monkeypatch.setattr(sys.modules["gradus.cli.gallery"], "DEMONSTRATIONS", two)
+    code, out, _ = command("--all", "--format", "svg", "--out", "here")
+    assert code == 0
+    wrote = ["descent-paths.svg", "descent-rates.svg", "averages-weights.svg", "averages-series.svg"]
+    assert [line for line in out.splitlines() if line.startswith("wrote")] == [f"wrote here/{name}" for name in wrote]
+    assert out.index("Below 1/L") < out.index("wrote here/descent") < out.index("About the last")
+    for name in wrote:
+        assert (tmp_path / "here" / name).read_bytes() == gallery.whole(
+            two[name.split("-")[0]].make(), name[:-4].split("-")[1], "svg"
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -100,6 +100,13 @@ class Pen:
             if text:
                 axes.set(**{name: self.say(text, **values)})
 
+    def label_grid(self, panels: np.ndarray, x: str, y: str) -> None:
+        """Name the x axes of the lowest row of panels, and the y axes of the first column."""
+        for axes in panels[-1]:
+            self.label(axes, x)
+        for axes in panels[:, 0]:
+            self.label(axes, y=y)
+
 
 @dataclass(frozen=True)
 class Film:

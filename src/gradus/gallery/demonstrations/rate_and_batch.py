@@ -66,10 +66,7 @@ class RateAndBatch(Shown):
             axes.axvline(rate, color=pen.ink, linewidth=1.2, linestyle=":", label=pen.say("the training's rate"))
             axes.set(xscale="log", ylim=(0, 2))
             pen.label(axes, title="rate {rate:g}", rate=rate)
-        for row in panels:
-            pen.label(row[0], y="loss there / loss here")
-        for axes in panels[-1]:
-            pen.label(axes, "step γ along −g")
+        pen.label_grid(panels, "step γ along −g", "loss there / loss here")
         plate.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return plate
 

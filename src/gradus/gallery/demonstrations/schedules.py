@@ -111,10 +111,7 @@ class Schedules(Shown):
             axes.plot(values, **pen.look(0))
             axes.set_title(name, fontsize=8, family="monospace")
             axes.set(ylim=(0, 1.4), xticks=(0, 50, 100), yticks=(0, 1))
-        for row in grid:
-            pen.label(row[0], y="value")
-        for axes in grid[-1]:
-            pen.label(axes, "step")
+        pen.label_grid(grid, "step", "value")
         return plate
 
     def _draw_six(self, pen: Pen) -> Plate:
