@@ -70,5 +70,5 @@ _ROOMS = {
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"gradus.gallery.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'gradus.gallery' has no attribute {name!r}")

@@ -30,7 +30,7 @@ class Demonstration(NamedTuple):
     def make(self) -> "Shown":
         """What its function gives, with no arguments."""
         function = self.name.replace("-", "_")
-        shown: Shown = getattr(importlib.import_module(f"{__name__}.{function}"), function)()
+        shown: Shown = getattr(importlib.import_module(f"gradus.gallery.demonstrations.{function}"), function)()
         return shown
 
 
