@@ -909,13 +909,22 @@ def test_the_command_writes_each_picture(command, tmp_path):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_parts_of_a_demonstration_are_all_of_it():
+    """The race's parts are its landscapes, and each other demonstration is one part."""
+    parts = {name: demonstration.parts for name, demonstration in gallery.DEMONSTRATIONS.items()}
+    assert parts.pop("race") == tuple(([name],) for name in LANDSCAPES)
+    assert set(parts.values()) == {((),)}
+
+
 def test_all_are_drawn_side_by_side_and_told_in_order(command, tmp_path, monkeypatch):
     """With --all, demonstrations are drawn in processes of their own, and told in the order of a lecture."""
     two = {name: gallery.DEMONSTRATIONS[name] for name in ("descent", "averages")}
+    two["descent"] = two["descent"]._replace(parts=((), ()))
     monkeypatch.setattr(sys.modules["gradus.cli.gallery"], "DEMONSTRATIONS", two)
     code, out, _ = command("--all", "--format", "svg", "--out", "here")
     assert code == 0
-    wrote = ["descent-paths.svg", "descent-rates.svg", "averages-weights.svg", "averages-series.svg"]
+    assert out.count("Below 1/L") == 1
+    wrote = ["descent-paths.svg", "descent-rates.svg"] * 2 + ["averages-weights.svg", "averages-series.svg"]
     assert [line for line in out.splitlines() if line.startswith("wrote")] == [f"wrote here/{name}" for name in wrote]
     assert out.index("Below 1/L") < out.index("wrote here/descent") < out.index("About the last")
     for name in wrote:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,15 +59,19 @@ def gallery(
 
     # Processes are spawned, as a limit of tasks has it: a fork of a process with threads may hang.
     with ProcessPoolExecutor(_SIDE_BY_SIDE, max_tasks_per_child=len(DEMONSTRATIONS)) as pool:
-        for caption, _, paths in pool.map(draw, DEMONSTRATIONS):
-            _report(caption, "", paths, lang)
+        parts = [(each, part) for each, demonstration in DEMONSTRATIONS.items() for part in demonstration.parts]
+        for index, (caption, _, paths) in enumerate(pool.map(draw, *zip(*parts, strict=True))):
+            again = index > 0 and parts[index - 1][0] == parts[index][0]
+            _report("" if again else caption, "", paths, lang)
 
 
-def _drawn(name: str, lang: str, dark: bool, formats: Sequence[str], out: Path) -> tuple[str, str, list[Path]]:
+def _drawn(
+    name: str, arguments: Sequence[Any] = (), *, lang: str, dark: bool, formats: Sequence[str], out: Path
+) -> tuple[str, str, list[Path]]:
     """The caption and the tables of a demonstration, and the files that its pictures have been written to."""
     from gradus.gallery import whole
 
-    shown, paths = DEMONSTRATIONS[name].make(), []
+    shown, paths = DEMONSTRATIONS[name].make(*arguments), []
     for format_ in formats:
         for picture in shown.films() if format_ == "gif" else shown.pictures():
             paths.append(out / f"{name}-{picture}.{format_}")

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gradus.gallery.shown import Shown
@@ -20,17 +20,23 @@ class Demonstration(NamedTuple):
         question: what it asks.
         lesson: what to take away.
         moves: whether it has films.
+        parts: arguments of its function with which it gives its pictures part by part, where they take long.
     """
 
     name: str
     question: str
     lesson: str
     moves: bool = False
+    parts: tuple[tuple[Any, ...], ...] = ((),)
 
-    def make(self) -> "Shown":
-        """What its function gives, with no arguments."""
+    def make(self, *arguments: Any) -> "Shown":
+        """What its function gives.
+
+        Args:
+            arguments: the function's.
+        """
         function = self.name.replace("-", "_")
-        shown: Shown = getattr(importlib.import_module(f"gradus.gallery.demonstrations.{function}"), function)()
+        shown: Shown = getattr(importlib.import_module(f"gradus.gallery.demonstrations.{function}"), function)(*arguments)
         return shown
 
 
@@ -65,6 +71,7 @@ _ALL = (
         "Each has its rate found by the same rule, and still none wins everywhere. Which minimum is reached depends on the "
         "start, the optimizer and the rate; momentum shoots over, and noise keeps most from coming to rest.",
         moves=True,
+        parts=tuple(([landscape],) for landscape in ("rosenbrock", "beale", "himmelblau", "saddle", "noisy", "cliff")),
     ),
     Demonstration(
         "schedules",
