@@ -93,7 +93,7 @@ def race(
 
     The rate of each is found by one rule for all: of 25 rates from 0.0001 to 100, the one with the lowest mean logarithm of
     the loss after all updates, over 64 starts; of equals, the one that is nearest to 1. L-BFGS searches along lines, and so
-    runs one point after the other: it tries 4 of the rates over 4 starts, and ends from at most 49.
+    runs one point after the other: it tries 4 of the rates over 4 starts, and ends from at most 36.
 
     Args:
         landscapes: names of `LANDSCAPES`.
