@@ -4,6 +4,8 @@ python benchmarks/gallery.py         # some minutes; prints the tables of benchm
 """
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,12 +15,14 @@ import numpy as np
 
 from gradus.files import write_whole
 from gradus.gallery import DEMONSTRATIONS, whole
+from gradus.gallery.demonstrations.race import ends
 from gradus.gallery.landscapes import LANDSCAPES
-from gradus.gallery.race import RACERS, Racer, ends
+from gradus.gallery.racers import RACERS, Racer
+from gradus.gallery.training import one_thread
 
 POINTS, STEPS, RATE = 10_000, 150, 0.01
 ROUNDS = 3
-RACED = ("SGD", "momentum", "Adam", "Lion")
+RACED = ("SGD", "momentum", "Adam", "Lion", "LAMB", "SOAP")
 
 
 def timed(call: Any) -> float:
@@ -30,33 +34,36 @@ def timed(call: Any) -> float:
 
 def run_floats(racer: Racer, start: tuple[float, float]) -> None:
     """One point as two plain floats, each with its own slots: the fastest loop that plain Python has."""
-    hypers = {name: hyper.default for name, hyper in racer.rule.hypers.items()} | {"lr": RATE} | dict(racer.hypers)
-    (x, y), of_x, of_y = start, dict.fromkeys(racer.rule.slots, 0.0), dict.fromkeys(racer.rule.slots, 0.0)
+    rule = racer.optimizer.rule
+    hypers = {name: hyper.default for name, hyper in rule.hypers.items()} | {"lr": RATE} | dict(racer.hypers)
+    (x, y), of_x, of_y = start, dict.fromkeys(rule.slots, 0.0), dict.fromkeys(rule.slots, 0.0)
     for step in range(1, STEPS + 1):
         a, b = x * x + y - 11, x + y * y - 7
         along_x, along_y = 4 * x * a + 2 * b, 2 * a + 4 * y * b
-        x, of_x = racer.rule.updated(x, along_x, of_x, step, hypers)
-        y, of_y = racer.rule.updated(y, along_y, of_y, step, hypers)
+        x, of_x = rule.updated(x, along_x, of_x, step, hypers)
+        y, of_y = rule.updated(y, along_y, of_y, step, hypers)
 
 
 def race_table() -> None:
     """All ways in turns, on Himmelblau's function; loops go over a hundredth of the points, and are multiplied."""
     landscape, part = LANDSCAPES["himmelblau"], 100
     starts = np.random.default_rng(0).uniform(-4, 4, (2, POINTS))
-    print("| optimizer | loop, arrays of two | loop, plain floats | one population | plain floats / population |")
+    print("| optimizer | loop, arrays of two | loop, plain floats | one population | fastest loop / population |")
     print("|---|--:|--:|--:|--:|")
     some = starts[:, :: POINTS // part].T
     for name in RACED:
         racer = RACERS[name]
-        ways = (
-            lambda r=racer: [ends(r, landscape, one, STEPS, RATE) for one in some],
-            lambda r=racer: [run_floats(r, tuple(one)) for one in some.tolist()],
+        ways = [
             lambda r=racer: ends(r, landscape, starts, STEPS, RATE),
-        )
+            lambda r=racer: [ends(r, landscape, one, STEPS, RATE) for one in some],
+        ]
+        if not racer.optimizer.rule.of_tensors:
+            ways.append(lambda r=racer: [run_floats(r, tuple(one)) for one in some.tolist()])
         rounds = [[timed(way) for way in ways] for _ in range(ROUNDS)]
-        arrays, floats, population = (statistics.median(way) for way in zip(*rounds, strict=True))
-        arrays, floats = (POINTS / part * loop for loop in (arrays, floats))
-        print(f"| {name} | {arrays:.1f} s | {floats:.1f} s | {population:.3f} s | {floats / population:.0f} |")
+        population, *loops = (statistics.median(way) for way in zip(*rounds, strict=True))
+        loops = [POINTS / part * loop for loop in loops]
+        arrays, floats = (*[f"{loop:.1f} s" for loop in loops], "–")[:2]
+        print(f"| {name} | {arrays} | {floats} | {population:.3f} s | {min(loops) / population:.0f} |")
 
 
 def gallery_table() -> None:
@@ -73,9 +80,19 @@ def gallery_table() -> None:
                     write_whole(Path(folder) / f"{name}-{picture}.{format_}", whole(shown, picture, format_))
             drawn = time.perf_counter()
             print(f"| {name} | {made - start:.1f} s | {drawn - made:.1f} s | {time.process_time() - cpu:.1f} |")
-    print(f"| all | | {time.perf_counter() - begun:.1f} s | {time.process_time() - used:.1f} |")
+    print(f"| all, one after the other | | {time.perf_counter() - begun:.1f} s | {time.process_time() - used:.1f} |")
+
+
+def command() -> None:
+    """`gradus gallery --all` itself, with its imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        line = [sys.executable, "-c", "from gradus.cli import main; main()", "gallery", "--all", "--out", folder]
+        seconds = timed(lambda: subprocess.run(line, check=True, stdout=subprocess.DEVNULL))
+    print(f"| `gradus gallery --all` | | {seconds:.1f} s | |")
 
 
 if __name__ == "__main__":
-    race_table()
+    with one_thread():
+        race_table()
     gallery_table()
+    command()

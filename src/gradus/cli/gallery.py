@@ -1,7 +1,9 @@
 """`gradus gallery`."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,8 +11,12 @@ from gradus.cli.app import app
 from gradus.cli.printing import print_wrapped
 from gradus.errors import InvalidInput
 from gradus.files import RESULTS, make_ignored_folder, write_whole
+from gradus.gallery.captions import translated
+from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
 
 __all__ = ["gallery"]
+
+_SIDE_BY_SIDE = 2  # processes, when all demonstrations are drawn
 
 
 @app.command()
@@ -28,31 +34,58 @@ def gallery(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = RESULTS / "gallery",
 ) -> None:
     """Draw the classic demonstrations of what the step size does."""
-    from gradus.gallery import DEMONSTRATIONS, FORMATS, Pen, whole  # matplotlib, which other commands don't need
-
     if name is not None and name not in DEMONSTRATIONS:
         raise InvalidInput(f"unknown demonstration {name!r}; there is {', '.join(DEMONSTRATIONS)}")
     if name is not None and every:
         raise InvalidInput("give a demonstration's name or --all, not both")
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
         raise InvalidInput(f"--format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {unknown[0]!r}")
-    Pen(lang, dark)  # refused now, before anything is computed
     if name is None and not every:
         for each, demonstration in DEMONSTRATIONS.items():
-            print_wrapped(f"{each}: {demonstration.gives.question}")
+            _print(f"{each}: {translated(demonstration.question, lang)}", lang)
         return
-    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].gives.moves:
+    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].moves:
         raise InvalidInput(f"nothing of {name} moves; --format is png or svg")
+    from gradus.gallery import Pen  # matplotlib, which a list doesn't need
+
+    Pen(lang, dark)  # refused now, before anything is computed
     if out.parent == RESULTS:
         make_ignored_folder(out.parent)
-    for each in [name] if name is not None else DEMONSTRATIONS:
-        shown = DEMONSTRATIONS[each].make()
-        for line in shown.caption(lang).splitlines():
-            print_wrapped(line) if lang == "en" else typer.echo(line)  # Chinese has no spaces to break lines at
-        if not every:
-            typer.echo(shown.tables(), nl=False)
-        for format_ in formats or ("png", "gif"):
-            for picture in shown.films() if format_ == "gif" else shown.pictures():
-                path = out / f"{each}-{picture}.{format_}"
-                write_whole(path, whole(shown, picture, format_, lang=lang, dark=dark))
-                typer.echo(f"wrote {path}")
+    draw = partial(_drawn, lang=lang, dark=dark, formats=formats or ("png", "gif"), out=out)
+    if name is not None:
+        _report(*draw(name), lang)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Processes are spawned, as a limit of tasks has it: a fork of a process with threads may hang.
+    with ProcessPoolExecutor(_SIDE_BY_SIDE, max_tasks_per_child=len(DEMONSTRATIONS)) as pool:
+        parts = [(each, part) for each, demonstration in DEMONSTRATIONS.items() for part in demonstration.parts]
+        for index, (caption, _, paths) in enumerate(pool.map(draw, *zip(*parts, strict=True))):
+            again = index > 0 and parts[index - 1][0] == parts[index][0]
+            _report("" if again else caption, "", paths, lang)
+
+
+def _drawn(
+    name: str, arguments: Sequence[Any] = (), *, lang: str, dark: bool, formats: Sequence[str], out: Path
+) -> tuple[str, str, list[Path]]:
+    """The caption and the tables of a demonstration, and the files that its pictures have been written to."""
+    from gradus.gallery import whole
+
+    shown, paths = DEMONSTRATIONS[name].make(*arguments), []
+    for format_ in formats:
+        for picture in shown.films() if format_ == "gif" else shown.pictures():
+            paths.append(out / f"{name}-{picture}.{format_}")
+            write_whole(paths[-1], whole(shown, picture, format_, lang=lang, dark=dark))
+    return shown.caption(lang), shown.tables(), paths
+
+
+def _report(caption: str, tables: str, paths: Sequence[Path], lang: str) -> None:
+    for line in caption.splitlines():
+        _print(line, lang)
+    typer.echo(tables, nl=False)
+    for path in paths:
+        typer.echo(f"wrote {path}")
+
+
+def _print(line: str, lang: str) -> None:
+    print_wrapped(line) if lang == "en" else typer.echo(line)  # Chinese has no spaces to break lines at

@@ -9,17 +9,10 @@ Each function gives its data, and pictures of them:
 >>> figure = shown.figure("rates", dark=True)
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from gradus.gallery.averages import Averages, averages
-from gradus.gallery.condition import Condition, condition
-from gradus.gallery.descent import Descent, descent
-from gradus.gallery.momentum import Momentum, momentum
-from gradus.gallery.race import Race, race
-from gradus.gallery.rate_and_batch import RateAndBatch, rate_and_batch
-from gradus.gallery.schedules import Schedules, schedules
-from gradus.gallery.shown import FORMATS, Pen, Shown, whole
+from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS, Demonstration
 
 __all__ = [
     "DEMONSTRATIONS",
@@ -44,21 +37,38 @@ __all__ = [
     "whole",
 ]
 
+if TYPE_CHECKING:
+    from gradus.gallery.demonstrations.averages import Averages, averages
+    from gradus.gallery.demonstrations.condition import Condition, condition
+    from gradus.gallery.demonstrations.descent import Descent, descent
+    from gradus.gallery.demonstrations.momentum import Momentum, momentum
+    from gradus.gallery.demonstrations.race import Race, race
+    from gradus.gallery.demonstrations.rate_and_batch import RateAndBatch, rate_and_batch
+    from gradus.gallery.demonstrations.schedules import Schedules, schedules
+    from gradus.gallery.shown import Pen, Shown, whole
 
-class Demonstration(NamedTuple):
-    """A function of this room, and what it gives."""
-
-    make: Callable[[], Shown]
-    gives: type[Shown]
-
-
-# In the order of a lecture.
-DEMONSTRATIONS: Mapping[str, Demonstration] = {
-    "descent": Demonstration(descent, Descent),
-    "averages": Demonstration(averages, Averages),
-    "momentum": Demonstration(momentum, Momentum),
-    "condition": Demonstration(condition, Condition),
-    "race": Demonstration(race, Race),
-    "schedules": Demonstration(schedules, Schedules),
-    "rate-and-batch": Demonstration(rate_and_batch, RateAndBatch),
+_ROOMS = {
+    "Pen": "shown",
+    "Shown": "shown",
+    "whole": "shown",
+    "Averages": "demonstrations.averages",
+    "averages": "demonstrations.averages",
+    "Condition": "demonstrations.condition",
+    "condition": "demonstrations.condition",
+    "Descent": "demonstrations.descent",
+    "descent": "demonstrations.descent",
+    "Momentum": "demonstrations.momentum",
+    "momentum": "demonstrations.momentum",
+    "Race": "demonstrations.race",
+    "race": "demonstrations.race",
+    "RateAndBatch": "demonstrations.rate_and_batch",
+    "rate_and_batch": "demonstrations.rate_and_batch",
+    "Schedules": "demonstrations.schedules",
+    "schedules": "demonstrations.schedules",
 }
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"gradus.gallery.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'gradus.gallery' has no attribute {name!r}")

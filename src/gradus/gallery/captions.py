@@ -1,7 +1,5 @@
 """The words of the pictures, in English and in Simplified Chinese, and the fonts that have the latter's signs."""
 
-from matplotlib import font_manager
-
 from gradus.errors import GradusError, InvalidInput
 
 __all__ = ["CHINESE", "FONTS", "LANGUAGES", "font_for", "translated"]
@@ -37,6 +35,8 @@ def font_for(lang: str) -> list[str]:
     _known(lang)
     if lang == "en":
         return ["DejaVu Sans"]
+    from matplotlib import font_manager  # a list of names takes captions, and no matplotlib
+
     installed = set(font_manager.get_font_names())
     found = next((font for font in FONTS if font in installed), None)
     if found is None:
@@ -167,6 +167,7 @@ CHINESE = {
     "the minimum that was reached": "到达的最小值",
     "log₁₀ of the loss at the end": "终点损失的 log₁₀",
     "update {update}": "第 {update} 次更新",
+    "{racer}\nγ = {rate:g}; {starts} starts": "{racer}\nγ = {rate:g}；{starts} 个起点",
     # Schedules.
     "Which schedules are there, and what do they do to the loss?": "有哪些学习率调度？它们怎样影响损失？",
     "The highest rate matters first, the shape second: schedules that fall forgive rates that are too high for a "

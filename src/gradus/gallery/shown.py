@@ -16,11 +16,11 @@ from PIL import Image
 
 from gradus.errors import InvalidInput
 from gradus.gallery.captions import font_for, translated
+from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
 from gradus.plots import Picture, look, style
 
-__all__ = ["FORMATS", "Draw", "Film", "MakeFilm", "Pen", "Plate", "Shown", "whole"]
+__all__ = ["Draw", "Film", "MakeFilm", "Pen", "Plate", "Shown", "whole"]
 
-FORMATS = ("png", "svg", "gif")
 WIDTH = 6.5  # inches: at 600 pixels its smallest letters are still 10 pixels high
 _FILM_DPI = 92  # 600 pixels
 _FRAME = 80  # milliseconds
@@ -100,6 +100,13 @@ class Pen:
             if text:
                 axes.set(**{name: self.say(text, **values)})
 
+    def label_grid(self, panels: np.ndarray, x: str, y: str) -> None:
+        """Name the x axes of the lowest row of panels, and the y axes of the first column."""
+        for axes in panels[-1]:
+            self.label(axes, x)
+        for axes in panels[:, 0]:
+            self.label(axes, y=y)
+
 
 @dataclass(frozen=True)
 class Film:
@@ -151,9 +158,7 @@ MakeFilm = Callable[[Pen], Film]
 class Shown:
     """The base of what demonstrations give: the data are fields, the pictures are drawn on request."""
 
-    question: ClassVar[str]
-    lesson: ClassVar[str]
-    moves: ClassVar[bool] = False
+    name: ClassVar[str]  # of `DEMONSTRATIONS`
 
     def pictures(self) -> Mapping[str, Draw]:
         """What can be drawn, by name; the first is what `figure()` gives."""
@@ -176,7 +181,8 @@ class Shown:
         Raises:
             InvalidInput: another language.
         """
-        return f"{translated(self.question, lang)}\n{translated(self.lesson, lang)}"
+        said = DEMONSTRATIONS[self.name]
+        return f"{translated(said.question, lang)}\n{translated(said.lesson, lang)}"
 
     def figure(self, picture: str | None = None, *, lang: str = "en", dark: bool = False) -> Plate:
         """A picture.

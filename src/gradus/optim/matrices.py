@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
+from gradus.rules import ops
 from gradus.rules.classical import adamw
 from gradus.rules.fields import Betas, Decay, Flag, NonNegative, NonPositive, Positive, Whole, one_of, several
 from gradus.rules.rule import Shape, rule, tensor_rule
@@ -49,8 +50,8 @@ def adafactor(
     eps1, eps2 = torch.finfo(param.dtype).eps if eps[0] is None else eps[0], eps[1]
     grad = -grad if maximize else grad
     share = float(step) ** beta2_decay
-    size = float(torch.linalg.vector_norm(param)) / max(1, param.numel()) ** 0.5
-    rate = max(eps2, size) * min(lr, step**-0.5)
+    size = torch.linalg.vector_norm(param) / max(1, param.numel()) ** 0.5
+    rate = size.clamp(min=eps2) * ops.minimum(lr, step**-0.5)
     if weight_decay != 0:
         param = param * (1 - lr * weight_decay)
     squares = grad * grad
@@ -62,8 +63,8 @@ def adafactor(
         variance = variance + share * (squares - variance)
         estimate = variance
     update = grad * estimate.clamp(min=eps1 * eps1).rsqrt()
-    spread = float(torch.linalg.vector_norm(update)) / (max(1, update.numel()) ** 0.5 * d)
-    return param - rate / max(1.0, spread) * update, row_var, col_var, variance
+    spread = torch.linalg.vector_norm(update) / (max(1, update.numel()) ** 0.5 * d)
+    return param - rate / spread.clamp(min=1.0) * update, row_var, col_var, variance
 
 
 class Adafactor(Optimizer, rule=adafactor):

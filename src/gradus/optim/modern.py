@@ -141,8 +141,9 @@ class SophiaG(Optimizer, rule=modern.sophia):
                 hessian.mul_(beta).addcmul_(param.grad, param.grad, value=(1 - beta) * batch_size)
 
 
-def _norm(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor))
+def _trust(known: Tensor, length: Tensor, other: Tensor) -> Tensor:
+    """One length over another where that is known, else 1: a tensor, so that nobody waits for a GPU."""
+    return torch.where(known, length / torch.where(known, other, 1.0), 1.0)
 
 
 @tensor_rule()
@@ -159,8 +160,8 @@ def lars(
 ) -> tuple[Tensor, Tensor]:
     """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
     grad = -grad if maximize else grad
-    size, slope = _norm(param), _norm(grad)
-    trust = trust_coefficient * size / (slope + weight_decay * size) if size > 0 and slope > 0 else 1.0
+    size, slope = torch.linalg.vector_norm(param), torch.linalg.vector_norm(grad)
+    trust = _trust((size > 0) & (slope > 0), trust_coefficient * size, slope + weight_decay * size)
     momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
     return param - momentum_buffer, momentum_buffer
 
@@ -210,8 +211,8 @@ def lamb(
     exp_avg = beta1 * exp_avg + (1 - beta1) * grad
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
     update = exp_avg / (1 - beta1**step) / ((exp_avg_sq / (1 - beta2**step)).sqrt() + eps) + weight_decay * param
-    size, length = _norm(param), _norm(update)
-    trust = size / length if size > 0 and length > 0 else 1.0
+    size, length = torch.linalg.vector_norm(param), torch.linalg.vector_norm(update)
+    trust = _trust((size > 0) & (length > 0), size, length)
     return param - lr * trust * update, exp_avg, exp_avg_sq
 
 

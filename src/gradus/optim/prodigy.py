@@ -8,10 +8,11 @@ from torch import Tensor
 
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
+from gradus.rules import ops
 from gradus.rules.fields import Betas, Flag, NonNegative, Positive
 from gradus.rules.rule import tensor_rule
 
-__all__ = ["Prodigy"]
+__all__ = ["Prodigy", "estimated"]
 
 
 @tensor_rule()
@@ -40,6 +41,21 @@ def prodigy(
     s = math.sqrt(beta2) * s + d * rate * grad
     new = param * (1 - weight_decay * rate) - rate * exp_avg / (exp_avg_sq.sqrt() + d * eps)
     return new, exp_avg, exp_avg_sq, s, p0
+
+
+def estimated(d: Any, numerator: Any, gain: Any, size: Any, beta2: float) -> tuple[Any, Any]:
+    """The estimate after an update: r ← √β₂·r + d²·Σγ⟨g, θ₀ − θ⟩, d ← max(d, r/‖s‖₁); numbers, or arrays of them.
+
+    Args:
+        d: the estimate before.
+        numerator: r before.
+        gain: γ⟨g, θ₀ − θ⟩ of all tensors, with θ from before the update.
+        size: ‖s‖₁ of all tensors, after it.
+        beta2: β₂.
+    """
+    numerator = math.sqrt(beta2) * numerator + d * d * gain
+    found = numerator / ops.where(size > 0, size, math.inf)
+    return ops.where(found > d, found, d), numerator
 
 
 class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
@@ -79,15 +95,13 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
         before = {param: param.detach().clone() for param, _ in moved}
         if not super()._update():
             return False
-        numerator = math.sqrt(groups[0]["betas"][1]) * float(groups[0].get("d_numerator", 0.0))
-        denominator = 0.0
+        gain = size = 0.0
         for param, group in moved:
             kept = self._state[param]
-            rate = float(group["d"]) ** 2 * float(group["lr"])
-            numerator += rate * float(torch.dot(_flat(param.grad), _flat(kept["p0"] - before[param])))
-            denominator += float(kept["s"].abs().sum())
-        found = numerator / denominator if denominator > 0 else 0.0
-        d = max(float(groups[0]["d"]), found)
+            gain += float(group["lr"]) * float(torch.dot(_flat(param.grad), _flat(kept["p0"] - before[param])))
+            size += float(kept["s"].abs().sum())
+        first = groups[0]
+        d, numerator = estimated(float(first["d"]), float(first.get("d_numerator", 0.0)), gain, size, first["betas"][1])
         for group in groups:
             group.update(d=d, d_numerator=numerator)
         return True

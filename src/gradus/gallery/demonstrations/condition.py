@@ -34,10 +34,15 @@ def ravine(kappa: float, turn: float = 0.0) -> np.ndarray:
         kappa: κ, how many times steeper one direction is than the other.
         turn: the angle, in radians.
     """
-    cosine, sine = math.cos(turn), math.sin(turn)
-    axes = np.array([[cosine, -sine], [sine, cosine]])
+    axes = _axes(turn)
     curvatures: np.ndarray = axes @ np.diag([1.0, kappa]) @ axes.T
     return curvatures
+
+
+def _axes(turn: float) -> np.ndarray:
+    """The flat direction and the steep one, as columns."""
+    cosine, sine = math.cos(turn), math.sin(turn)
+    return np.array([[cosine, -sine], [sine, cosine]])
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,7 @@ class Condition(Shown):
     kappas: np.ndarray
     needed: dict[str, np.ndarray]
 
-    question: ClassVar[str] = "Why can't one learning rate serve two directions?"
-    lesson: ClassVar[str] = (
-        "The steep direction allows no rate above 2/κ, at which the flat one hardly moves: plain descent needs about κ "
-        "updates, momentum √κ. Adam divides each axis by its own gradients, and needs about the same whatever κ is."
-    )
+    name: ClassVar[str] = "condition"
 
     def pictures(self) -> dict[str, Draw]:
         return {"paths": self._draw_paths, "rates": self._draw_rates, "updates": self._draw_updates}
@@ -89,9 +90,7 @@ class Condition(Shown):
             for axes, (method, answer) in zip(row, answers.items(), strict=False):
                 _draw_path(pen, axes, kappa, answer)
                 pen.label(axes, title="{method}, κ = {kappa:g}", method=pen.say(method), kappa=kappa)
-            pen.label(row[0], y="y")
-        for axes in rows[-1]:
-            pen.label(axes, "x")
+        pen.label_grid(rows, "x", "y")
         return plate
 
     def _draw_rates(self, pen: Pen) -> Plate:
@@ -150,36 +149,28 @@ def condition(kappas: Sequence[float] = CONDITIONS) -> Condition:
 
 
 def _answers(kappa: float) -> dict[str, Answer]:
-    straight, turned = ravine(kappa), ravine(kappa, _TURN)
+    straight, turned = ((ravine(kappa, turn), _axes(turn) @ _START) for turn in (0.0, _TURN))  # the start turns too
     root = math.sqrt(kappa)
-    heavy = {"lr": 4 / (root + 1) ** 2, "momentum": ((root - 1) / (root + 1)) ** 2}
     answers = (
-        _answer(straight, sgd, lr=2 / (1 + kappa)),
-        _answer(straight, sgd, **heavy),
-        *(_answer(matrix, adam, lr=_adams_rate(matrix)) for matrix in (straight, turned)),
+        _answer(*straight, sgd, lr=2 / (1 + kappa)),
+        _answer(*straight, sgd, lr=4 / (root + 1) ** 2, momentum=((root - 1) / (root + 1)) ** 2),
+        *(_answer(*one, adam, lr=_adams_rate(*one)) for one in (straight, turned)),
     )
     return dict(zip(METHODS, answers, strict=True))
 
 
-def _answer(matrix: np.ndarray, rule: Rule, *, lr: float, momentum: float = 0.0) -> Answer:
+def _answer(matrix: np.ndarray, start: np.ndarray, rule: Rule, *, lr: float, momentum: float = 0.0) -> Answer:
     more = {"momentum": momentum} if momentum else {}
-    path = np.array(list(iterates(rule, _start(matrix), _gradient_of(matrix), _LIMIT, lr=lr, **more)))
+    path = np.array(list(iterates(rule, start, _gradient_of(matrix), _LIMIT, lr=lr, **more)))
     losses = _losses(matrix, path.T)
     return Answer(lr, momentum, path, losses, int(_needed(losses)))
 
 
-def _adams_rate(matrix: np.ndarray) -> float:
+def _adams_rate(matrix: np.ndarray, start: np.ndarray) -> float:
     """The rate of the grid with which Adam needs the fewest updates: all are run as one population."""
-    start = np.repeat(_start(matrix)[:, None], len(_ADAMS_RATES), axis=1)
-    places = np.array(list(iterates(adam, start, _gradient_of(matrix), _LIMIT // 2, lr=_ADAMS_RATES)))
+    starts = np.repeat(start[:, None], len(_ADAMS_RATES), axis=1)
+    places = np.array(list(iterates(adam, starts, _gradient_of(matrix), _LIMIT // 2, lr=_ADAMS_RATES)))
     return float(_ADAMS_RATES[_needed(_losses(matrix, places.transpose(1, 0, 2))).argmin()])
-
-
-def _start(matrix: np.ndarray) -> np.ndarray:
-    """The start, which turns with the ravine."""
-    turned = matrix[0, 1] != 0
-    cosine, sine = (math.cos(_TURN), math.sin(_TURN)) if turned else (1.0, 0.0)
-    return np.array([cosine * _START[0] - sine * _START[1], sine * _START[0] + cosine * _START[1]])
 
 
 def _gradient_of(matrix: np.ndarray) -> Gradient:

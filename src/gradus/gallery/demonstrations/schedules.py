@@ -93,11 +93,7 @@ class Schedules(Shown):
     accuracies: np.ndarray
     epochs: int
 
-    question: ClassVar[str] = "Which schedules are there, and what do they do to the loss?"
-    lesson: ClassVar[str] = (
-        "The highest rate matters first, the shape second: schedules that fall forgive rates that are too high for a "
-        "constant one. Warmup lets a deep network without normalisation train at a rate that it can't begin with."
-    )
+    name: ClassVar[str] = "schedules"
 
     def pictures(self) -> dict[str, Draw]:
         return {
@@ -115,10 +111,7 @@ class Schedules(Shown):
             axes.plot(values, **pen.look(0))
             axes.set_title(name, fontsize=8, family="monospace")
             axes.set(ylim=(0, 1.4), xticks=(0, 50, 100), yticks=(0, 1))
-        for row in grid:
-            pen.label(row[0], y="value")
-        for axes in grid[-1]:
-            pen.label(axes, "step")
+        pen.label_grid(grid, "step", "value")
         return plate
 
     def _draw_six(self, pen: Pen) -> Plate:
@@ -203,24 +196,30 @@ def _run(task: Task, name: str, rate: float, epochs: int, seed: int) -> Run:
 
 
 def _deep(task: Task, warmup: int, updates: int, seed: int) -> np.ndarray:
-    """The rate and the loss of each update of the deep network, for several seeds."""
-    return np.array([_deep_course(task, warmup, updates, seed + more) for more in range(_DEEP_SEEDS)])
-
-
-def _deep_course(task: Task, warmup: int, updates: int, seed: int) -> list[tuple[float, float]]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(seed, "weights"))
-        model = DeepNet(_LAYERS, _WIDTH, _PART)
-    optimizer = SGD(model.parameters(), lr=_DEEP_RATE, momentum=0.9)
+    """The rate and the loss of each update of deep networks of several seeds, which are trained as one population."""
+    seeds = range(seed, seed + _DEEP_SEEDS)
+    models = [_deep_net(each) for each in seeds]
+    params, _ = torch.func.stack_module_state(models)
+    optimizer = SGD(params.values(), lr=_DEEP_RATE, momentum=0.9)
     scheduler = Scheduler(optimizer, lr=all_of.warmup(warmup))
+    losses_of_all = torch.func.vmap(
+        lambda params, inputs, targets: task.loss(torch.func.functional_call(models[0], params, inputs), targets)
+    )
     inputs, targets = task.train
     course = []
     for update in range(updates):
-        batch = torch.randint(len(inputs), (_DEEP_BATCH,), generator=generator(seed, "order", update))
-        loss = task.loss(model(inputs[batch]), targets[batch])
+        orders = [generator(each, "order", update) for each in seeds]
+        batches = torch.stack([torch.randint(len(inputs), (_DEEP_BATCH,), generator=order) for order in orders])
+        losses = losses_of_all(params, inputs[batches], targets[batches])
         optimizer.zero_grad()
-        loss.backward()
-        course.append((optimizer.param_groups[0]["lr"], loss.item()))
+        losses.sum().backward()
+        course.append([(optimizer.param_groups[0]["lr"], loss) for loss in losses.tolist()])
         optimizer.step()
         scheduler.step()
-    return course
+    return np.array(course).swapaxes(0, 1)
+
+
+def _deep_net(seed: int) -> DeepNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "weights"))
+        return DeepNet(_LAYERS, _WIDTH, _PART)

@@ -47,12 +47,7 @@ class RateAndBatch(Shown):
     accuracies: np.ndarray
     epochs: int
 
-    question: ClassVar[str] = "How far may one step go, and what has the batch size to do with it?"
-    lesson: ClassVar[str] = (
-        "Along the gradient the loss falls and rises again: a step at a low rate stops short of the lowest point, one at "
-        "too high a rate lands beyond it, or higher than it began. In so many epochs a larger batch makes fewer updates, "
-        "and has to go further with each."
-    )
+    name: ClassVar[str] = "rate-and-batch"
 
     def pictures(self) -> dict[str, Draw]:
         return {"landscape": self._draw_landscapes, "batch": self._draw_batches}
@@ -71,10 +66,7 @@ class RateAndBatch(Shown):
             axes.axvline(rate, color=pen.ink, linewidth=1.2, linestyle=":", label=pen.say("the training's rate"))
             axes.set(xscale="log", ylim=(0, 2))
             pen.label(axes, title="rate {rate:g}", rate=rate)
-        for row in panels:
-            pen.label(row[0], y="loss there / loss here")
-        for axes in panels[-1]:
-            pen.label(axes, "step γ along −g")
+        pen.label_grid(panels, "step γ along −g", "loss there / loss here")
         plate.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return plate
 

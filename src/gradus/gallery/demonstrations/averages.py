@@ -9,6 +9,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 from gradus.gallery.shown import Draw, Pen, Plate, Shown
+from gradus.gallery.walk import Walk
 from gradus.rules.classical import adam
 
 __all__ = ["BETAS", "Averages", "averages"]
@@ -40,11 +41,7 @@ class Averages(Shown):
     plain: np.ndarray
     corrected: np.ndarray
 
-    question: ClassVar[str] = "What does an exponentially weighted average remember?"
-    lesson: ClassVar[str] = (
-        "About the last 1/(1 − β) values. The longer the memory, the smoother the average and the later it follows. It "
-        "begins at 0, so early averages are too low until they are divided by 1 − βᵗ, as Adam does."
-    )
+    name: ClassVar[str] = "averages"
 
     def pictures(self) -> dict[str, Draw]:
         return {"weights": self._draw_weights, "series": self._draw_series}
@@ -107,7 +104,7 @@ def averages(betas: Sequence[float] = BETAS, days: int = 365, seed: int = 0) -> 
         raise InvalidInput(f"days must be a whole number from {_BEGINNING}; got {days!r}")
     several, ages = np.array(betas, dtype=float), np.arange(_AGES)[:, None]
     series = _temperatures(days, seed)
-    plain = _averaged(series, several)
+    plain = np.array([_averaged(series, float(beta)) for beta in betas]).T
     weights = (1 - several) * several**ages
     return Averages(
         betas=several,
@@ -127,12 +124,10 @@ def _temperatures(days: int, seed: int) -> np.ndarray:
     return mean + noise
 
 
-def _averaged(series: np.ndarray, betas: np.ndarray) -> np.ndarray:
+def _averaged(series: np.ndarray, beta: float) -> list[float]:
     """The slot `exp_avg` of Adam, whose gradients are the series."""
-    slots = dict.fromkeys(adam.slots, 0.0)
-    hypers = {name: hyper.default for name, hyper in adam.hypers.items()} | {"betas": (betas, 0.0)}
-    kept = []
-    for step, value in enumerate(series, 1):
-        _, slots = adam.updated(0.0, value, slots, step, hypers)
-        kept.append(slots["exp_avg"])
-    return np.array(kept)
+    walk, kept = Walk(adam, 0.0, betas=(beta, 0.0)), []
+    for _ in series:
+        walk.update(lambda _, day: float(series[day - 1]))
+        kept.append(walk.slots["exp_avg"])
+    return kept

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gradus.errors import InvalidInput
-from gradus.gallery.descent import curvature, gradient
+from gradus.gallery.demonstrations.descent import curvature, gradient
 from gradus.gallery.shown import Draw, Pen, Plate, Shown
 from gradus.gallery.walk import iterates
 from gradus.rules.classical import sgd
@@ -68,11 +68,7 @@ class Momentum(Shown):
     momenta: np.ndarray
     left: np.ndarray
 
-    question: ClassVar[str] = "What does momentum add, and how much is too much?"
-    lesson: ClassVar[str] = (
-        "Without momentum small rates crawl; with too much the path overshoots and swings. Between lies critical damping at "
-        "(1 − √(γL))². The averaged form is torch's at the rate γ(1 − μ), so its rates must be 1/(1 − μ) times as high."
-    )
+    name: ClassVar[str] = "momentum"
 
     def pictures(self) -> dict[str, Draw]:
         return {"paths": self._draw_paths, "forms": self._draw_forms, "map": self._draw_map}

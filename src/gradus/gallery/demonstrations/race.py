@@ -1,7 +1,7 @@
-"""The race: every elementwise optimizer on every landscape, with single paths and with a population of start points."""
+"""The race: every optimizer on every landscape, with single paths and with a population of start points."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -10,59 +10,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from gradus.errors import InvalidInput
 from gradus.gallery.landscapes import LANDSCAPES, Landscape
+from gradus.gallery.racers import RACERS, Racer
 from gradus.gallery.shown import Draw, Film, MakeFilm, Pen, Plate, Shown
-from gradus.gallery.walk import iterates
-from gradus.rules import Rule, classical, modern
+from gradus.gallery.training import one_thread
 
-__all__ = ["RACERS", "Course", "Race", "Racer", "ends", "found_rate", "race"]
-
-
-@dataclass(frozen=True)
-class Racer:
-    """An optimizer in the race: its rule, and its hyperparameters where they aren't the defaults."""
-
-    rule: Rule
-    hypers: Mapping[str, Any]
+__all__ = ["Course", "Race", "ends", "found_rate", "race"]
 
 
-def _racer(rule: Rule, **hypers: Any) -> Racer:
-    return Racer(rule, hypers)
-
-
-# SparseAdam is Adam where all gradients are dense; Sophia wants second derivatives; the others see whole tensors.
-RACERS: Mapping[str, Racer] = {
-    "SGD": _racer(classical.sgd),
-    "momentum": _racer(classical.sgd, momentum=0.9),
-    "Nesterov": _racer(classical.sgd, momentum=0.9, nesterov=True),
-    "ASGD": _racer(classical.asgd),
-    "Adagrad": _racer(classical.adagrad),
-    "RMSprop": _racer(classical.rmsprop),
-    "Adadelta": _racer(classical.adadelta),
-    "Rprop": _racer(classical.rprop),
-    "Adam": _racer(classical.adam),
-    "AdamW": _racer(classical.adamw),
-    "Adamax": _racer(classical.adamax),
-    "NAdam": _racer(classical.nadam),
-    "RAdam": _racer(classical.radam),
-    "Lion": _racer(modern.lion),
-    "Adan": _racer(modern.adan),
-    "AdEMAMix": _racer(modern.ademamix),
-    "SF-SGD": _racer(modern.schedule_free_sgd),
-    "SF-AdamW": _racer(modern.schedule_free_adamw),
-}
-_IN_FILMS = ("SGD", "momentum", "Nesterov", "RMSprop", "Rprop", "Adam", "Lion", "Adan")  # as many as there are colours
 _RATES = np.geomspace(1e-4, 1e2, 25)
 _SCOUTS = 8  # starts along each side, from which rates are tried
+# Who runs one point after the other has fewer scouts along each side, one rate of so many, and fewer starts along each side.
+_SCOUTS_ALONE, _RATE_ALONE, _ALONE = 2, 8, 6
 _LOWEST, _HIGHEST = -8.0, 4.0  # decimal logarithms of the loss that are told apart
 _CAUGHT = 0.5  # distance from a minimum that counts as there
 _COLUMNS = 4
-# In inches: what lies over the panels and under them, what a colour bar takes there, and where it lies.
-_ABOVE, _BELOW, _BAR, _BAR_AT = 0.75, 0.55, 0.75, 0.5
+# In inches: a row of panels, what lies over the panels and under them, what a colour bar takes there, and where it lies.
+_ROW, _ABOVE, _BELOW, _BAR, _BAR_AT = 1.5, 0.75, 0.55, 0.75, 0.5
 _LEFT, _RIGHT = 0.09, 0.98  # parts of the width between which panels lie
-_FRAMES = 40
+_FRAMES = 30
+_TOGETHER = 7  # optimizers in one panel of a film, each with a colour of its own
 
 
 @dataclass(frozen=True)
@@ -74,7 +44,7 @@ class Course:
         rates: each optimizer's learning rate.
         paths: each one's places from the landscape's start, `[updates + 1, 2]`.
         starts: of the population, in rows and columns, `[2, k, k]`.
-        ends: where each start ends with each optimizer, `[2, k, k]`.
+        ends: where each start ends with each optimizer, `[2, k, k]`; of fewer starts where points run one by one.
     """
 
     landscape: Landscape
@@ -101,12 +71,7 @@ class Race(Shown):
 
     courses: dict[str, Course]
 
-    question: ClassVar[str] = "Where do the optimizers go, from one start and from ten thousand?"
-    lesson: ClassVar[str] = (
-        "Each has its rate found by the same rule, and still none wins everywhere. Which minimum is reached depends on the "
-        "start, the optimizer and the rate; momentum shoots over, and noise keeps most from coming to rest."
-    )
-    moves: ClassVar[bool] = True
+    name: ClassVar[str] = "race"
 
     def pictures(self) -> dict[str, Draw]:
         paths = {name: partial(_draw_paths, course) for name, course in self.courses.items()}
@@ -127,7 +92,8 @@ def race(
     """Run optimizers over landscapes, from one start each and from a population that fills the picture.
 
     The rate of each is found by one rule for all: of 25 rates from 0.0001 to 100, the one with the lowest mean logarithm of
-    the loss after all updates, over 64 starts.
+    the loss after all updates, over 64 starts; of equals, the one that is nearest to 1. L-BFGS searches along lines, and so
+    runs one point after the other: it tries 4 of the rates over 4 starts, and ends from at most 36.
 
     Args:
         landscapes: names of `LANDSCAPES`.
@@ -152,23 +118,22 @@ def race(
         raise InvalidInput(f"steps must be a whole number from 1; got {steps!r}")
     if points < 4 or math.isqrt(points) ** 2 != points:
         raise InvalidInput(f"points must be a square number from 4, such as 10,000; got {points!r}")
-    return Race({name: _course(LANDSCAPES[name], optimizers, steps, math.isqrt(points), seed) for name in landscapes})
+    with one_thread():
+        return Race({name: _course(LANDSCAPES[name], optimizers, steps, math.isqrt(points), seed) for name in landscapes})
 
 
 def _course(landscape: Landscape, optimizers: Sequence[str], steps: int, side: int, seed: int) -> Course:
-    rates = {name: found_rate(RACERS[name], landscape, steps, seed) for name in optimizers}
-    start, starts = np.array(landscape.start), _grid(landscape, side)
-    return Course(
-        landscape=landscape,
-        rates=rates,
-        paths={name: np.array(list(_run(RACERS[name], landscape, start, steps, rates[name], seed))) for name in optimizers},
-        starts=starts,
-        ends={name: ends(RACERS[name], landscape, starts, steps, rates[name], seed) for name in optimizers},
-    )
-
-
-def _run(racer: Racer, landscape: Landscape, start: np.ndarray, steps: int, rate: Any, seed: int) -> Any:
-    return iterates(racer.rule, start, landscape.gradient(seed), steps, lr=rate, **racer.hypers)
+    course = Course(landscape, {}, {}, _grid(landscape, side), {})
+    for name in optimizers:
+        racer = RACERS[name]
+        rate = course.rates[name] = found_rate(racer, landscape, steps, seed)
+        starts = _grid(landscape, min(side, _ALONE)) if racer.alone else course.starts
+        everyone = np.column_stack([landscape.start, starts.reshape(2, -1)])
+        path = []
+        for places in racer.places(landscape, everyone, steps, rate, seed):
+            path.append(places[:, 0].copy())
+        course.paths[name], course.ends[name] = np.array(path), places[:, 1:].reshape(starts.shape)
+    return course
 
 
 def ends(racer: Racer, landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int = 0) -> np.ndarray:
@@ -183,7 +148,7 @@ def ends(racer: Racer, landscape: Landscape, starts: np.ndarray, steps: int, rat
         seed: of the noise.
     """
     where: np.ndarray = starts
-    for where in _run(racer, landscape, starts, steps, rate, seed):  # noqa: B007 - the last is what counts
+    for where in racer.places(landscape, starts, steps, rate, seed):  # noqa: B007 - the last is what counts
         pass
     return where
 
@@ -197,9 +162,12 @@ def found_rate(racer: Racer, landscape: Landscape, steps: int, seed: int = 0) ->
         steps: how many updates.
         seed: of the noise.
     """
-    scouts = np.repeat(_grid(landscape, _SCOUTS).reshape(2, 1, -1), len(_RATES), axis=1)
-    reached = ends(racer, landscape, scouts, steps, _RATES[:, None], seed)
-    return float(_RATES[_height(landscape, reached).mean(axis=1).argmin()])
+    rates, side = (_RATES[::_RATE_ALONE], _SCOUTS_ALONE) if racer.alone else (_RATES, _SCOUTS)
+    scouts = np.repeat(_grid(landscape, side).reshape(2, 1, -1), len(rates), axis=1)
+    reached = ends(racer, landscape, scouts, steps, rates[:, None], seed)
+    means = _height(landscape, reached).mean(axis=1)
+    best = rates[means == means.min()]
+    return float(best[np.abs(np.log(best)).argmin()])
 
 
 def _grid(landscape: Landscape, side: int) -> np.ndarray:
@@ -223,8 +191,14 @@ def _draw_paths(course: Course, pen: Pen) -> Plate:
         axes.plot(*path.T, **pen.look(1) | {"linewidth": 1.2})
         axes.plot(*path[0], "s", markersize=4, color=pen.look(1)["color"])
         axes.plot(*path[-1], "o", markersize=4, color=pen.look(1)["color"], markeredgecolor=pen.ink)
-        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=pen.say(racer), rate=course.rates[racer])
+        _name(pen, axes, course, racer)
     return plate
+
+
+def _name(pen: Pen, axes: Axes, course: Course, racer: str, starts: int = 0) -> None:
+    """Title a panel with the optimizer, its rate in two digits, and the number of its starts where that is its own."""
+    title = "{racer}\nγ = {rate:g}; {starts} starts" if starts else "{racer}\nγ = {rate:g}"
+    pen.label(axes, title=title, racer=pen.say(racer), rate=float(f"{course.rates[racer]:.2g}"), starts=starts)
 
 
 def _draw_map(course: Course, pen: Pen) -> Plate:
@@ -233,7 +207,8 @@ def _draw_map(course: Course, pen: Pen) -> Plate:
     )
     for axes, racer in zip(panels, course.ends, strict=True):
         image = _draw_ends(pen, axes, course, racer)
-        pen.label(axes, title="{racer}\nγ = {rate:.2g}", racer=pen.say(racer), rate=course.rates[racer])
+        starts = course.ends[racer][0].size
+        _name(pen, axes, course, racer, starts if starts < course.starts[0].size else 0)
     strip = plate.add_axes((_LEFT, _BAR_AT / plate.get_figheight(), _RIGHT - _LEFT, 0.12 / plate.get_figheight()))
     bar = plate.colorbar(image, cax=strip, orientation="horizontal")
     minima = course.landscape.minima
@@ -263,24 +238,29 @@ def _draw_ends(pen: Pen, axes: Axes, course: Course, racer: str) -> AxesImage:
 
 
 def _panels(pen: Pen, course: Course, below: float, title: str, **values: Any) -> tuple[Plate, list[Axes]]:
-    """A panel for each optimizer, in rows; their places are fixed, for finding them takes seconds where they are many."""
+    """A panel for each optimizer, in rows; their places and ticks are fixed, for finding them takes seconds for so many."""
     count, rows = len(course.paths), -(-len(course.paths) // _COLUMNS)
-    plate = pen.plate(1.6 * rows + _ABOVE + below, title, landscape=pen.say(course.landscape.title), **values)
+    plate = pen.plate(_ROW * rows + _ABOVE + below, title, landscape=pen.say(course.landscape.title), **values)
     plate.set_layout_engine("none")
     height = plate.get_figheight()
+    plate.suptitle(plate.get_suptitle(), y=1 - 0.1 / height, fontsize=11)
     edges = {"left": _LEFT, "right": _RIGHT, "bottom": below / height, "top": 1 - _ABOVE / height}
-    grid = plate.subplots(
-        rows, _COLUMNS, sharex=True, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12, "hspace": 0.42, **edges}
+    grid = plate.add_gridspec(rows, _COLUMNS, wspace=0.12, hspace=0.42, **edges)
+    left, right, bottom, top = course.landscape.box
+    along, up = (
+        [tick for tick in MaxNLocator(4).tick_values(low, high) if low < tick < high]
+        for low, high in ((left, right), (bottom, top))
     )
-    for axes in grid.flat[count:]:
-        axes.remove()
-    for index, axes in enumerate(grid.flat[:count]):
-        lowest = index + _COLUMNS >= count
+    panels = []
+    for index in range(count):
+        lowest, first = index + _COLUMNS >= count, index % _COLUMNS == 0
+        axes = plate.add_subplot(grid[divmod(index, _COLUMNS)])
+        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=along if lowest else [], yticks=up if first else [])
+        axes.tick_params(labelsize=8)
         axes.title.set_fontsize(8)
-        axes.tick_params(labelsize=8, labelbottom=lowest)
-        axes.locator_params(nbins=4, prune="both")
-        pen.label(axes, "x" if lowest else "", "y" if index % _COLUMNS == 0 else "")
-    return plate, list(grid.flat[:count])
+        pen.label(axes, "x" if lowest else "", "y" if first else "")
+        panels.append(axes)
+    return plate, panels
 
 
 def _draw_landscape(pen: Pen, axes: Axes, landscape: Landscape, side: int) -> None:
@@ -290,28 +270,35 @@ def _draw_landscape(pen: Pen, axes: Axes, landscape: Landscape, side: int) -> No
     axes.contour(*grid, heights, 9, cmap=pen.colours, linewidths=0.6)
     for x, y in landscape.minima:
         axes.plot(x, y, "*", markersize=6, color=pen.ink)
-    left, right, bottom, top = landscape.box
-    axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.grid(False)
 
 
 def _film(course: Course, pen: Pen) -> Film:
-    plate = pen.plate(5.2, "From one start: {landscape}", landscape=pen.say(course.landscape.title))
-    axes = plate.subplots()
-    _draw_landscape(pen, axes, course.landscape, 100)
-    shown = {racer: course.paths[racer] for racer in (*_IN_FILMS, *course.paths) if racer in course.paths}
-    shown = dict(list(shown.items())[: len(_IN_FILMS)])
-    lines = [
-        axes.plot([], [], label=pen.say(racer), marker="o", markevery=[-1], **pen.look(i))[0]
-        for i, racer in enumerate(shown)
-    ]
-    plate.legend(loc="outside lower center", ncols=4)
-    pen.label(axes, "x", "y", "update {update}", update=0)
-    updates = np.unique(np.linspace(0, len(next(iter(shown.values()))) - 1, _FRAMES).round().astype(int))
+    """A few panels of some optimizers each; every one is in the film."""
+    racers = list(course.paths)
+    groups = [racers[index : index + _TOGETHER] for index in range(0, len(racers), _TOGETHER)]
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
+    plate = pen.plate(0.5 + 3.6 * rows, "From one start: {landscape}", landscape=pen.say(course.landscape.title))
+    panels = plate.subplots(rows, columns, squeeze=False).flat
+    left, right, bottom, top = course.landscape.box
+    lines = []
+    for axes, group in zip(panels, groups, strict=False):
+        _draw_landscape(pen, axes, course.landscape, 100)
+        for index, racer in enumerate(group):
+            (line,) = axes.plot([], [], label=pen.say(racer), marker="o", markersize=4, markevery=[-1], **pen.look(index))
+            lines.append(line)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
+        axes.set(xlim=(left, right), ylim=(bottom, top))
+        pen.label(axes, "x", "y")
+    for axes in list(panels)[len(groups) :]:
+        axes.remove()
+    count = plate.text(0.99, 0.99, "", ha="right", va="top")
+    updates = np.unique(np.linspace(0, len(course.paths[racers[0]]) - 1, _FRAMES).round().astype(int))
 
     def move(update: int) -> None:
-        for line, path in zip(lines, shown.values(), strict=True):
-            line.set_data(*path[: update + 1].T)
-        pen.label(axes, title="update {update}", update=update)
+        for line, racer in zip(lines, racers, strict=True):
+            line.set_data(*course.paths[racer][: update + 1].T)
+        count.set_text(pen.say("update {update}", update=update))
 
-    return Film(plate, updates.tolist(), move, [*lines, axes.title])
+    return Film(plate, updates.tolist(), move, [*lines, count])

@@ -72,11 +72,7 @@ class Descent(Shown):
     settling: float
     critical: float
 
-    question: ClassVar[str] = "What does the learning rate do to plain gradient descent?"
-    lesson: ClassVar[str] = (
-        "Below 1/L the path comes in from one side, at 1/L it lands in one update, up to 2/L it jumps to and fro and still "
-        "comes in, at 2/L it bounces for ever, and beyond it runs away. L is the curvature."
-    )
+    name: ClassVar[str] = "descent"
 
     def table(self, rate: float) -> str:
         """The iterates at a rate as lines of text: update, x, y, gradient.

@@ -1,0 +1,149 @@
+"""The racers: each optimizer of `gradus.optim`, as it goes over a landscape."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradus import optim
+from gradus.gallery.landscapes import Landscape
+from gradus.gallery.walk import Walk, iterates
+from gradus.optim.prodigy import estimated
+
+__all__ = ["RACERS", "Racer"]
+
+_REFRESH = 10  # updates between two looks at the Hessian, as in Sophia's paper
+
+# (racer, landscape, starts `[2, ...]`, updates, rate or rates, seed of the noise) -> the places, the starts first
+Run = Callable[["Racer", Landscape, np.ndarray, int, Any, int], Iterator[np.ndarray]]
+
+
+def _by_rule(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+    return iterates(racer.optimizer.rule, starts, landscape.gradient(seed), steps, lr=rate, **racer.hypers)
+
+
+def _prodigy(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+    """Each point has an estimate d of its own."""
+    walk, gradient = Walk(racer.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
+    d, numerator, beta2 = np.full(starts.shape[1:], walk.hypers["d"]), np.zeros(starts.shape[1:]), walk.hypers["betas"][1]
+    yield starts
+    for _ in range(steps):
+        before, walk.hypers["d"] = walk.where, d
+        yield walk.update(gradient)
+        with np.errstate(all="ignore"):  # who diverges passes through infinity
+            gain = rate * (walk.grad * (starts - before)).sum(axis=0)
+            d, numerator = estimated(d, numerator, gain, np.abs(walk.of_points("s")).sum(axis=0), beta2)
+
+
+def _sophia(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+    """The Hessian's diagonal needn't be estimated here: it is known."""
+    walk, gradient = Walk(racer.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
+    beta2 = walk.hypers["betas"][1]
+    yield starts
+    for step in range(steps):
+        if step % _REFRESH == 0:
+            walk.slots["hessian"] = beta2 * walk.slots["hessian"] + (1 - beta2) * landscape.curvature(walk.where)
+        yield walk.update(gradient)
+
+
+def _lbfgs(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+    """One point after the other: each has a line search of its own."""
+    rates = np.broadcast_to(rate, starts.shape[1:])
+    paths = np.empty((steps + 1, *starts.shape))
+    for index in np.ndindex(rates.shape):
+        place = (slice(None), *index)
+        path = _lbfgs_path(racer, landscape, starts[place], steps, float(rates[index]), seed)
+        paths[(slice(None), *place)] = np.array(list(path))
+    yield from paths
+
+
+def _lbfgs_path(
+    racer: "Racer", landscape: Landscape, start: np.ndarray, steps: int, rate: float, seed: int
+) -> Iterator[np.ndarray]:
+    point = torch.nn.Parameter(torch.tensor(start))
+    point.grad = torch.zeros_like(point)
+    where, grad = point.detach().numpy(), point.grad.numpy()  # the same memory
+    optimizer = racer.optimizer([point], lr=rate, max_iter=1, **racer.hypers)
+    yield start
+    for step in range(1, steps + 1):
+        tilt = landscape.tilt(seed, step)
+
+        def loss() -> float:
+            with np.errstate(all="ignore"):
+                grad[:] = landscape.slope(where) + tilt  # noqa: B023 - called in this turn
+                return float(landscape.value(where) + tilt @ where)  # noqa: B023
+
+        before = where.copy()
+        optimizer.step(loss)
+        yield where.copy()
+        if not landscape.noise and (where == before).all():  # arrived, or lost: it won't move any more
+            yield from [before] * (steps - step)
+            return
+
+
+@dataclass(frozen=True)
+class Racer:
+    """An optimizer in the race.
+
+    Args:
+        optimizer: its class in `gradus.optim`.
+        hypers: its hyperparameters where they aren't the defaults.
+        run: how its points go; by its rule, all at once, unless given.
+        alone: whether its points can only run one after the other, so that there are fewer.
+    """
+
+    optimizer: Any
+    hypers: Mapping[str, Any]
+    run: Run = _by_rule
+    alone: bool = False
+
+    def places(self, landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int = 0) -> Iterator[np.ndarray]:
+        """The places of points, the starts first.
+
+        Args:
+            landscape: where.
+            starts: `[2, ...]`.
+            steps: how many updates.
+            rate: the learning rate, or rates that are broadcast against a component of `starts`.
+            seed: of the noise.
+        """
+        return self.run(self, landscape, starts, steps, rate, seed)
+
+
+def _racer(optimizer: Any, run: Run = _by_rule, alone: bool = False, **hypers: Any) -> Racer:
+    return Racer(optimizer, hypers, run, alone)
+
+
+# SparseAdam isn't among them: where gradients are dense, it is Adam.
+RACERS: Mapping[str, Racer] = {
+    "SGD": _racer(optim.SGD),
+    "momentum": _racer(optim.SGD, momentum=0.9),
+    "Nesterov": _racer(optim.SGD, momentum=0.9, nesterov=True),
+    "ASGD": _racer(optim.ASGD),
+    "SF-SGD": _racer(optim.SGDScheduleFree),
+    "LARS": _racer(optim.LARS),
+    "L-BFGS": _racer(optim.LBFGS, _lbfgs, alone=True, line_search_fn="strong_wolfe"),
+    "Adagrad": _racer(optim.Adagrad),
+    "RMSprop": _racer(optim.RMSprop),
+    "Adadelta": _racer(optim.Adadelta),
+    "Rprop": _racer(optim.Rprop),
+    "Adafactor": _racer(optim.Adafactor),
+    "Prodigy": _racer(optim.Prodigy, _prodigy),
+    "SophiaG": _racer(optim.SophiaG, _sophia),
+    "Adam": _racer(optim.Adam),
+    "AdamW": _racer(optim.AdamW),
+    "Adamax": _racer(optim.Adamax),
+    "NAdam": _racer(optim.NAdam),
+    "RAdam": _racer(optim.RAdam),
+    "SF-AdamW": _racer(optim.AdamWScheduleFree),
+    "LAMB": _racer(optim.LAMB),
+    "Lion": _racer(optim.Lion),
+    "Adan": _racer(optim.Adan),
+    "AdEMAMix": _racer(optim.AdEMAMix),
+    "CautiousAdamW": _racer(optim.CautiousAdamW),
+    "CautiousLion": _racer(optim.CautiousLion),
+    "Muon": _racer(optim.Muon),
+    "SOAP": _racer(optim.SOAP),
+}
