@@ -81,6 +81,41 @@ def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None,
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
+def _train_whole(rank: int, meeting: str, out: str) -> None:
+    """What each process does, on the whole of every batch, since SOAP's axes turn on the last bit of a gradient."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    trained = {}
+    for name in WHOLE:
+        net = _wrapped("FSDP2")
+        optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
+        for inputs, targets in _batches():
+            optimizer.zero_grad()
+            ((net(inputs) - targets) ** 2).mean().backward()
+            optimizer.step()
+        trained[name] = [param.full_tensor().detach() for param in net.parameters()]
+    torch.save(trained, f"{out}{rank}")
+    torch.distributed.destroy_process_group()
+
+
+CLASSES = {name: getattr(gradus.optim, name) for name in gradus.optim.__all__}
+WHOLE = [name for name, kind in CLASSES.items() if hasattr(kind, "rule") and kind.rule.of_tensors]
+
+
+def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Path) -> None:
+    """Under FSDP2, unevenly shared matrices and vectors included, norms and factors are of the tensor and not of a part."""
+    multiprocessing.spawn(_train_whole, (str(tmp_path / "meeting"), str(tmp_path / "params")), nprocs=2)
+    for name in WHOLE:
+        net = _net()
+        optimizer = CLASSES[name](net.parameters(), lr=0.01)
+        for inputs, targets in _batches():
+            optimizer.zero_grad()
+            ((net(inputs) - targets) ** 2).mean().backward()
+            optimizer.step()
+        for rank in range(2):
+            for got, want in zip(torch.load(tmp_path / f"params{rank}")[name], net.parameters(), strict=True):
+                torch.testing.assert_close(got, want.detach(), msg=lambda text, name=name: f"{name}: {text}")
+
+
 def _observe(rank: int, meeting: str, out: str) -> None:
     """Each process sees metrics of its own."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)

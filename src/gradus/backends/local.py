@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["is_shared", "local", "placement", "summed"]
+__all__ = ["gathered", "is_shared", "keep_part", "local", "placement", "summed"]
 
 
 def is_shared(tensor: Tensor) -> bool:
@@ -24,6 +24,23 @@ def local(tensor: Any) -> Tensor:
 def placement(tensor: Any) -> Any:
     """Over which processes a tensor is shared out, and how; None if it isn't."""
     return (tensor.device_mesh, tuple(tensor.placements)) if is_shared(tensor) else None
+
+
+def gathered(tensor: Any) -> Tensor:
+    """A tensor with the parts of all processes, which must all call this; one that isn't shared out is what it is."""
+    whole: Tensor = tensor.detach().full_tensor() if is_shared(tensor) else tensor
+    return whole
+
+
+def keep_part(shared: Any, whole: Tensor) -> None:
+    """Write a whole tensor into one that may be shared out, of which each process keeps its part."""
+    if not is_shared(shared):
+        shared.copy_(whole)
+        return
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = shared.device_mesh, shared.placements
+    local(shared).copy_(local(distribute_tensor(whole.detach(), mesh, placements, src_data_rank=None)))  # no process sends
 
 
 def summed(parts: Iterable[tuple[Tensor, float]]) -> float:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradus.backends.local import local, summed
+from gradus.backends.local import gathered, is_shared, keep_part, local, summed
 from gradus.backends.rounding import HALF, rounded_by_chance
 from gradus.backends.row import Row
 from gradus.rules import ops
@@ -97,6 +97,8 @@ class Reference:
     ) -> dict[str, Any]:
         grad = param.grad
         assert grad is not None
+        if row.rule.of_tensors and is_shared(param):
+            return self._update_whole(row, param, state, hypers)
         where: Any = None
         if grad.is_sparse:  # only the rows that it touches are updated
             entries = grad.coalesce()
@@ -120,6 +122,16 @@ class Reference:
             else:
                 _write(state[name], where, value)
         return {name: new[name] if isinstance(new[name], Tensor) else float(new[name]) for name in row.scalars}
+
+    def _update_whole(self, row: Row, param: Tensor, state: dict[str, Any], hypers: dict[str, Any]) -> dict[str, Any]:
+        """Update a tensor that is shared out, by a rule that must see all of it: each process does, and keeps its part."""
+        whole = nn.Parameter(gathered(param))
+        whole.grad = gathered(param.grad)
+        slots = {name: gathered(state[name]) for name in self.program.slots if name in state}
+        scalars = self._update_one(row, whole, slots, hypers, 0)
+        for shared, new in ((param, whole), *((state[name], slot) for name, slot in slots.items())):
+            keep_part(shared, new)
+        return scalars
 
 
 def _real(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradus.backends.local import local, summed
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import ops
@@ -95,18 +96,20 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
         before = {param: param.detach().clone() for param, _ in moved}
         if not super()._update():
             return False
-        gain = size = 0.0
+        gains, sizes = [], []  # of the parts that lie here, where tensors are shared out
         for param, group in moved:
             kept = self._state[param]
-            gain += float(group["lr"]) * float(torch.dot(_flat(param.grad), _flat(kept["p0"] - before[param])))
-            size += float(kept["s"].abs().sum())
+            way = _flat(kept["p0"]) - _flat(before[param])
+            gains.append((param, float(group["lr"]) * float(torch.dot(_flat(param.grad), way))))
+            sizes.append((param, float(local(kept["s"]).abs().sum())))
         first = groups[0]
-        d, numerator = estimated(float(first["d"]), float(first.get("d_numerator", 0.0)), gain, size, first["betas"][1])
+        d, numerator = float(first["d"]), float(first.get("d_numerator", 0.0))
+        d, numerator = estimated(d, numerator, summed(gains), summed(sizes), first["betas"][1])
         for group in groups:
             group.update(d=d, d_numerator=numerator)
         return True
 
 
 def _flat(tensor: Any) -> Tensor:
-    flat: Tensor = tensor.detach().reshape(-1).double()
+    flat: Tensor = local(tensor.detach()).reshape(-1).double()
     return flat
