@@ -77,6 +77,7 @@ def candidates(name: str, params: list[torch.nn.Parameter], compiled: bool) -> d
         if mode in theirs.__init__.__code__.co_varnames:
             steps[mode] = theirs(params, **{mode: True}, **options).step
     if compiled:
+        torch._dynamo.reset()  # after eight rules it would give up compiling
         steps["compiled"] = torch.compile(theirs(params, lr=torch.tensor(0.001, device=params[0].device), **options).step)
     return steps
 

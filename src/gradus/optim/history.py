@@ -28,6 +28,7 @@ class History:
         self._sy = self._yy = torch.empty(0, 0, dtype=torch.float64)  # s·y where y isn't the older one, and y·y
         self._sg = self._yg = torch.empty(0, dtype=torch.float64)  # with the gradient of the last direction
         self._new: tuple[float, float] | None = None
+        self._apart: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return min(self._added, self.size)
@@ -35,6 +36,19 @@ class History:
     def _order(self) -> list[int]:
         """The places of the pairs, from the oldest."""
         return [index % self.size for index in range(self._added - len(self), self._added)]
+
+    def room(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Where to write the next s and y: in their own places, or apart while all are taken, for they may not be kept."""
+        if len(self) < self.size:
+            self._make_place(like)
+            return self._steps[self._added], self._changes[self._added]
+        if self._apart is None:
+            self._apart = torch.empty_like(like), torch.empty_like(like)
+        return self._apart
+
+    def _make_place(self, like: Tensor) -> None:
+        if len(self) == len(self._steps) < self.size:
+            self._grow(like)
 
     def add(self, step: Tensor, change: Tensor, curvature: float, mix: tuple[float, float] = (1.0, -1.0)) -> None:
         """Keep a pair, in place of the oldest where all places are taken.
@@ -45,10 +59,11 @@ class History:
             curvature: s·y.
             mix: what y is of the gradient that comes next and of the one before.
         """
-        if len(self) == len(self._steps) < self.size:
-            self._grow(step)
+        self._make_place(step)
         place = self._added % self.size
-        self._steps[place], self._changes[place] = step, change
+        for row, vector in ((self._steps[place], step), (self._changes[place], change)):
+            if row.data_ptr() != vector.data_ptr():
+                row.copy_(vector)
         self._sy[place, place], self._yy[place, place] = curvature, change.dot(change).double()
         self._added += 1
         self._new = mix

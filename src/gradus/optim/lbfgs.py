@@ -185,7 +185,9 @@ class LBFGS(torch.optim.Optimizer):
     ) -> None:
         """Keep the last step and the change of gradient along it, if they say something of the curvature."""
         old = state["prev_flat_grad"]
-        step, change, mix = direction * t, gradient - old, (1.0, -1.0)
+        step, change, mix = *history.room(gradient), (1.0, -1.0)
+        torch.mul(direction, t, out=step)
+        torch.sub(gradient, old, out=change)
         curvature = float(step.dot(change))
         if damped:
             straight = -t * float(step.dot(old))  # s·Bs, for the direction was −H∇f and so Bs = −t∇f
