@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,17 +26,17 @@ class History:
         self.size = size
         self._added = 0
         self._steps = self._changes = torch.empty(0, 0)
-        self._sy = self._yy = torch.empty(0, 0, dtype=torch.float64)  # s·y where y isn't the older one, and y·y
-        self._sg = self._yg = torch.empty(0, dtype=torch.float64)  # with the gradient of the last direction
+        self._sy = self._yy = np.empty((0, 0))  # s·y where y isn't the older one, and y·y
+        self._sg = self._yg = np.empty(0)  # with the gradient of the last direction
         self._new: tuple[float, float] | None = None
         self._apart: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return min(self._added, self.size)
 
-    def _order(self) -> list[int]:
+    def _order(self) -> np.ndarray:
         """The places of the pairs, from the oldest."""
-        return [index % self.size for index in range(self._added - len(self), self._added)]
+        return np.arange(self._added - len(self), self._added) % self.size
 
     def room(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Where to write the next s and y: in their own places, or apart while all are taken, for they may not be kept."""
@@ -64,7 +65,7 @@ class History:
         for row, vector in ((self._steps[place], step), (self._changes[place], change)):
             if row.data_ptr() != vector.data_ptr():
                 row.copy_(vector)
-        self._sy[place, place], self._yy[place, place] = curvature, change.dot(change).double()
+        self._sy[place, place], self._yy[place, place] = curvature, float(change.dot(change))
         self._added += 1
         self._new = mix
 
@@ -74,8 +75,8 @@ class History:
         self._steps, self._changes = (
             _widened(old, like.new_empty(room, like.numel())) for old in (self._steps, self._changes)
         )
-        self._sy, self._yy = (_widened(old, torch.zeros(room, room, dtype=torch.float64)) for old in (self._sy, self._yy))
-        self._sg, self._yg = (_widened(old, torch.zeros(room, dtype=torch.float64)) for old in (self._sg, self._yg))
+        self._sy, self._yy = (_widened(old, np.zeros((room, room))) for old in (self._sy, self._yy))
+        self._sg, self._yg = (_widened(old, np.zeros(room)) for old in (self._sg, self._yg))
 
     def newton(self, gradient: Tensor) -> Tensor:
         """−H·gradient."""
@@ -83,26 +84,27 @@ class History:
             return -gradient
         kept, order = len(self), self._order()
         steps, changes = self._steps[:kept], self._changes[:kept]
-        sg, yg = (steps @ gradient).double().cpu(), (changes @ gradient).double().cpu()
+        sg, yg = torch.cat([steps @ gradient, changes @ gradient]).double().cpu().numpy().reshape(2, kept)
         if self._new is not None:
             self._enter(order, sg, yg, *self._new)
             self._new = None
         self._sg[:kept], self._yg[:kept] = sg, yg
-        upper = self._sy[order][:, order].triu()
+        upper, among = np.triu(self._sy[order[:, None], order]), self._yy[order[:, None], order]
         curvatures = upper.diagonal()
         # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
         alpha = _solved(upper, -sg[order], upper=True)
-        q_y = -yg[order] - self._yy[order][:, order] @ alpha
-        gamma = curvatures[-1] / self._yy[order[-1], order[-1]]
+        q_y = -yg[order] - among @ alpha
+        gamma = curvatures[-1] / among[-1, -1]
         weight = _solved(upper.T, curvatures * alpha - gamma * q_y, upper=False)
-        of_steps, of_changes = torch.empty_like(sg), torch.empty_like(sg)
-        of_steps[order], of_changes[order] = weight, -gamma * alpha
-        direction = torch.addmv(gradient, changes.T, of_changes.to(gradient), beta=-float(gamma))
-        return direction.addmv_(steps.T, of_steps.to(gradient))
+        coefficients = np.empty((2, kept))
+        coefficients[:, order] = weight, -gamma * alpha
+        of_steps, of_changes = torch.from_numpy(coefficients).to(gradient)
+        direction = torch.addmv(gradient, changes.T, of_changes, beta=-float(gamma))
+        return direction.addmv_(steps.T, of_steps)
 
-    def _enter(self, order: list[int], sg: Tensor, yg: Tensor, now: float, before: float) -> None:
+    def _enter(self, order: np.ndarray, sg: np.ndarray, yg: np.ndarray, now: float, before: float) -> None:
         """Enter the products of the older pairs with the newest y."""
-        *older, newest = order
+        older, newest = order[:-1], order[-1]
         self._sy[older, newest] = now * sg[older] + before * self._sg[older]
         self._yy[older, newest] = self._yy[newest, older] = now * yg[older] + before * self._yg[older]
 
@@ -110,13 +112,13 @@ class History:
 
     def as_lists(self) -> dict[str, Any]:
         """The pairs as torch's LBFGS keeps them."""
-        order, dtype = self._order(), self._steps.dtype
-        scale = self._sy[order[-1], order[-1]] / self._yy[order[-1], order[-1]] if order else torch.ones(())
+        order, like = self._order(), self._steps
+        scale = self._sy[order[-1], order[-1]] / self._yy[order[-1], order[-1]] if len(order) else 1.0
         return {
             "old_stps": [self._steps[place].clone() for place in order],
             "old_dirs": [self._changes[place].clone() for place in order],
-            "ro": [(1 / self._sy[place, place]).to(dtype) for place in order],
-            "H_diag": scale.to(dtype),
+            "ro": [like.new_tensor(1 / self._sy[place, place]) for place in order],
+            "H_diag": like.new_tensor(scale),
         }
 
     def load(self, steps: Sequence[Tensor], changes: Sequence[Tensor], gradient: Tensor | None) -> None:
@@ -127,14 +129,14 @@ class History:
         if gradient is None or not kept:
             return
         s, y = self._steps[:kept], self._changes[:kept]
-        self._sy[:kept, :kept], self._yy[:kept, :kept] = (s @ y.T).double(), (y @ y.T).double()
-        self._sg[:kept], self._yg[:kept] = (s @ gradient).double(), (y @ gradient).double()
+        self._sy[:kept, :kept], self._yy[:kept, :kept] = (s @ y.T).cpu(), (y @ y.T).cpu()
+        self._sg[:kept], self._yg[:kept] = (s @ gradient).cpu(), (y @ gradient).cpu()
 
     def products(self) -> dict[str, Any]:
         """What was found without the vectors, to the last bit, and how many pairs there have been."""
         order = self._order()
         pairs, single = (self._sy, self._yy), (self._sg, self._yg)
-        numbers = [one[order][:, order].tolist() for one in pairs] + [one[order].tolist() for one in single]
+        numbers = [one[order[:, None], order].tolist() for one in pairs] + [one[order].tolist() for one in single]
         return {"added": self._added, "numbers": numbers}
 
     def put_products(self, products: Mapping[str, Any]) -> None:
@@ -146,19 +148,19 @@ class History:
         order = self._order()
         for vectors in (self._steps, self._changes):
             vectors[order] = vectors[before]
-        sy, yy, sg, yg = (torch.tensor(one, dtype=torch.float64) for one in products["numbers"])
-        places = torch.tensor(order)
+        sy, yy, sg, yg = (np.array(one, dtype=np.float64) for one in products["numbers"])
         for mine, given in ((self._sy, sy), (self._yy, yy)):
-            mine[places[:, None], places] = given.view(kept, kept)
-        self._sg[order], self._yg[order] = sg.view(kept), yg.view(kept)
+            mine[order[:, None], order] = given.reshape(kept, kept)
+        self._sg[order], self._yg[order] = sg.reshape(kept), yg.reshape(kept)
 
 
-def _widened(old: Tensor, new: Tensor) -> Tensor:
-    if old.numel():
+def _widened(old: Any, new: Any) -> Any:
+    if len(old):
         new[tuple(slice(size) for size in old.shape)] = old
     return new
 
 
-def _solved(matrix: Tensor, right: Tensor, *, upper: bool) -> Tensor:
-    solution: Tensor = torch.linalg.solve_triangular(matrix, right.unsqueeze(1), upper=upper)
-    return solution.squeeze(1)
+def _solved(matrix: np.ndarray, right: np.ndarray, *, upper: bool) -> np.ndarray:
+    given = torch.from_numpy(np.ascontiguousarray(matrix)), torch.from_numpy(right)[:, None]
+    solution: np.ndarray = torch.linalg.solve_triangular(*given, upper=upper)[:, 0].numpy()
+    return solution
