@@ -116,7 +116,7 @@ def _racer(optimizer: Any, run: Run = _by_rule, alone: bool = False, **hypers: A
     return Racer(optimizer, hypers, run, alone)
 
 
-# SparseAdam isn't among them: where gradients are dense, it is Adam.
+# SparseAdam isn't among them: where gradients are dense, it is Adam, but for the place of ε.
 RACERS: Mapping[str, Racer] = {
     "SGD": _racer(optim.SGD),
     "momentum": _racer(optim.SGD, momentum=0.9),
