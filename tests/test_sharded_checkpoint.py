@@ -92,12 +92,14 @@ def spawned(act: Callable[..., None], world: int, *given: Any) -> None:
 
 
 def _in_one(rank: int, act: Callable[..., None], world: int, meeting: str, *given: Any) -> None:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     try:
         act(rank, world, *given)
     finally:
         torch.distributed.destroy_process_group()
+        torch.set_num_threads(threads)  # one process alone is this one
 
 
 # On other numbers of processes

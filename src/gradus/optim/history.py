@@ -78,6 +78,7 @@ class History:
         self._sy, self._yy = (_widened(old, np.zeros((room, room))) for old in (self._sy, self._yy))
         self._sg, self._yg = (_widened(old, np.zeros(room)) for old in (self._sg, self._yg))
 
+    @np.errstate(all="ignore")  # who diverges passes through infinity
     def newton(self, gradient: Tensor) -> Tensor:
         """−H·gradient."""
         if not self._added:
