@@ -31,6 +31,8 @@ bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers, checkpoints
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/drop_ins.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/sparse.py
+	$(BIN)/python benchmarks/lbfgs.py
 	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/gallery.py
 
