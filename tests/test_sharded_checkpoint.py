@@ -100,6 +100,8 @@ def _in_one(rank: int, act: Callable[..., None], world: int, meeting: str, *give
     finally:
         torch.distributed.destroy_process_group()
         torch.set_num_threads(threads)  # one process alone is this one
+    if world > 1:
+        os._exit(0)  # gloo's threads may be taken down in the wrong order at an orderly end, which aborts the process
 
 
 # On other numbers of processes

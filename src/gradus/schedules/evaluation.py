@@ -94,7 +94,10 @@ class Arrays:
 
     def progress(self, t: Any, length: float) -> Any:
         """How far from 0 to `length`: t / length, held at 0 before and at 1 after; 1 at once where there is no length."""
-        return self.clip(self.real(t) / length, 0, 1) if length else self.full(t, 1.0)
+        if not length:
+            return self.full(t, 1.0)
+        with np.errstate(over="ignore"):  # a length may be so short that everything is infinitely far beyond it
+            return self.clip(self.real(t) / length, 0, 1)
 
     def power(self, base: float, exponent: Any) -> Any:
         """base^exponent, stopping short of overflow."""
