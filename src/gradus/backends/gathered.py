@@ -34,6 +34,8 @@ def suits(param: Tensor, grad: Tensor) -> bool:
 class Gathered:
     """The tensors of some rows, in columns: the parameters, their gradients, and each slot.
 
+    Who inherits from it says how gradients are taken note of, in `note`.
+
     Args:
         rows: the tensors, by group and step.
         program: what to do with each element.
@@ -48,17 +50,37 @@ class Gathered:
         self.grads: list[Any] = [local(param.grad) for param in self.given]  # they must outlive an update that reads them
         states = [state for row in rows for state in row.states]
         self.slots = [[local(state[name]) for state in states] for name in program.slots]
-        self.where = [param.data_ptr() for param in self.params]
+        self._places = [*map(_place, self.params)]
+        self._grad_kind = self.grads[0].layout, self.grads[0].dtype
         columns = zip(("param", "grad", *program.slots), [self.params, self.grads, *self.slots], strict=True)
         self.dtypes = {name: DTYPES[column[0].dtype] for name, column in columns}
         self.title = f"{rows[0].rule.name}, {', '.join(f'{name} {dtype}' for name, dtype in self.dtypes.items())}"
         self.stochastic = stochastic and self.params[0].dtype in HALF
 
-    def stays(self) -> bool:
-        """Whether the parameters lie where they lay."""
+    @torch.no_grad()
+    def holds(self) -> bool:
+        """Whether the parameters lie where they lay, and have such gradients as they had, which are taken note of."""
         if self.shared:
             self.params = [local(param) for param in self.given]
-        return [*map(Tensor.data_ptr, self.params)] == self.where
+        if [*map(_place, self.params)] != self._places:
+            return False
+        grads: list[Any] = [local(param.grad) for param in self.given]
+        if not all(map(self._is_expected, grads, self.params)):
+            return False
+        self.note(grads)
+        return True
+
+    def _is_expected(self, grad: Tensor | None, param: Tensor) -> bool:
+        return grad is not None and (grad.layout, grad.dtype, grad.shape) == (*self._grad_kind, param.shape)
+
+    def addresses(self) -> np.ndarray:
+        """Where the tensors begin: a row for the parameters, one for gradients, yet to be noted, and the slots'."""
+        rows = [[tensor.data_ptr() for tensor in column] for column in (self.params, *self.slots)]
+        return np.insert(np.array(rows, dtype=np.int64), 1, 0, axis=0)
+
+    def note(self, grads: list[Tensor]) -> None:
+        """Take note of the parameters' gradients."""
+        raise NotImplementedError
 
     def summed(self, pieces: np.ndarray, sums: np.ndarray) -> float:
         """The sum over all pieces, and where tensors are shared out, over all processes.
@@ -76,3 +98,8 @@ class Gathered:
         """Count an update that has been done, which left these in the scalar slots of each row."""
         for row, new in zip(self.rows, scalars, strict=True):
             row.done(new)
+
+
+def _place(param: Tensor) -> tuple[Any, ...]:
+    """Where a parameter's elements lie, and how they are to be read."""
+    return param.data_ptr(), param.shape, param.stride(), param.dtype

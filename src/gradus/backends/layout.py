@@ -16,9 +16,11 @@ def is_dense(tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def laid_out(grad: Tensor, param: Tensor) -> Tensor:
-    """A gradient whose elements lie as its parameter's do; copied where they don't."""
+    """A gradient whose elements lie as its parameter's do, as they are; copied where they don't."""
     same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
-    return grad if same else torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+    # Elements that are to be negated, or zeros that aren't there, become so by being copied.
+    there = not grad.is_neg() and not grad._is_zerotensor()
+    return grad if same and there else torch.empty_like(param, dtype=grad.dtype).copy_(grad)
 
 
 def cut(sizes: Sequence[int], piece: int) -> np.ndarray:

@@ -67,10 +67,14 @@ class Reference:
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
         self.rows, self.program, self._stochastic = rows, program, stochastic
+        self._kinds = [(param, _kind(param)) for row in rows for param in row.params]
 
     def holds(self) -> bool:
-        """Whether every tensor has a gradient; where it lies doesn't matter here."""
-        return all(param.grad is not None for row in self.rows for param in row.params)
+        """Whether every tensor is of the kind that it was, and has a gradient that fits; where they lie doesn't matter."""
+        return all(
+            _kind(param) == kind and param.grad is not None and param.grad.shape == param.shape
+            for param, kind in self._kinds
+        )
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
@@ -160,3 +164,7 @@ def _write(tensor: Tensor, where: Any, value: Tensor) -> None:
         _real(tensor).copy_(value)
     else:
         _real(tensor)[where] = value
+
+
+def _kind(param: Tensor) -> tuple[Any, ...]:
+    return param.shape, param.dtype, param.device

@@ -134,7 +134,7 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
     for index, row in enumerate(rows):
         if not row.read():
             return None
-        result = program.numbers(*row.inputs(scale))
+        result = program.numbers_of_floats(*row.inputs(scale))
         if result is None:
             return None
         table[index] = result[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["abs", "exp", "log", "machine", "maximum", "minimum", "power", "sign", "sqrt", "where"]
+__all__ = ["FLOATS", "abs", "exp", "log", "machine", "maximum", "minimum", "power", "sign", "sqrt", "where"]
 
 
 def sqrt(x: Any) -> Any:
@@ -77,7 +77,7 @@ def _float_extreme(a: float, b: float, first: bool) -> float:
     return math.nan if a != a or b != b else (a if first else b)
 
 
-_FLOATS = SimpleNamespace(
+FLOATS = SimpleNamespace(
     sqrt=_float_sqrt,
     exp=_float_exp,
     log=_float_log,
@@ -88,6 +88,7 @@ _FLOATS = SimpleNamespace(
     minimum=lambda a, b: _float_extreme(a, b, a < b),
     where=lambda condition, a, b: a if condition else b,
 )
+_PLAIN = frozenset((float, int, bool))
 _MACHINES: list[tuple[type, Any]] = [(np.ndarray, np)]
 
 
@@ -98,9 +99,9 @@ def machine(kind: type, names: Any) -> None:
 
 def _machine_of(*values: Any) -> Any:
     for value in values:
-        if type(value) is float or type(value) is int:
+        if type(value) in _PLAIN:
             continue
         for kind, names in _MACHINES:
             if isinstance(value, kind):
                 return names
-    return _FLOATS
+    return FLOATS

@@ -1,14 +1,13 @@
 """The CPU backend: one kernel call updates all tensors, without temporaries, on as many cores as the work is worth."""
 
 import operator
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.backends.cpu.finder import Finder
 from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
 from gradus.backends.cpu.sparse import Rows
 from gradus.backends.cpu.team import run_together
@@ -33,7 +32,9 @@ def takes(param: Tensor, grad: Tensor) -> bool:
     if not suits(param, grad):
         return False
     param, grad = local(param), local(grad)
-    return param.device.type == "cpu" and (param.is_contiguous() if grad.is_sparse else is_dense(param))
+    if param.device.type != "cpu":
+        return False
+    return param.is_contiguous() if grad.layout is torch.sparse_coo else grad.layout is torch.strided and is_dense(param)
 
 
 class OnePass(Gathered):
@@ -47,52 +48,43 @@ class OnePass(Gathered):
 
     def __init__(self, rows: Sequence[Row], program: Program, *, stochastic: bool = False) -> None:
         super().__init__(rows, program, stochastic=stochastic)
-        self._plain = all(param.is_contiguous() for param in self.params)
         self._sparse = self.grads[0].is_sparse
         self._rows_of = Rows(self.params, self.slots)
         self._kernel = compiled(kernel_source(program, self.dtypes, self.title, stochastic=self.stochastic))
         self._norm = norm_source(self.dtypes["grad"], 1)
-        self._addresses = np.array([self.where] * 2 + [[s.data_ptr() for s in slot] for slot in self.slots])
-        self._grads_at, self._places = self._addresses[1].data, struct.Struct(f"{len(self.params)}q")
+        self._addresses = self.addresses()
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
         columns = len(program.arguments) + self.stochastic
         self._numbers = np.zeros((len(rows), columns), dtype=ELEMENTS[self.dtypes["param"]].real)
+        self._table = self._numbers[:, : len(self.program.arguments)]
+        findable = not self._sparse and not self.shared and all(map(Tensor.is_contiguous, self.params))
+        known = findable and Finder.is_there()
+        self._finder = Finder(self.params, self.grads[0].dtype, self._addresses[1]) if known else None
         self._lay_out_job()
-        self.holds()
+        self.note(self.grads)
 
     def holds(self) -> bool:
-        """Whether the parameters lie where they lay, and have gradients, which are taken note of.
+        """Whether the parameters lie where they lay, and have such gradients as they had, which are taken note of."""
+        if self._finder is not None:
+            self.grads = [*map(_GRAD, self.params)]
+            if self._finder.find(self.grads):
+                return True
+        return super().holds()
 
-        A gradient of another layout than its parameter's is laid out anew.
-        """
-        if not self.stays():
-            return False
-        grads: list[Any] = [*map(_GRAD, self.given)]
-        if self.shared:
-            grads = [local(grad) for grad in grads]
-        if self._sparse:
-            return self._find_rows(grads)
-        try:
-            if not self._plain or False in [*map(Tensor.is_contiguous, grads)]:
-                grads = [laid_out(grad, param) for grad, param in zip(grads, self.params, strict=True)]
-            self._places.pack_into(self._grads_at, 0, *map(Tensor.data_ptr, grads))
-        except (TypeError, RuntimeError):  # one is None, or sparse
-            return False
-        self.grads = grads  # they must outlive the update
-        return True
-
-    def _find_rows(self, grads: list[Any]) -> bool:
-        """Take note of the rows that sparse gradients touch; whether there are only such."""
-        if not all(grad is not None and grad.is_sparse for grad in grads):
-            return False
-        found = self._rows_of.touched(grads)
+    @torch.no_grad()
+    def note(self, grads: list[Tensor]) -> None:
+        """Take note of the parameters' gradients; one of another layout than its parameter's is laid out anew."""
+        if not self._sparse:
+            self.grads = [*map(laid_out, grads, self.params)]
+            self._addresses[1] = [grad.data_ptr() for grad in self.grads]
+            return
+        found = self._rows_of.touched(grads)  # each row that a sparse gradient touches is a piece of its own
         self.grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
         self._which = np.ascontiguousarray(self._row_of[found.owners])
         self._shares = _shares_of(self._pieces)
         self._lay_out_job()
-        return True
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
@@ -103,7 +95,7 @@ class OnePass(Gathered):
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
-        scalars = fill(self._numbers[:, : len(self.program.arguments)], self.program, self.rows, scale)
+        scalars = fill(self._table, self.program, self.rows, scale)
         if self.stochastic:
             self._numbers[:, -1] = [row.seed() for row in self.rows]
         self._scalars = scalars or []

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
+    "asked",
     "at_float32",
     "at_float64",
     "at_int64",
@@ -59,6 +60,17 @@ def claimed(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signat
         return builder.atomic_rmw("add", args[0], ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(types.CPointer(types.int64)), build
+
+
+@intrinsic
+def asked(context: Any, question: Any, tensor: Any, answer: Any) -> Any:  # noqa: ARG001
+    """Call a C function by address, `int question(tensor, answer)`, with two addresses; 0 if it could be answered."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(64), ir.IntType(64)])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+
+    return types.int32(types.int64, types.int64, types.int64), build
 
 
 @intrinsic

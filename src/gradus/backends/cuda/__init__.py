@@ -70,7 +70,7 @@ class OneLaunch(Gathered):
         self._device = self.params[0].device
         self._capturable = bool(rows[0].group["capturable"])
         self._lay_out(getattr(torch, kernels.ELEMENTS[self.dtypes["param"]].real))
-        self.holds()
+        self.note(self.grads)
 
     def _lay_out(self, real: torch.dtype) -> None:
         """Write the tables that the kernels read, on the device."""
@@ -82,8 +82,7 @@ class OneLaunch(Gathered):
         self._pinned = torch.empty(
             len(sizes), dtype=torch.int64, pin_memory=self._capturable and self._device.type == "cuda"
         )
-        addresses = np.array([self.where, self._grads_at, *([slot.data_ptr() for slot in column] for column in self.slots)])
-        self._addresses = self._there(addresses)
+        self._addresses = self._there(self.addresses())
         self._pieces = self._there(np.ascontiguousarray(pieces[:, :2]))
         self._sizes = self._there(np.array(sizes, dtype=np.int64))
         self._row_of = self._there(np.repeat(np.arange(len(rows)), [len(row.params) for row in rows]))
@@ -94,23 +93,14 @@ class OneLaunch(Gathered):
         return torch.from_numpy(array).to(self._device)
 
     @torch.no_grad()
-    def holds(self) -> bool:
-        """Whether the parameters lie where they lay, and have gradients, which are taken note of.
-
-        A gradient of another layout than its parameter's is laid out anew.
-        """
-        if not self.stays():
-            return False
-        grads: list[Any] = [param.grad for param in self.given]
-        if any(grad is None or grad.layout is not torch.strided for grad in grads):
-            return False
-        self.grads = [laid_out(local(grad), param) for grad, param in zip(grads, self.params, strict=True)]
+    def note(self, grads: list[Tensor]) -> None:
+        """Take note of the parameters' gradients; one of another layout than its parameter's is laid out anew."""
+        self.grads = [*map(laid_out, grads, self.params)]
         addresses = np.fromiter(map(Tensor.data_ptr, self.grads), np.int64, len(grads))
         if not np.array_equal(addresses, self._grads_at):
             self._grads_at = addresses
             new = torch.from_numpy(addresses)
             self._addresses[1].copy_(self._pinned.copy_(new) if is_capturing() else new, non_blocking=True)
-        return True
 
     @torch.no_grad()
     def squares(self) -> Any:
