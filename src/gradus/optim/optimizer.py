@@ -255,7 +255,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _update(self) -> bool:
         """Update every parameter that has a gradient; whether that has been done, and not left out."""
-        found, scale = self._from_grad_scaler()
+        found, scale = self._from_grad_scaler() if "found_inf" in self.__dict__ else (False, None)
         if found:
             return False
         plan = self._plan
@@ -299,7 +299,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
         """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""
-        scale, found = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")  # set while it steps
+        scale, found = self.__dict__.get("grad_scale"), self.__dict__["found_inf"]
         return found is not None and bool(found), None if scale is None else 1.0 / float(scale)
 
 

@@ -120,8 +120,8 @@ class OnePass(Gathered):
         """Note where everything lies that a kernel needs."""
         arrays = (self._shares, self._pieces, self._addresses, self._which)
         tensors, arguments = self._addresses.shape[1], self._numbers.shape[1]
-        self._job = np.array([0, 0, tensors, arguments, *(array.ctypes.data for array in arrays), 0], dtype=np.int64)
-        self._job_at, self._numbers_at = self._job.ctypes.data, self._numbers.ctypes.data
+        job = np.array([0, 0, tensors, arguments, *(array.ctypes.data for array in arrays), 0], dtype=np.int64)
+        self._job, self._job_at, self._numbers_at = job.data, job.ctypes.data, self._numbers.ctypes.data
 
 
 def _shares_of(pieces: np.ndarray) -> np.ndarray:

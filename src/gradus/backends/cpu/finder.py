@@ -76,8 +76,8 @@ class Finder:
         self._kept = answer, columns, found  # whose addresses the job has
         expected = [id(Tensor), access.dtypes[grad_dtype], access.word]
         job = [0, len(params), *(column.ctypes.data for column in columns), 0, found.ctypes.data]
-        self._job = np.array([*job, *expected, *access.questions, answer.ctypes.data], dtype=np.int64)
-        self._job_at, self._run = self._job.ctypes.data, access.run
+        table = np.array([*job, *expected, *access.questions, answer.ctypes.data], dtype=np.int64)
+        self._job, self._job_at, self._run = table.data, table.ctypes.data, access.run
         self._single = [index for index, param in enumerate(params) if param.numel() == 1]
 
     def find(self, grads: list[Tensor]) -> bool:
@@ -87,7 +87,7 @@ class Finder:
         self._run(self._job_at)
         # What autograd leaves yet to be negated is the imaginary part of a conjugate. Its elements lie two apart, where it
         # has several.
-        return bool(job[0]) and not (self._single and any(grads[index].is_neg() for index in self._single))
+        return job[0] == 1 and not (self._single and any(grads[index].is_neg() for index in self._single))
 
     @staticmethod
     def is_there() -> bool:
