@@ -3,6 +3,7 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
 from gradus.rules import ops
+from gradus.rules.fields import flag
 from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["Optimizer", "copied"]
@@ -98,14 +100,20 @@ class Optimizer(torch.optim.Optimizer):
         super().__init_subclass__(**kwargs)
         if rule is None:
             return
+        if not isinstance(rule, Rule):
+            raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
         cls.rule, cls._besides = rule, besides
         cls.hypers = {**rule.hypers, **(besides.hypers if besides else {})}
         cls._group_keys = _GROUP_KEYS.union(group_keys)
+        if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
+            raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
         if takes is not None:
             cls._takes = staticmethod(takes)
         cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "rule"):
+            raise InvalidInput(f"{type(self).__name__} has no rule; write class {type(self).__name__}(Optimizer, rule=...)")
         try:
             given = inspect.signature(type(self)).bind(params, *args, **kwargs)
         except TypeError as error:
@@ -305,10 +313,12 @@ class Optimizer(torch.optim.Optimizer):
 
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("params", positional)]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("params", kind)]
     for name, hyper in hypers.items():
-        kind = inspect.Parameter.KEYWORD_ONLY if name == "maximize" else parameters[-1].kind
+        late = hyper.default is parameters[0].default and parameters[-1].default is not hyper.default
+        if name == "maximize" or late:  # what must be given can't follow what may be left out, but by name
+            kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=hyper.default))
     for name, default in {**_TORCHS, **_OURS}.items():
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
@@ -323,8 +333,10 @@ def _check_options(values: Mapping[str, Any]) -> None:
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
-        if clip is not None and not clip > 0:
+        if clip is not None and not (isinstance(clip, Real) and clip > 0):
             raise InvalidInput(f"{name} must be above 0, or None for no clipping; got {clip!r}")
+    for name in ("skip_nonfinite", "stochastic_rounding", "capturable", "differentiable"):
+        flag(name, values[name])
     if clip_norm is not None and values["clip_value"] is not None:
         raise InvalidInput("clip_norm and clip_value exclude each other; leave one of them out")
     if values["foreach"] and values["fused"]:
