@@ -313,7 +313,7 @@ class Optimizer(torch.optim.Optimizer):
 
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("params", kind)]
     for name, hyper in hypers.items():
         late = hyper.default is parameters[0].default and parameters[-1].default is not hyper.default
@@ -333,7 +333,7 @@ def _check_options(values: Mapping[str, Any]) -> None:
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
-        if clip is not None and not (isinstance(clip, Real) and clip > 0):
+        if clip is not None and not (isinstance(clip, Real) and float(clip) > 0):
             raise InvalidInput(f"{name} must be above 0, or None for no clipping; got {clip!r}")
     for name in ("skip_nonfinite", "stochastic_rounding", "capturable", "differentiable"):
         flag(name, values[name])
