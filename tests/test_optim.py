@@ -133,6 +133,57 @@ def test_complex_parameters(case: Case) -> None:
     torch.testing.assert_close(torch.view_as_real(whole.detach()), parts.detach(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("build", [lambda some: gradus.optim.Adam(some, clip_norm=1.0), gradus.optim.LBFGS])
+def test_gradients_that_are_yet_to_be_conjugated(build: Any) -> None:
+    """A gradient of torch's `conj`, which copies nothing, is the conjugate numbers."""
+    start, grad = torch.randn(2, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    after = []
+    for given in (grad.conj(), grad.conj().resolve_conj()):
+        param = nn.Parameter(start.clone())
+        param.grad = given
+        build([param]).step(lambda: 1.0)
+        after.append(param.detach())
+    assert torch.equal(*after)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "kind", [list, lambda betas: tuple(map(torch.tensor, betas)), lambda betas: [*map(torch.tensor, betas)]]
+)
+def test_hyperparameters_may_change_in_place(kind: Any, backend: str) -> None:
+    """A list's number, or a tensor within a tuple, that is changed where it is holds from the next step on."""
+    (ours,), (theirs,) = params(shapes=[(7,)]), params(shapes=[(7,)])
+    got = gradus.optim.Adam([ours], betas=kind([0.5, 0.75]), backend=backend)
+    want = torch.optim.Adam([theirs], betas=(0.5, 0.75))
+    for step in range(6):
+        give_gradients([ours], [theirs], step=step)
+        if step == 3:
+            betas = got.param_groups[0]["betas"]
+            if isinstance(betas, list):
+                betas[0] = 0.25
+            else:
+                betas[0].fill_(0.25)
+            want.param_groups[0]["betas"] = (0.25, 0.75)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("beta2", [0.0, 1 / 3, 0.6])
+def test_short_memories_are_torchs(beta2: float, backend: str) -> None:
+    """RAdam goes torch's way where its rectification would be divided by zero, if it were used."""
+    ours, theirs = params(), params()
+    got = gradus.optim.RAdam(ours, betas=(0.9, beta2), backend=backend)
+    want = torch.optim.RAdam(theirs, betas=(0.9, beta2))
+    for step in range(8):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("name", "options"), [("SGD", {}), ("Adagrad", {"lr_decay": 0.1}), ("SparseAdam", {"lr": 0.1})])
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad makes tensors without them

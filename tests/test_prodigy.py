@@ -77,7 +77,9 @@ def test_its_estimate_follows_the_gradients_that_it_updates_by(by: str) -> None:
     for _ in range(100):
         for param in (*ours, *plain):
             param.grad = None
-            (curvature * (param - target).square() / 2).sum().mul(1024 if by == "scale" and param is ours[0] else 1).backward()
+            (curvature * (param - target).square() / 2).sum().mul(
+                1024 if by == "scale" and param is ours[0] else 1
+            ).backward()
         scaler.scale(torch.zeros(()))  # it makes its scale when it is first asked for
         scaler.step(first)
         scaler.update()

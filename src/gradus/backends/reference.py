@@ -139,8 +139,8 @@ class Reference:
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones, which rules update one by one."""
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    """Complex numbers as pairs of real ones, which rules update one by one; of those yet to be conjugated, a copy."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _norm(tensor: Tensor) -> float:

@@ -129,6 +129,8 @@ def muon(
     adjust_lr_fn: Annotated[str | None, one_of(None, "original", "match_rms_adamw")] = None,
 ) -> tuple[Tensor, Tensor]:
     """θ ← (1 − γλ)θ − γ′·orthogonal(momentum), whose singular values are all about 1."""
+    if param.numel() == 0:
+        return param, momentum_buffer
     momentum_buffer = momentum_buffer + (1 - momentum) * (grad - momentum_buffer)
     update = _as_matrix(grad + momentum * (momentum_buffer - grad) if nesterov else momentum_buffer)
     rows, columns = update.shape

@@ -263,7 +263,7 @@ def cautious(rule: Rule) -> Rule:
         return param * (1 - hypers["lr"] * decay) - update * agrees / share, *kept
 
     masked.__name__ = f"cautious_{rule.name}"
-    return tensor_rule()(masked)
+    return Rule(masked, rule.start, {})
 
 
 class CautiousAdamW(Optimizer, rule=cautious(adamw)):
