@@ -136,6 +136,20 @@ def test_it_is_the_papers(case: str, backend: str, dtype: torch.dtype) -> None:
         np.testing.assert_allclose(param.detach().double().numpy(), want, rtol=tolerance, atol=tolerance)
 
 
+def test_sophia_estimates_in_single_precision() -> None:
+    """The estimate for a bfloat16 parameter is the one for a float32 parameter of the same gradients."""
+    kept = []
+    for dtype in (torch.bfloat16, torch.float32):
+        param = nn.Parameter(torch.ones(5, dtype=dtype))
+        optimizer = SophiaG([param])
+        for step in range(1, 6):
+            param.grad = torch.arange(1.0, 6.0, dtype=dtype) * 0.125 * step
+            optimizer.update_hessian(batch_size=3)
+        kept.append(optimizer.state[param]["hessian"])
+    assert kept[0].dtype == torch.float32
+    torch.testing.assert_close(*kept)
+
+
 def test_ademamix_may_do_without_its_first_momentum() -> None:
     """With β₁ = 0 the warm-up of β₃ is its limit, β₃^(T/t)."""
     (param,) = params(shapes=[(6,)])

@@ -133,6 +133,34 @@ def test_complex_parameters(case: Case) -> None:
     torch.testing.assert_close(torch.view_as_real(whole.detach()), parts.detach(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", ["Adafactor", "SOAP", "Prodigy", "SGDScheduleFree", "AdamWScheduleFree"])
+def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> None:
+    """Who can't update the touched rows alone says so, and changes nothing, at whatever step a gradient is sparse."""
+    dense, table = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(4, 2))
+    optimizer = getattr(gradus.optim, name)([dense, table])
+    for param in (dense, table):
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    before = [param.detach().clone() for param in (dense, table)]
+    table.grad = None
+    table.grad = torch.eye(4, 2).to_sparse(1)
+    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients: .*; got a sparse one of shape \(4, 2\)\. Make"):
+        optimizer.step()
+    assert all(map(torch.equal, (dense, table), before))
+
+
+def test_what_is_kept_is_no_gradient() -> None:
+    """A gradient that a differentiable update keeps for the next is kept apart from it."""
+    param = nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.Adan([param], differentiable=True)
+    param.grad = torch.ones(3)
+    optimizer.param_groups[0]["params"] = [inner := param.clone()]
+    inner.grad = torch.full((3,), 2.0)  # of no leaf, as whoever differentiates an update has it
+    optimizer.step()
+    inner.grad.zero_()
+    assert optimizer.state[inner]["pre_grad"].tolist() == [2.0] * 3
+
+
 @pytest.mark.parametrize("build", [lambda some: gradus.optim.Adam(some, clip_norm=1.0), gradus.optim.LBFGS])
 def test_gradients_that_are_yet_to_be_conjugated(build: Any) -> None:
     """A gradient of torch's `conj`, which copies nothing, is the conjugate numbers."""

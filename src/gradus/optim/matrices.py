@@ -94,6 +94,8 @@ class Adafactor(Optimizer, rule=adafactor):
     ([0.8999999761581421, 0.8999999761581421, 0.8999999761581421], (2, 1))
     """
 
+    _takes_sparse = False
+
 
 def _as_matrix(tensor: Tensor) -> Tensor:
     """A tensor as a matrix: what comes after the first dimension in one, as for a convolution's kernels."""
@@ -287,3 +289,5 @@ class SOAP(Optimizer, rule=soap):
     >>> [[round(x, 4) for x in row] for row in param.tolist()]
     [[0.9, 0.0], [0.0, 1.1]]
     """
+
+    _takes_sparse = False

@@ -83,6 +83,7 @@ class Optimizer(torch.optim.Optimizer):
     _group_keys: ClassVar[frozenset[str]]
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
+    _takes_sparse: ClassVar[bool] = True
     _step_supports_amp_scaling = True  # GradScaler leaves its scale to the update, which does it in passing
 
     def __init_subclass__(
@@ -266,6 +267,8 @@ class Optimizer(torch.optim.Optimizer):
         found, scale = self._from_grad_scaler()
         if found:
             return False
+        if not self._takes_sparse:
+            self._require_dense()
         plan = self._plan
         if plan is None or plan.bound != self.clip_value or not plan.holds(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
@@ -304,6 +307,15 @@ class Optimizer(torch.optim.Optimizer):
                 bound=self.clip_value,
             )
         return self._plan
+
+    def _require_dense(self) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None and param.grad.is_sparse:
+                    raise InvalidInput(
+                        f"{type(self).__name__} needs dense gradients: what it keeps isn't kept row by row; got a sparse "
+                        f"one of shape {tuple(param.shape)}. Make the layer with sparse=False, or give it another optimizer"
+                    )
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
         """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""

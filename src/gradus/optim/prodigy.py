@@ -88,6 +88,8 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
     True
     """
 
+    _takes_sparse = False  # p0 is the whole parameter at the first update
+
     def _update(self) -> bool:
         groups = self.param_groups
         if len({float(group["d"]) for group in groups}) > 1:
