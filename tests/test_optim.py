@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -147,6 +148,32 @@ def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> 
     with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients: .*; got a sparse one of shape \(4, 2\)\. Make"):
         optimizer.step()
     assert all(map(torch.equal, (dense, table), before))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autograd_sees_an_update(backend: str) -> None:
+    """Going backward once more through what an update has changed is an error, as in torch, and no wrong gradient."""
+    param = nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.SGD([param], lr=0.5, backend=backend)
+    loss = param.square().sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cleared_gradients_take_no_memory(turned: bool, backend: str) -> None:
+    """A gradient that `zero_grad` has let go of after a step is freed, and so is what it was laid out anew as."""
+    param = nn.Parameter(torch.ones(30, 20).t() if turned else torch.ones(20, 30))
+    optimizer = gradus.optim.SGD([param], lr=0.5, clip_norm=1.0, backend=backend)
+    for _ in range(2):
+        param.grad = torch.ones(20, 30)
+        gone = weakref.ref(param.grad)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert gone() is None
 
 
 def test_what_is_kept_is_no_gradient() -> None:
