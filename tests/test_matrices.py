@@ -84,6 +84,22 @@ def test_muon_gives_the_rest_to_adamw() -> None:
     assert torch.equal(again.state[embedding]["exp_avg"], optimizer.state[embedding]["exp_avg"])
 
 
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (0, 0), (2, 0, 3), (0,), ()])
+@pytest.mark.parametrize("name", ["Adafactor", "Muon", "SOAP"])
+def test_nothing_is_taken(name: str, shape: tuple[int, ...]) -> None:
+    """A parameter without elements beside others is updated to itself, and the others as if it weren't there."""
+    after = []
+    for shapes in ([shape, (2, 3)], [(2, 3)]):
+        some = [nn.Parameter(torch.ones(one)) for one in shapes]
+        optimizer = getattr(gradus.optim, name)(some)
+        for _ in range(2):
+            for param in some:
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+        after.append(some[-1].detach())
+    assert torch.equal(*after)
+
+
 def test_soap_is_the_papers() -> None:
     """Forty steps are those of Algorithm 3 of Vyas et al. 2024, written out in NumPy."""
     lr, beta, second, eps, decay, every = 0.01, 0.9, 0.95, 1e-8, 0.1, 5

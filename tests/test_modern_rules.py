@@ -12,7 +12,8 @@ from torch import nn
 
 import gradus.optim
 from gradus.errors import InvalidInput
-from gradus.optim import AdamWScheduleFree, SGDScheduleFree, SophiaG
+from gradus.optim import AdamWScheduleFree, SGDScheduleFree, SophiaG, cautious
+from gradus.rules import Rule, classical
 from optim_registry import give_gradients, params
 
 Array = np.ndarray
@@ -133,6 +134,56 @@ def test_it_is_the_papers(case: str, backend: str, dtype: torch.dtype) -> None:
     for param, start, grads in zip(some, starts, seen, strict=True):
         *_, want = paper(start, grads, **options)
         np.testing.assert_allclose(param.detach().double().numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+def test_sophia_estimates_in_single_precision() -> None:
+    """The estimate for a bfloat16 parameter is the one for a float32 parameter of the same gradients."""
+    kept = []
+    for dtype in (torch.bfloat16, torch.float32):
+        param = nn.Parameter(torch.ones(5, dtype=dtype))
+        optimizer = SophiaG([param])
+        for step in range(1, 6):
+            param.grad = torch.arange(1.0, 6.0, dtype=dtype) * 0.125 * step
+            optimizer.update_hessian(batch_size=3)
+        kept.append(optimizer.state[param]["hessian"])
+    assert kept[0].dtype == torch.float32
+    torch.testing.assert_close(*kept)
+
+
+def test_ademamix_may_do_without_its_first_momentum() -> None:
+    """With β₁ = 0 the warm-up of β₃ is its limit, β₃^(T/t)."""
+    (param,) = params(shapes=[(6,)])
+    optimizer = gradus.optim.AdEMAMix([param], lr=0.01, betas=(0.0, 0.99, 0.999), alpha=2.0, warmup_steps=20)
+    w, slow, v = param.detach().numpy().copy(), np.zeros(6), np.zeros(6)
+    for t in range(1, STEPS + 1):
+        give_gradients([param], step=t)
+        assert param.grad is not None
+        g, b3 = param.grad.numpy(), 0.999 ** (20 / min(t, 20))
+        slow, v = b3 * slow + (1 - b3) * g, 0.99 * v + 0.01 * g**2
+        w = w - 0.01 * (g + min(t / 20, 1) * 2.0 * slow) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+        optimizer.step()
+    np.testing.assert_allclose(param.detach().numpy(), w)
+
+
+@pytest.mark.parametrize("rule", [classical.nadam, classical.rprop, classical.asgd, classical.adagrad], ids=str)
+def test_cautious_rules_begin_as_the_rules_do(rule: Rule) -> None:
+    """Where no element moves against its gradient, a cautious rule is the rule, slots that begin elsewhere than at 0 too."""
+    options = {"initial_accumulator_value": 4.0} if rule is classical.adagrad else {}
+    ours, theirs = params(shapes=[(5,)]), params(shapes=[(5,)])
+    got, want = (_optimizer_of(one)(some, lr=0.1, **options) for one, some in ((cautious(rule), ours), (rule, theirs)))
+    for _ in range(5):
+        for some in (*ours, *theirs):
+            some.grad = torch.arange(1.0, 6.0, dtype=torch.float64)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours[0], theirs[0])
+
+
+def _optimizer_of(one: Rule) -> Any:
+    class Made(gradus.optim.Optimizer, rule=one):
+        pass
+
+    return Made
 
 
 def test_sophia_is_the_papers() -> None:

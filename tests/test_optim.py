@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -131,6 +132,111 @@ def test_complex_parameters(case: Case) -> None:
         got.step()
         want.step()
     torch.testing.assert_close(torch.view_as_real(whole.detach()), parts.detach(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "SOAP", "Prodigy", "SGDScheduleFree", "AdamWScheduleFree"])
+def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> None:
+    """Who can't update the touched rows alone says so, and changes nothing, at whatever step a gradient is sparse."""
+    dense, table = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(4, 2))
+    optimizer = getattr(gradus.optim, name)([dense, table])
+    for param in (dense, table):
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    before = [param.detach().clone() for param in (dense, table)]
+    table.grad = None
+    table.grad = torch.eye(4, 2).to_sparse(1)
+    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients: .*; got a sparse one of shape \(4, 2\)\. Make"):
+        optimizer.step()
+    assert all(map(torch.equal, (dense, table), before))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autograd_sees_an_update(backend: str) -> None:
+    """Going backward once more through what an update has changed is an error, as in torch, and no wrong gradient."""
+    param = nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.SGD([param], lr=0.5, backend=backend)
+    loss = param.square().sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cleared_gradients_take_no_memory(turned: bool, backend: str) -> None:
+    """A gradient that `zero_grad` has let go of after a step is freed, and so is what it was laid out anew as."""
+    param = nn.Parameter(torch.ones(30, 20).t() if turned else torch.ones(20, 30))
+    optimizer = gradus.optim.SGD([param], lr=0.5, clip_norm=1.0, backend=backend)
+    for _ in range(2):
+        param.grad = torch.ones(20, 30)
+        gone = weakref.ref(param.grad)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert gone() is None
+
+
+def test_what_is_kept_is_no_gradient() -> None:
+    """A gradient that a differentiable update keeps for the next is kept apart from it."""
+    param = nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.Adan([param], differentiable=True)
+    param.grad = torch.ones(3)
+    optimizer.param_groups[0]["params"] = [inner := param.clone()]
+    inner.grad = torch.full((3,), 2.0)  # of no leaf, as whoever differentiates an update has it
+    optimizer.step()
+    inner.grad.zero_()
+    assert optimizer.state[inner]["pre_grad"].tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("build", [lambda some: gradus.optim.Adam(some, clip_norm=1.0), gradus.optim.LBFGS])
+def test_gradients_that_are_yet_to_be_conjugated(build: Any) -> None:
+    """A gradient of torch's `conj`, which copies nothing, is the conjugate numbers."""
+    start, grad = torch.randn(2, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    after = []
+    for given in (grad.conj(), grad.conj().resolve_conj()):
+        param = nn.Parameter(start.clone())
+        param.grad = given
+        build([param]).step(lambda: 1.0)
+        after.append(param.detach())
+    assert torch.equal(*after)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "kind", [list, lambda betas: tuple(map(torch.tensor, betas)), lambda betas: [*map(torch.tensor, betas)]]
+)
+def test_hyperparameters_may_change_in_place(kind: Any, backend: str) -> None:
+    """A list's number, or a tensor within a tuple, that is changed where it is holds from the next step on."""
+    (ours,), (theirs,) = params(shapes=[(7,)]), params(shapes=[(7,)])
+    got = gradus.optim.Adam([ours], betas=kind([0.5, 0.75]), backend=backend)
+    want = torch.optim.Adam([theirs], betas=(0.5, 0.75))
+    for step in range(6):
+        give_gradients([ours], [theirs], step=step)
+        if step == 3:
+            betas = got.param_groups[0]["betas"]
+            if isinstance(betas, list):
+                betas[0] = 0.25
+            else:
+                betas[0].fill_(0.25)
+            want.param_groups[0]["betas"] = (0.25, 0.75)
+        got.step()
+        want.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("beta2", [0.0, 1 / 3, 0.6])
+def test_short_memories_are_torchs(beta2: float, backend: str) -> None:
+    """RAdam goes torch's way where its rectification would be divided by zero, if it were used."""
+    ours, theirs = params(), params()
+    got = gradus.optim.RAdam(ours, betas=(0.9, beta2), backend=backend)
+    want = torch.optim.RAdam(theirs, betas=(0.9, beta2))
+    for step in range(8):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

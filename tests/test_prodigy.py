@@ -67,6 +67,31 @@ def test_it_finds_a_rate_that_solves() -> None:
     assert 1e-3 < optimizer.param_groups[0]["d"] < float(target.abs().max())
 
 
+@pytest.mark.parametrize("by", ["scale", "clip_norm", "clip_value"])
+def test_its_estimate_follows_the_gradients_that_it_updates_by(by: str) -> None:
+    """A GradScaler's scale, or clipping while gradients are read, gives the estimate that mended gradients give."""
+    curvature, target = _problem()
+    ours, plain = _parts([10]), _parts([10])
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=by == "scale")
+    first, second = Prodigy(ours, **({} if by == "scale" else {by: 0.5})), Prodigy(plain)
+    for _ in range(100):
+        for param in (*ours, *plain):
+            param.grad = None
+            (curvature * (param - target).square() / 2).sum().mul(
+                1024 if by == "scale" and param is ours[0] else 1
+            ).backward()
+        scaler.scale(torch.zeros(()))  # it makes its scale when it is first asked for
+        scaler.step(first)
+        scaler.update()
+        if by == "clip_norm":
+            nn.utils.clip_grad_norm_(plain, 0.5)
+        elif by == "clip_value":
+            nn.utils.clip_grad_value_(plain, 0.5)
+        second.step()
+    assert first.param_groups[0]["d"] == pytest.approx(second.param_groups[0]["d"])
+    torch.testing.assert_close(ours[0], plain[0])
+
+
 def test_a_loaded_one_goes_on() -> None:
     """Its estimate is in its state: a resumed run equals the uninterrupted one."""
     whole, parted = _parts([10]), _parts([10])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from gradus.backends.local import is_shared, local, placement, summed
 from gradus.backends.rounding import HALF
@@ -96,6 +97,9 @@ class Gathered:
 
     def done(self, scalars: Sequence[Sequence[Any]]) -> None:
         """Count an update that has been done, which left these in the scalar slots of each row."""
+        increment_version(self.given)  # so that autograd sees that what it has saved has been changed
+        if not self.rows[0].group["capturable"]:  # a captured graph reads them again
+            self.grads = []  # whoever clears a gradient has its memory at once
         for row, new in zip(self.rows, scalars, strict=True):
             row.done(new)
 

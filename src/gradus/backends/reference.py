@@ -114,7 +114,7 @@ class Reference:
         if row.bound is not None:
             scaled = scaled.clamp(-row.bound, row.bound)
         new_param, new = row.rule.updated(x, scaled, {**slots, **row.scalars}, row.step + 1, hypers)
-        given = [x, *slots.values()]
+        given = [x, g, *slots.values()]
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
         new_param = new_param if new_param is x else _apart(new_param, given)
         if self._stochastic and param.dtype in HALF:
@@ -139,8 +139,8 @@ class Reference:
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones, which rules update one by one."""
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    """Complex numbers as pairs of real ones, which rules update one by one; of those yet to be conjugated, a copy."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _norm(tensor: Tensor) -> float:

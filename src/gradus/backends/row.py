@@ -40,7 +40,7 @@ class Row:
         self.states: list[dict[str, Any]] = []
         self._getter = operator.itemgetter(*rule.hypers)
         self._values: Any = None
-        self._tensors = False
+        self._changeable = False
         self._fixed: Any = None
         self.read()
 
@@ -51,10 +51,11 @@ class Row:
             InvalidInput: one is out of its range.
         """
         values = self._getter(self.group)
-        if not self._tensors and values == self._values:
+        if not self._changeable and values == self._values:
             return True
         hypers = self.hypers()
-        self._tensors = any(isinstance(value, Tensor) for value in hypers.values())
+        # What can be changed in place may be another the next time, and still be equal to itself.
+        self._changeable = any(isinstance(value, list) or _has_tensors(value) for value in hypers.values())
         for name, hyper in self.rule.hypers.items():
             if hyper.check is not None and not self._stays(hypers[name]):
                 hyper.check(name, hypers[name])
@@ -65,7 +66,7 @@ class Row:
         return bool(self._fixed == before)
 
     def _stays(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and self.group["capturable"]
+        return self.group["capturable"] and _has_tensors(value)
 
     def _number(self, value: Any) -> Any:
         return value.detach().double() if self._stays(value) else as_float(value)
@@ -111,6 +112,10 @@ class Row:
                 state.update(step=self.step, **self.scalars)
             else:
                 state.update(step=_counted(self.step), **{name: _alone(value) for name, value in self.scalars.items()})
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_has_tensors, value)))
 
 
 def _counted(step: int) -> Tensor:

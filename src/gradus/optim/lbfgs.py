@@ -248,7 +248,7 @@ class LBFGS(torch.optim.Optimizer):
 
 
 def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _greatest(vector: Tensor) -> Tensor:

@@ -94,6 +94,8 @@ class Adafactor(Optimizer, rule=adafactor):
     ([0.8999999761581421, 0.8999999761581421, 0.8999999761581421], (2, 1))
     """
 
+    _takes_sparse = False
+
 
 def _as_matrix(tensor: Tensor) -> Tensor:
     """A tensor as a matrix: what comes after the first dimension in one, as for a convolution's kernels."""
@@ -129,6 +131,8 @@ def muon(
     adjust_lr_fn: Annotated[str | None, one_of(None, "original", "match_rms_adamw")] = None,
 ) -> tuple[Tensor, Tensor]:
     """θ ← (1 − γλ)θ − γ′·orthogonal(momentum), whose singular values are all about 1."""
+    if param.numel() == 0:
+        return param, momentum_buffer
     momentum_buffer = momentum_buffer + (1 - momentum) * (grad - momentum_buffer)
     update = _as_matrix(grad + momentum * (momentum_buffer - grad) if nesterov else momentum_buffer)
     rows, columns = update.shape
@@ -285,3 +289,5 @@ class SOAP(Optimizer, rule=soap):
     >>> [[round(x, 4) for x in row] for row in param.tolist()]
     [[0.9, 0.0], [0.0, 1.1]]
     """
+
+    _takes_sparse = False

@@ -137,8 +137,10 @@ class SophiaG(Optimizer, rule=modern.sophia):
                 if param.grad is None:
                     continue
                 kept = self.state[param]
-                hessian = kept.setdefault("hessian", torch.zeros_like(param))
-                hessian.mul_(beta).addcmul_(param.grad, param.grad, value=(1 - beta) * batch_size)
+                if "hessian" not in kept:
+                    kept["hessian"] = torch.zeros_like(param, dtype=torch.promote_types(param.dtype, torch.float32))
+                hessian, grad = kept["hessian"], param.grad.to(kept["hessian"].dtype)
+                hessian.mul_(beta).addcmul_(grad, grad, value=(1 - beta) * batch_size)
 
 
 def _trust(known: Tensor, length: Tensor, other: Tensor) -> Tensor:
@@ -263,7 +265,7 @@ def cautious(rule: Rule) -> Rule:
         return param * (1 - hypers["lr"] * decay) - update * agrees / share, *kept
 
     masked.__name__ = f"cautious_{rule.name}"
-    return tensor_rule()(masked)
+    return Rule(masked, rule.start, {})
 
 
 class CautiousAdamW(Optimizer, rule=cautious(adamw)):

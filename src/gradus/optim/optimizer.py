@@ -3,6 +3,7 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
 from gradus.rules import ops
+from gradus.rules.fields import flag
 from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["Optimizer", "copied"]
@@ -81,6 +83,7 @@ class Optimizer(torch.optim.Optimizer):
     _group_keys: ClassVar[frozenset[str]]
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
+    _takes_sparse: ClassVar[bool] = True
     _step_supports_amp_scaling = True  # GradScaler leaves its scale to the update, which does it in passing
 
     def __init_subclass__(
@@ -98,14 +101,20 @@ class Optimizer(torch.optim.Optimizer):
         super().__init_subclass__(**kwargs)
         if rule is None:
             return
+        if not isinstance(rule, Rule):
+            raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
         cls.rule, cls._besides = rule, besides
         cls.hypers = {**rule.hypers, **(besides.hypers if besides else {})}
         cls._group_keys = _GROUP_KEYS.union(group_keys)
+        if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
+            raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
         if takes is not None:
             cls._takes = staticmethod(takes)
         cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "rule"):
+            raise InvalidInput(f"{type(self).__name__} has no rule; write class {type(self).__name__}(Optimizer, rule=...)")
         try:
             given = inspect.signature(type(self)).bind(params, *args, **kwargs)
         except TypeError as error:
@@ -258,6 +267,8 @@ class Optimizer(torch.optim.Optimizer):
         found, scale = self._from_grad_scaler() if "found_inf" in self.__dict__ else (False, None)
         if found:
             return False
+        if not self._takes_sparse:
+            self._require_dense()
         plan = self._plan
         if plan is None or plan.bound != self.clip_value or not plan.holds(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
@@ -297,6 +308,15 @@ class Optimizer(torch.optim.Optimizer):
             )
         return self._plan
 
+    def _require_dense(self) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None and param.grad.is_sparse:
+                    raise InvalidInput(
+                        f"{type(self).__name__} needs dense gradients: what it keeps isn't kept row by row; got a sparse "
+                        f"one of shape {tuple(param.shape)}. Make the layer with sparse=False, or give it another optimizer"
+                    )
+
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
         """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""
         scale, found = self.__dict__.get("grad_scale"), self.__dict__["found_inf"]
@@ -305,10 +325,12 @@ class Optimizer(torch.optim.Optimizer):
 
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("params", positional)]
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("params", kind)]
     for name, hyper in hypers.items():
-        kind = inspect.Parameter.KEYWORD_ONLY if name == "maximize" else parameters[-1].kind
+        late = hyper.default is parameters[0].default and parameters[-1].default is not hyper.default
+        if name == "maximize" or late:  # what must be given can't follow what may be left out, but by name
+            kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=hyper.default))
     for name, default in {**_TORCHS, **_OURS}.items():
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
@@ -323,8 +345,10 @@ def _check_options(values: Mapping[str, Any]) -> None:
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
-        if clip is not None and not clip > 0:
+        if clip is not None and not (isinstance(clip, Real) and float(clip) > 0):
             raise InvalidInput(f"{name} must be above 0, or None for no clipping; got {clip!r}")
+    for name in ("skip_nonfinite", "stochastic_rounding", "capturable", "differentiable"):
+        flag(name, values[name])
     if clip_norm is not None and values["clip_value"] is not None:
         raise InvalidInput("clip_norm and clip_value exclude each other; leave one of them out")
     if values["foreach"] and values["fused"]:

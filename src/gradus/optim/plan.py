@@ -48,6 +48,7 @@ class Plan:
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
         self._scaled, self.bound = scaled, bound
+        self._scale: Any = None  # of the last update
         self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
         self._idle: list[Tensor] = []
@@ -109,6 +110,7 @@ class Plan:
         """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
         if scale is None and self._scaled:
             scale = 1.0
+        self._scale = scale
         for batch in self.batches:  # noqa: SIM110 - likewise
             if not batch.prepare(scale):
                 return False
@@ -118,6 +120,11 @@ class Plan:
         """One update of every tensor."""
         for batch in self.batches:
             batch.update()
+
+    def as_read(self, grad: Tensor) -> Tensor:
+        """A gradient as the last update has read it: scaled and clipped."""
+        scaled = grad if self._scale is None else grad * self._scale
+        return scaled if self.bound is None else scaled.clamp(-self.bound, self.bound)
 
     def write_back(self) -> None:
         """Write the steps and the scalar slots into the tensors' states."""

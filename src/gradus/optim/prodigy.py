@@ -88,6 +88,8 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
     True
     """
 
+    _takes_sparse = False  # p0 is the whole parameter at the first update
+
     def _update(self) -> bool:
         groups = self.param_groups
         if len({float(group["d"]) for group in groups}) > 1:
@@ -96,11 +98,12 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
         before = {param: param.detach().clone() for param, _ in moved}
         if not super()._update():
             return False
+        assert self._plan is not None
         gains, sizes = [], []  # of the parts that lie here, where tensors are shared out
         for param, group in moved:
             kept = self._state[param]
             way = _flat(kept["p0"]) - _flat(before[param])
-            gains.append((param, float(group["lr"]) * float(torch.dot(_flat(param.grad), way))))
+            gains.append((param, float(group["lr"]) * float(torch.dot(self._plan.as_read(_flat(param.grad)), way))))
             sizes.append((param, float(local(kept["s"]).abs().sum())))
         first = groups[0]
         d, numerator = float(first["d"]), float(first.get("d_numerator", 0.0))

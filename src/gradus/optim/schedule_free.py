@@ -16,6 +16,8 @@ __all__ = ["AdamWScheduleFree", "SGDScheduleFree"]
 class _ScheduleFree(Optimizer):
     """While training the parameters are y, where gradients are taken; the model to use is x, their average."""
 
+    _takes_sparse = False  # z begins at the parameter, all rows of it at the first update
+
     def eval(self) -> None:
         """Put the averages x into the parameters, for evaluation and for saving the model."""
         self._go("eval")

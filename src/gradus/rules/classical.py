@@ -263,7 +263,8 @@ def radam(
     # How far the second moment can be trusted yet (eq. 5); up to 5 not at all, and the update is momentum's.
     rho_inf = 2 / (1 - beta2) - 1
     rho = rho_inf - 2 * step * beta2**step / (1 - beta2**step)
-    rectification = ops.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+    divisor = ops.where(rho > 5, (rho_inf - 4) * (rho_inf - 2) * rho, 1.0)  # where it isn't used it may be 0
+    rectification = ops.sqrt((rho - 4) * (rho - 2) * rho_inf / divisor)
     adapted = ops.where(rho > 5, rectification * ops.sqrt(1 - beta2**step), 0.0)
     plain = ops.where(rho > 5, 0.0, 1.0)
     update = exp_avg * (adapted / (ops.sqrt(exp_avg_sq) + eps) + plain)

@@ -20,6 +20,7 @@ __all__ = [
     "Whole",
     "as_float",
     "decays",
+    "flag",
     "nonnegative",
     "one_of",
     "several",
@@ -75,7 +76,8 @@ def _step_sizes(name: str, values: Any) -> None:
         raise InvalidInput(f"{name} must be {must}; got {values!r}")
 
 
-def _flag(name: str, value: Any) -> None:
+def flag(name: str, value: Any) -> None:
+    """True or False."""
     if not isinstance(value, bool):
         raise InvalidInput(f"{name} must be True or False; got {value!r}")
 
@@ -114,7 +116,7 @@ Etas = Annotated[
 ]
 StepSizes = Annotated[tuple[float, float], _step_sizes]
 Whole = Annotated[int, _whole]
-Flag = Annotated[bool, _flag]
+Flag = Annotated[bool, flag]
 
 
 Always = Annotated[bool, one_of(True)]

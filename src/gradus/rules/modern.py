@@ -80,10 +80,11 @@ def ademamix(
     beta1, beta2, beta3 = betas
     grad = -grad if maximize else grad
     if warmup_steps != 0:
-        # α grows in a straight line, and β₃ so that its memory does.
+        # α grows in a straight line, and β₃ so that its memory does: eq. 4, with both sides divided by ln β₁, which is −∞
+        # where there is no first momentum.
         part = ops.minimum(step / warmup_steps, 1.0)
         fast, slow = ops.log(beta1), ops.log(beta3)
-        alpha, beta3 = part * alpha, ops.exp(fast * slow / ((1 - part) * slow + part * fast))
+        alpha, beta3 = part * alpha, ops.exp(slow / ((1 - part) * (slow / fast) + part))
     exp_avg = beta1 * exp_avg + (1 - beta1) * grad
     exp_avg_slow = beta3 * exp_avg_slow + (1 - beta3) * grad
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad

@@ -12,6 +12,7 @@ from gradus.rules.fields import Scalar
 __all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
 
 Shape = tuple[int, ...]
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ class Rule:
         hints = get_type_hints(function, include_extras=True)
         given = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
         named = [name for name in parameters if name not in given]
-        if given[:2] != ["param", "grad"]:
-            raise InvalidInput(f"a rule takes param, grad and its slots; {function.__name__} takes {', '.join(given)}")
+        if given[:2] != ["param", "grad"] or "step" in given or any(one.kind in _VARIADIC for one in parameters.values()):
+            raise InvalidInput(
+                f"a rule takes param, grad and its slots, then after a star its hyperparameters and step, each by name; "
+                f"{function.__name__} takes {inspect.signature(function)}"
+            )
         self.function, self.start = function, start
         self.of_tensors, self._shapes = shapes is not None, shapes or {}
         self.name, self.slots = function.__name__, tuple(given[2:])

@@ -9,6 +9,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,8 @@ class _Tape:
         """The name of an operand; plain numbers are numbers of the step too."""
         if isinstance(value, (_Element, _Number)):
             return value.name
+        if not isinstance(value, Real):
+            raise InvalidInput(f"a rule calculates with numbers and elements, and returns them; got {value!r}")
         return self.number(repr(float(value)), float(value)).name
 
     def element(self, op: str, *operands: Any) -> "_Element":
@@ -164,11 +167,13 @@ def _tape_of(*operands: Any) -> _Tape:
 
 
 def _text(operand: Any) -> str:
-    return operand.name if isinstance(operand, _Number) else repr(operand)
+    if isinstance(operand, _Number):
+        return operand.name
+    return repr(operand if isinstance(operand, int) else float(operand))  # NumPy writes its numbers otherwise
 
 
 def _applied(symbol: str, function: Callable[..., Any], a: Any, b: Any) -> Any:
-    if not all(isinstance(operand, (_Traced, int, float)) for operand in (a, b)):
+    if not all(isinstance(operand, (_Traced, Real)) for operand in (a, b)):
         return NotImplemented
     tape = _tape_of(a, b)
     if isinstance(a, _Element) or isinstance(b, _Element):
@@ -269,27 +274,37 @@ def trace(
 
     def stand_in(name: str, value: Any) -> Any:
         if _is_number(value):
-            return number(name, value)
+            return number(f"{name}_t", value)
         if isinstance(value, (tuple, list)) and all(map(_is_number, value)):
-            return tuple(number(f"{name}_{index}", member) for index, member in enumerate(value))
+            return tuple(number(f"{name}_t{index}", member) for index, member in enumerate(value))
         return value
+
+    # What a rule calls its slots and hyperparameters must not be what a program or a kernel calls something of its own,
+    # such as x1: so elements are called exp_avg_i, and numbers of the step lr_t.
 
     counted = number("step", step)
     given = {name: stand_in(name, value) for name, value in hypers.items()}
-    slots = {name: number(name, scalars[name]) if name in rule.scalars else _Element(tape, name) for name in rule.slots}
-    grad = _Element(tape, "grad")
+    elements = {name: _Element(tape, f"{name}_i") for name in ("param", "grad", *rule.slots) if name not in rule.scalars}
+    slots = {name: stand_in(name, scalars[name]) if name in rule.scalars else elements[name] for name in rule.slots}
+    grad = elements["grad"]
     grad = grad * number("grad_scale", 1.0) if scaled else grad
     if bounded:
         bound = number("grad_bound", math.inf)
         grad = ops.minimum(ops.maximum(grad, -bound), bound)
-    param, new = rule.updated(_Element(tape, "param"), grad, slots, counted, given)
+    try:
+        param, new = rule.updated(elements["param"], grad, slots, counted, given)
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{rule.name} does what no kernel can be made of: {error}. A rule is + - * /, comparisons and the names in "
+            f"gradus.rules.ops; one in torch's operations is made by gradus.rules.rule.tensor_rule"
+        ) from error
     after = {"param": param, **{name: value for name, value in new.items() if name not in rule.scalars}}
-    writes = {name: tape.argument(value) for name, value in after.items() if getattr(value, "name", None) != name}
+    writes = {name: tape.argument(value) for name, value in after.items() if value is not elements[name]}
     nodes = _needed(tape.nodes, writes.values())
     used = {argument for node in nodes for argument in node.args} | set(writes.values())
     defined = {node.name for node in nodes}
-    reads = {name: name for name in ("param", "grad", *rule.slots) if name in used and name not in rule.scalars}
-    arguments = tuple(sorted(used - defined - reads.keys(), key=lambda name: (len(name), name)))
+    reads = {name: element.name for name, element in elements.items() if element.name in used}
+    arguments = tuple(sorted(used - defined - set(reads.values()), key=lambda name: (len(name), name)))
     kept = [_text(new[name]) for name in rule.slots if name in rule.scalars]
     body = [*tape.lines, f"return ({_listed(arguments)}), ({_listed(kept)})"]
     source = "\n    ".join([f"def numbers({', '.join(names)}):", *body])

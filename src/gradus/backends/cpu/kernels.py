@@ -10,7 +10,7 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
         for index, (name, element) in enumerate(layout.items())
     ]
     body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in program.reads.items()]
-    body += [_line(node) for node in program.nodes]
+    body += [_line(node, program.arguments) for node in program.nodes]
     written = {name: element.write for name, element in layout.items()}
     if stochastic:
         setting_up.append(f"seed = numbers[{len(program.arguments)}]")
@@ -155,9 +155,9 @@ def norm_source(dtype: str, row: int) -> str:
     return _NORM.format(title=title, memory=element.memory, row=row, read=read, eight=_indented(eight, 16))
 
 
-def _line(node: Node) -> str:
+def _line(node: Node, numbers: Sequence[str]) -> str:
     args = node.args
-    if node.op == "where" and args[0].startswith("n"):  # a condition on the whole step comes as a number
+    if node.op == "where" and args[0] in numbers:  # a condition on the whole step comes as a number
         args = (f"{args[0]} != zero", *args[1:])
     return f"{node.name} = {_OPERATIONS[node.op].format(*args)}"
 

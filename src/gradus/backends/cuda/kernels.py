@@ -2,7 +2,7 @@
 
 import hashlib
 import linecache
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -106,8 +106,8 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
     ]
     lines.append("row = tl.load(rows + tensor) * arguments")
     lines += [f"{name} = tl.load(numbers + row + {index})" for index, name in enumerate(program.arguments)]
-    lines += [f"{name} = tl.load({name}_, inside, other=0).to(REAL)" for name in program.reads]
-    lines += [_line(node, real) for node in program.nodes]
+    lines += [f"{value} = tl.load({name}_, inside, other=0).to(REAL)" for name, value in program.reads.items()]
+    lines += [_line(node, program.arguments, real) for node in program.nodes]
     body = "".join(f"    {line}\n" for line in lines)
     for name, value in program.writes.items():
         by_chance = len(program.arguments) if stochastic and name == "param" else None
@@ -124,9 +124,9 @@ def _rounded(value: str, memory: str, seed: int | None) -> str:
     return f"    rounded = {value}.to(tl.{memory})\n"
 
 
-def _line(node: Node, real: str) -> str:
+def _line(node: Node, numbers: Sequence[str], real: str) -> str:
     args = node.args
-    if node.op == "where" and args[0].startswith("n"):  # a condition on the whole step comes as a number
+    if node.op == "where" and args[0] in numbers:  # a condition on the whole step comes as a number
         args = (f"{args[0]} != 0", *args[1:])
     return f"{node.name} = {(_EXACT[real].get(node.op) or _OPERATIONS[node.op]).format(*args)}"
 
