@@ -2,9 +2,11 @@
 
 import copy
 import io
+import shutil
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -654,21 +656,43 @@ def test_groups_are_filled_in_place_and_not_shared() -> None:
     assert (float(rate), group["momentum"]) == (0.25, 0.5)
 
 
-def test_kernels_are_kept_between_processes(tmp_path: Any) -> None:
-    """A second process reads the kernel that the first has compiled, and where nothing can be kept it works all the same."""
-    code = (
-        "import torch, gradus.optim\np = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)\n"
-        "gradus.optim.SGD([p], lr=0.5).step(); print(p.tolist())\n"
-    )
-    kept = tmp_path / "kernels"
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={"GRADUS_KERNELS": str(kept)}, capture_output=True, text=True, check=True
-        )
-        assert done.stdout == "[0.5, 0.5, 0.5]\n"
-    compiled = list(kept.rglob("*.nbc"))
-    assert len(compiled) == 1
-    (tmp_path / "file").write_text("not a folder")
-    environment = {"GRADUS_KERNELS": str(tmp_path / "file" / "kernels")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+_ONE_STEP = """import torch, gradus.optim
+p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)
+gradus.optim.SGD([p], lr=0.5).step(); print(p.tolist())
+"""
+
+
+def _files_after_a_step(folder: Path) -> dict[Path, int]:
+    """What is kept in a folder for kernels, and since when, after a process has stepped once."""
+    environment = {"GRADUS_KERNELS": str(folder)}
+    done = subprocess.run([sys.executable, "-c", _ONE_STEP], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[0.5, 0.5, 0.5]\n"
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for kernels after the first process that stepped."""
+    folder = tmp_path_factory.mktemp("kept") / "kernels"
+    assert _files_after_a_step(folder)
+    return folder
+
+
+def test_kernels_are_kept_between_processes(kept: Path, tmp_path: Path) -> None:
+    """A second process reads the kernels that the first has compiled, and where nothing can be kept it works all the same."""
+    before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.nb?")}
+    assert _files_after_a_step(kept) == before
+    (tmp_path / "file").write_text("not a folder")
+    assert not _files_after_a_step(tmp_path / "file" / "kernels")
+
+
+@pytest.mark.parametrize(("ending", "damage"), [("nbi", b""), ("nbc", b"\x80\x04nonsense"), ("py", b"nonsense")])
+def test_a_damaged_kernel_is_compiled_anew(ending: str, damage: bytes, kept: Path, tmp_path: Path) -> None:
+    """Whatever has become of the files of a kept kernel, the next process steps as ever, and leaves them whole."""
+    folder = shutil.copytree(kept, tmp_path / "kernels")
+    files = list(folder.rglob(f"*.{ending}"))
+    assert files
+    for file in files:
+        file.write_bytes(damage)
+    _files_after_a_step(folder)
+    assert all(file.read_bytes() != damage for file in files if file.exists())

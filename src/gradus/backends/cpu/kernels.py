@@ -176,7 +176,7 @@ def compiled(source: str) -> Kernel:
     name = f"kernel_{hashlib.sha256(basis.encode()).hexdigest()[:24]}"
     path = _folder() / f"{name}.py"
     with contextlib.suppress(GradusError):  # where nothing can be kept, it is compiled for this process alone
-        if not path.exists():
+        if not (path.exists() and path.read_bytes() == source.encode()):
             write_whole(path, source.encode())
         if os.access(path.parent, os.W_OK):
             return _kept(name, path)
@@ -189,6 +189,16 @@ def _folder() -> Path:
 
 
 def _kept(name: str, path: Path) -> Kernel:
+    """The kernel in a file, compiled beside it; compiled anew where what lies there can't be read."""
+    try:
+        return _loaded(name, path)
+    except Exception:  # a damaged file of Numba's may raise anything
+        for damaged in (path.parent / "__pycache__").glob(f"{name}.*"):
+            damaged.unlink(missing_ok=True)
+        return _loaded(name, path)
+
+
+def _loaded(name: str, path: Path) -> Kernel:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
