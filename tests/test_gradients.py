@@ -108,6 +108,23 @@ def test_a_parameter_of_fewer_elements_is_refused(backend: str) -> None:
     assert whole.tolist() == [0.0] * 8
 
 
+@pytest.mark.parametrize("backend", WAYS, indirect=True)
+def test_parameters_that_share_memory_are_updated_in_turn(backend: str) -> None:
+    """Of parameters over the same memory each adds its update to the others', on however many threads."""
+
+    def train(make: Callable[..., Any], **options: Any) -> Tensor:
+        memory = torch.zeros(100_000)
+        params = [nn.Parameter(memory), nn.Parameter(memory.view(100, 1000)), nn.Parameter(memory[50_000:])]
+        optimizer = make(params, lr=0.5, **options)
+        for _ in range(10):
+            for param in params:
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+        return memory
+
+    assert torch.equal(train(gradus.optim.SGD, backend=backend), train(torch.optim.SGD, foreach=False))
+
+
 def test_libtorch_can_be_asked_here() -> None:
     """Where this library's own tests run, gradients are found by libtorch and not one by one."""
     assert Finder.is_there()

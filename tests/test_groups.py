@@ -82,9 +82,24 @@ def test_printed_they_say_what_fell_where() -> None:
         ({"patterns": {"(": {}}}, r"'\(' is no regular expression: missing \)"),
         ({"layer_decay": 0.9}, r"layer_decay is a factor above 0 and at most 1 on lr=\.\.\.; got 0\.9 and lr=None"),
         ({"layer_decay": 1.5, "lr": 0.1}, r"layer_decay is a factor above 0 and at most 1"),
+        ({"layer_decay": 0.9, "lr": "0.1"}, r"lr must be a finite number that isn't negative; got '0\.1'"),
+        ({"patterns": {"head": 0.1}}, r"'head' must give a dict of hyperparameters, such as dict\(lr=0\.01\); got 0\.1"),
+        ({"patterns": {"head": {"params": []}}}, r"'head' must give a dict of hyperparameters"),
+        ({"patterns": {"head": {"lr": "x"}}}, r"the lr of 'head' must be a finite number that isn't negative; got 'x'"),
+        ({"patterns": {3: {"lr": 0.1}}}, r"a pattern is a regular expression for names, a str; got 3"),
     ],
 )
 def test_refused_with_a_reason(arguments: dict[str, Any], message: str) -> None:
     """A pattern that fits nothing, or a decay without a rate, is an error that says the way out."""
     with pytest.raises(InvalidInput, match=message):
         groups(Net(), **arguments)
+
+
+def test_what_isnt_trained_is_told_apart() -> None:
+    """A pattern for frozen parameters alone is refused by that reason, and so is what is no model."""
+    net = Net()
+    net.head.requires_grad_(False)
+    with pytest.raises(InvalidInput, match=r"'head' fits nothing that is trained: head\.\w+ has requires_grad=False"):
+        groups(net, {"head": {"lr": 0.1}})
+    with pytest.raises(InvalidInput, match=r"groups are made of a model's named parameters; got generator"):
+        groups(net.parameters())  # type: ignore[arg-type]

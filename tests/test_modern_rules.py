@@ -240,6 +240,36 @@ def test_schedule_free_is_the_papers(kind: Any, warmup: int, backend: str) -> No
     np.testing.assert_allclose(param.detach().numpy(), y, rtol=1e-9)
 
 
+def test_schedule_free_states_go_with_the_parameters_of_training() -> None:
+    """A state that is loaded while the averages are in the parameters goes with those of training, whatever came before."""
+    param = nn.Parameter(torch.ones(1))
+    optimizer = SGDScheduleFree([param], lr=0.5)
+
+    def train() -> None:
+        for _ in range(3):
+            param.grad = param.detach() - 3
+            optimizer.step()
+
+    train()
+    saved, there = copy.deepcopy(optimizer.state_dict()), param.item()
+    train()
+    gone = param.item()
+    optimizer.eval()
+    param.data.fill_(there)
+    optimizer.load_state_dict(saved)
+    train()
+    assert param.item() == gone
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(SGDScheduleFree, {"momentum": 0.0}), (AdamWScheduleFree, {"betas": (0.0, 0.9)})]
+)
+def test_schedule_free_needs_a_share_of_the_average(kind: Any, options: dict[str, Any]) -> None:
+    """With β = 0 the average couldn't be told from the parameters, so it is refused."""
+    with pytest.raises(InvalidInput, match=r"must be above 0 and below 1; got 0\.0"):
+        kind([nn.Parameter(torch.ones(1))], **options)
+
+
 def test_schedule_free_in_the_wrong_mode_is_refused() -> None:
     """A step or a saved state while the averages are in the parameters is an error (schedule_free#48, accelerate#4161)."""
     (param,) = params(shapes=[(3,)])

@@ -679,7 +679,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kernels_are_kept_between_processes(kept: Path, tmp_path: Path) -> None:
-    """A second process reads the kernels that the first has compiled, and where nothing can be kept it works all the same."""
+    """A second process reads the kernels that a first has compiled, and where nothing can be kept it works all the same."""
     before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.nb?")}
     assert _files_after_a_step(kept) == before
     (tmp_path / "file").write_text("not a folder")

@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["cut", "is_dense", "laid_out"]
+__all__ = ["cut", "has_memory", "is_dense", "laid_out", "overlapping"]
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie in memory, in strides; stand-ins' (meta, fake) don't."""
+    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout is torch.strided and not tensor.is_meta
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -21,6 +26,19 @@ def laid_out(grad: Tensor, param: Tensor) -> Tensor:
     # Elements that are to be negated, or zeros that aren't there, become so by being copied.
     there = not grad.is_neg() and not grad._is_zerotensor()
     return grad if same and there else torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+
+
+def overlapping(tensors: Sequence[Tensor]) -> set[int]:
+    """The places of those that share memory with one before them, in the order of their addresses."""
+    spans = sorted((tensor.data_ptr(), place) for place, tensor in enumerate(tensors) if tensor.numel())
+    found, end = set[int](), 0
+    for begin, place in spans:
+        tensor = tensors[place]
+        if begin < end:
+            found.add(place)
+        reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+        end = max(end, begin + reach * tensor.element_size())
+    return found
 
 
 def cut(sizes: Sequence[int], piece: int) -> np.ndarray:

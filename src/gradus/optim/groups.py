@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from gradus.errors import InvalidInput
+from gradus.rules.fields import nonnegative
 
 __all__ = ["Groups", "groups"]
 
@@ -48,7 +49,8 @@ def groups(
             Ruder 2018, section 3.2).
 
     Raises:
-        InvalidInput: a pattern that fits no parameter, or is no regular expression; a decay without a rate.
+        InvalidInput: a pattern that fits no parameter, or is no regular expression; what it gives is no hyperparameters; a
+            decay without a rate; no model.
 
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     >>> print(groups(net, {"bias|^1": {"weight_decay": 0.0}, "^2": {"lr": 0.01}}))
@@ -57,11 +59,17 @@ def groups(
     ^2: 1 tensors, 8 elements (lr=0.01): 2.weight
     bias|^1 + ^2: 1 tensors, 2 elements (weight_decay=0.0, lr=0.01): 2.bias
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(
+            f"groups are made of a model's named parameters; got {type(model).__name__}; give the model itself"
+        )
+    if lr is not None:
+        nonnegative("lr", lr)
     if layer_decay is not None and (lr is None or not 0 < layer_decay <= 1):
         raise InvalidInput(f"layer_decay is a factor above 0 and at most 1 on lr=...; got {layer_decay!r} and lr={lr!r}")
     named = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
-    compiled = {pattern: _compiled(pattern) for pattern in patterns or {}}
-    _require_fits(compiled, [name for name, _ in named])
+    compiled = {pattern: _compiled(pattern, options) for pattern, options in (patterns or {}).items()}
+    _require_fits(compiled, [name for name, _ in named], [name for name, _ in model.named_parameters()])
     layers = _layers([name for name, _ in named])
     made: dict[str, dict[str, Any]] = {}
     for name, param in named:
@@ -80,16 +88,24 @@ def groups(
     return Groups(made.values())
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str, options: Mapping[str, Any]) -> re.Pattern[str]:
+    if not isinstance(pattern, str):
+        raise InvalidInput(f"a pattern is a regular expression for names, a str; got {pattern!r}")
+    if not isinstance(options, Mapping) or not {"params", "param_names", "name"}.isdisjoint(options):
+        raise InvalidInput(f"{pattern!r} must give a dict of hyperparameters, such as dict(lr=0.01); got {options!r}")
+    if "lr" in options:
+        nonnegative(f"the lr of {pattern!r}", options["lr"])
     try:
         return re.compile(pattern)
     except re.error as error:
         raise InvalidInput(f"{pattern!r} is no regular expression: {error}") from None
 
 
-def _require_fits(compiled: Mapping[str, re.Pattern[str]], names: list[str]) -> None:
+def _require_fits(compiled: Mapping[str, re.Pattern[str]], names: list[str], all_names: list[str]) -> None:
     for pattern, expression in compiled.items():
         if not any(map(expression.search, names)):
+            if frozen := [name for name in all_names if expression.search(name)]:
+                raise InvalidInput(f"{pattern!r} fits nothing that is trained: {frozen[0]} has requires_grad=False")
             near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
             raise InvalidInput(f"no parameter's name fits {pattern!r}; there are, among others, {', '.join(near)}")
 

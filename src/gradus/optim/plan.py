@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from gradus.backends import batch_for, kind_for
+from gradus.backends.layout import has_memory, overlapping
+from gradus.backends.local import local
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
 from gradus.rules import ops
@@ -52,6 +54,7 @@ class Plan:
         self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
         self._idle: list[Tensor] = []
+        alone = _sharing_memory(groups)
         for index, group in enumerate(groups):
             for param in group["params"]:
                 if param.grad is None:
@@ -63,22 +66,22 @@ class Plan:
                 kind = kind_for(rule, param, backend)
                 if group["capturable"] and not kind.startswith("cuda"):
                     raise _not_capturable(rule, param)
-                key = (index, rule, step, *scalars.values(), kind, param.dtype, param.grad.dtype)
+                key = (index, rule, step, *scalars.values(), alone.get(param), kind, param.dtype, param.grad.dtype)
                 row = rows.setdefault(key, Row(rule, group, step, scalars, bound))
                 row.params.append(param)
                 row.states.append(kept)
         together: defaultdict[Any, list[Row]] = defaultdict(list)
-        for (*_, kind, dtype, grad_dtype), row in rows.items():
+        for (*_, turn, kind, dtype, grad_dtype), row in rows.items():
             program = row.program(1.0 if scaled else None)
             for param, kept in zip(row.params, row.states, strict=True):
                 _make_slots(row.rule, program.slots, param, kept, row.group)
-            together[kind, program, dtype, grad_dtype, row.group["capturable"]].append(row)
+            together[turn, kind, program, dtype, grad_dtype, row.group["capturable"]].append(row)
         self.rows = list(rows.values())
         _count_on_device(
             [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
         )
         self.batches = [
-            batch_for(kind, rows, program, stochastic=stochastic) for (kind, program, *_), rows in together.items()
+            batch_for(kind, rows, program, stochastic=stochastic) for (_, kind, program, *_), rows in together.items()
         ]
 
     def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
@@ -130,6 +133,13 @@ class Plan:
         """Write the steps and the scalar slots into the tensors' states."""
         for row in self.rows:
             row.write_back()
+
+
+def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
+    """Parameters that share memory with others, which must be updated in turn and not at once; each has its own number."""
+    params = [param for group in groups for param in group["params"] if param.grad is not None]
+    lying = [param for param in params if has_memory(local(param))]
+    return {lying[place]: place for place in overlapping([*map(local, lying)])}
 
 
 def empty_slot(rule: Rule, slot: str, param: Tensor) -> Tensor | None:

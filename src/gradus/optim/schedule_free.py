@@ -1,6 +1,6 @@
 """Schedule-free optimizers: an average of the iterates in place of a schedule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
+from gradus.optim.state_dicts import Difference
 from gradus.rules import modern
 
 __all__ = ["AdamWScheduleFree", "SGDScheduleFree"]
@@ -46,7 +47,7 @@ class _ScheduleFree(Optimizer):
             return
         for group in self.param_groups:
             beta = group["betas"][0] if "betas" in group else group["momentum"]
-            weight = 1 - 1 / beta if mode == "eval" and beta > 0 else 1 - beta
+            weight = 1 - 1 / beta if mode == "eval" else 1 - beta
             for param in group["params"]:
                 if "z" in self._state.get(param, {}):
                     param.lerp_(self._state[param]["z"].to(param.dtype), weight)
@@ -66,6 +67,13 @@ class _ScheduleFree(Optimizer):
                 "this state goes with the parameters of training, and they hold the averages; call optimizer.train() first"
             )
         return super().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Difference:  # type: ignore[override]
+        """Take up a state, which goes with the parameters as they are in training; see `Optimizer.load_state_dict`."""
+        difference = super().load_state_dict(state_dict, strict)
+        for group in self.param_groups:
+            group["mode"] = "train"
+        return difference
 
 
 class SGDScheduleFree(_ScheduleFree, rule=modern.schedule_free_sgd, group_keys=("mode",)):

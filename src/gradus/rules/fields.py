@@ -94,6 +94,7 @@ def one_of(*choices: Any) -> Check:
 
 nonnegative = _number("a finite number that isn't negative", lambda x: x >= 0)
 _in_unit = _number("at least 0 and below 1", lambda x: 0 <= x < 1)
+_inside = _number("above 0 and below 1", lambda x: 0 < x < 1)
 
 
 def decays(count: int) -> Check:
@@ -106,6 +107,9 @@ NonPositive = Annotated[float, _number("a finite number that isn't positive", la
 Positive = Annotated[float, _number("a finite number above 0", lambda x: x > 0)]
 Decay = Annotated[float, _in_unit]
 Betas = Annotated[tuple[float, float], _several("two numbers, each at least 0 and below 1", _in_unit, _in_unit)]
+# What a schedule-free rule mixes by: of y = (1 − β)z + βx the average x can be told for β above 0 alone.
+Mix = Annotated[float, _inside]
+MixAndDecay = Annotated[tuple[float, float], _several("two numbers below 1, the first above 0", _inside, _in_unit)]
 Etas = Annotated[
     tuple[float, float],
     _several(

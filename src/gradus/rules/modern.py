@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from gradus.rules import ops
-from gradus.rules.fields import Betas, Decay, Flag, NonNegative, Scalar, decays
+from gradus.rules.fields import Betas, Flag, Mix, MixAndDecay, NonNegative, Scalar, decays
 from gradus.rules.rule import rule
 
 __all__ = ["adan", "ademamix", "lion", "schedule_free_adamw", "schedule_free_sgd", "sophia"]
@@ -139,7 +139,7 @@ def schedule_free_sgd(
     *,
     step,
     lr: NonNegative = 1.0,
-    momentum: Decay = 0.9,
+    momentum: Mix = 0.9,
     weight_decay: NonNegative = 0.0,
     warmup_steps: NonNegative = 0.0,
     r: NonNegative = 0.0,
@@ -165,7 +165,7 @@ def schedule_free_adamw(
     *,
     step,
     lr: NonNegative = 0.0025,
-    betas: Betas = (0.9, 0.999),
+    betas: MixAndDecay = (0.9, 0.999),
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 0.0,
     warmup_steps: NonNegative = 0.0,
