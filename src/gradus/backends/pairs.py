@@ -55,19 +55,20 @@ class Pairs:
         step, change = self._rows[place]
         return step, change
 
-    def write(self, place: int, direction: Tensor, t: float, gradient: Tensor, old: Tensor) -> tuple[float, float]:
-        """Write s = t · direction and y = gradient − old into a place.
+    def write(self, first: int, kept: int, direction: Tensor, t: float, gradient: Tensor, old: Tensor) -> np.ndarray:
+        """Write s = t · direction and y = gradient − old into the place after so many pairs, which begin in a place.
 
         Returns:
-            s·y and y·y.
+            The gradient's products with each s and y, one pair a row, the new one's too; and in a row more, s·y and y·y.
         """
-        step, change = self[place]
+        step, change = self[(first + kept) % len(self)]
         torch.mul(direction, t, out=step)
         torch.sub(gradient, old, out=change)
-        return float(step.dot(change)), float(change.dot(change))
+        of_pair = [[float(step.dot(change)), float(change.dot(change))]]
+        return np.concatenate([self.products(first, kept + 1, gradient), of_pair])
 
     def products(self, first: int, kept: int, vector: Tensor) -> np.ndarray:
-        """s·vector and y·vector of so many pairs, one a row; they begin in a place, and go on from the last in the first."""
+        """A vector's products with each s and y of so many pairs; after the last place they go on in the first."""
         found = [rows @ vector for rows in self._runs(first, kept)]
         products: np.ndarray = torch.cat(found).double().cpu().numpy().reshape(kept, 2)
         return products

@@ -32,75 +32,81 @@ class History:
         self.size = size
         self._added = 0
         self._pairs: Pairs | None = None
-        # Of the pairs from the oldest: s·y where y isn't the older one, and y·y; s·g and y·g with the last gradient.
+        # Of the pairs from the oldest: s·y where y isn't the older one, and y·y; and s·g and y·g with the last gradient.
         self._sy = self._yy = np.empty((0, 0))
         self._sg = self._yg = np.empty(0)
-        self._mix: tuple[float, float] | None = None  # what the newest y is of the gradients of two directions
 
     def __len__(self) -> int:
         return min(self._added, self.size)
 
-    def remember(self, direction: Tensor, t: float, gradient: Tensor, old: Tensor, *, damped: bool = False) -> None:
-        """Keep s = t · direction and y = gradient − old in place of the oldest, if they say something of the curvature.
+    @np.errstate(all="ignore")  # who diverges passes through infinity
+    def newton(self, direction: Tensor, t: float, gradient: Tensor, old: Tensor, out: Tensor, *, damped: bool) -> Line:
+        """−H·gradient, after a step from another point, which is kept if it says something of the curvature.
 
         Args:
             direction: −H·old.
-            t: how far the last step went along it.
-            gradient: what the next direction is for.
-            old: what the last one was for.
+            t: how far the step went along it.
+            gradient: what the direction is for.
+            old: the gradient where the step began.
+            out: where to write the direction; another vector than the others.
             damped: whether y is mended where s·y is less than a fifth of what H says.
         """
-        place, pairs = self._place(gradient)
-        mix = 1.0, -1.0
-        curvature, square = pairs.write(place, direction, t, gradient, old)
+        pairs, kept = self._with_room(gradient), len(self)
+        found, mix = pairs.write(self._oldest(), kept, direction, t, gradient, old), (1.0, -1.0)
         if damped:
-            step, change = pairs[place]
-            straight = -t * float(step.dot(old))  # s·Bs, for B·direction is −old
-            if curvature < 0.2 * straight:
-                theta = 0.8 * straight / (straight - curvature)
-                mix = theta, -theta - (1 - theta) * t
-                torch.add(mix[0] * gradient, old, alpha=mix[1], out=change)
-                curvature, square = 0.2 * straight, float(change.dot(change))
-        if curvature > _CURVATURE:
-            self._add(curvature, square, mix)
+            mix = self._mended(found, pairs[self._added % (self.size + 1)], t, gradient, old)
+        if found[-1, 0] > _CURVATURE:
+            self._add(found, *mix)
+        else:
+            self._sg, self._yg = found[:kept].T
+        if not self._added:
+            return Line.of(torch.neg(gradient, out=out), gradient)
+        # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
+        curvatures = self._sy.diagonal()
+        alpha = _solved(self._sy, -self._sg, upper=True)
+        q_y = -self._yg - self._yy @ alpha
+        gamma = float(curvatures[-1] / self._yy[-1, -1])
+        weight = _solved(self._sy.T, curvatures * alpha - gamma * q_y, upper=False)
+        return pairs.line(self._oldest(), np.stack([weight, -gamma * alpha], axis=1), -gamma, gradient, out)
 
-    def _place(self, like: Tensor) -> tuple[int, Pairs]:
-        """Where to write the next pair, apart from those that are kept, for it may not be."""
+    def _with_room(self, like: Tensor) -> Pairs:
+        """Places for the pairs, one of which is free."""
         if self._pairs is None:
             self._pairs = pairs_for(like)
         if len(self) == len(self._pairs):  # room for twice as many, so that a history which stays short costs no more
             self._pairs.grow(min(self.size + 1, max(4, 2 * len(self))))
-        return self._added % (self.size + 1), self._pairs
+        return self._pairs
 
-    def _add(self, curvature: float, square: float, mix: tuple[float, float]) -> None:
-        """Count the pair that has been written."""
+    def _mended(
+        self, found: np.ndarray, pair: tuple[Tensor, Tensor], t: float, gradient: Tensor, old: Tensor
+    ) -> tuple[float, float]:
+        """What the newest y is of both gradients, after it has been mended if need be."""
+        step, change = pair
+        curvature, straight = found[-1, 0], -t * float(step.dot(old))  # s·Bs, for B·direction is −old
+        if not curvature < 0.2 * straight:
+            return 1.0, -1.0
+        theta = 0.8 * straight / (straight - curvature)
+        now, before = theta, -theta - (1 - theta) * t
+        torch.add(now * gradient, old, alpha=before, out=change)
+        found[-2, 1], found[-1] = float(change.dot(gradient)), (0.2 * straight, float(change.dot(change)))
+        return now, before
+
+    def _add(self, found: np.ndarray, now: float, before: float) -> None:
+        """Count the pair that has been written, and enter its products with the older ones.
+
+        Args:
+            found: the gradient's products with the pairs, and those of the new pair.
+            now: what the new y is of the gradient.
+            before: what it is of the last one.
+        """
+        gone = len(self) + 1 - min(self._added + 1, self.size)
         self._added += 1
-        self._sy, self._yy, self._sg, self._yg = (
-            _moved_up(old, len(self)) for old in (self._sy, self._yy, self._sg, self._yg)
-        )
-        self._sy[-1, -1], self._yy[-1, -1], self._mix = curvature, square, mix
-
-    @np.errstate(all="ignore")  # who diverges passes through infinity
-    def newton(self, gradient: Tensor, out: Tensor) -> Line:
-        """−H·gradient, written to `out`."""
-        if self._pairs is None or not self._added:
-            return Line.of(torch.neg(gradient, out=out), gradient)
-        kept = len(self)
-        sg, yg = self._pairs.products(self._oldest(), kept, gradient).T
-        if self._mix is not None:
-            now, before = self._mix
-            self._sy[:-1, -1] = now * sg[:-1] + before * self._sg[:-1]
-            self._yy[:-1, -1] = self._yy[-1, :-1] = now * yg[:-1] + before * self._yg[:-1]
-            self._mix = None
+        sg, yg = found[gone:-1].T
+        self._sy, self._yy = _moved_up(self._sy, len(self)), _moved_up(self._yy, len(self))
+        self._sy[:-1, -1] = now * sg[:-1] + before * self._sg[gone:]
+        self._yy[:-1, -1] = self._yy[-1, :-1] = now * yg[:-1] + before * self._yg[gone:]
+        self._sy[-1, -1], self._yy[-1, -1] = found[-1]
         self._sg, self._yg = sg, yg
-        # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
-        curvatures = self._sy.diagonal()
-        alpha = _solved(self._sy, -sg, upper=True)
-        q_y = -yg - self._yy @ alpha
-        gamma = float(curvatures[-1] / self._yy[-1, -1])
-        weight = _solved(self._sy.T, curvatures * alpha - gamma * q_y, upper=False)
-        coefficients = np.stack([weight, -gamma * alpha], axis=1)
-        return self._pairs.line(self._oldest(), coefficients, -gamma, gradient, out)
 
     def _oldest(self) -> int:
         """The place of the oldest pair."""
@@ -161,9 +167,12 @@ class History:
 
 
 def _moved_up(old: np.ndarray, size: int) -> np.ndarray:
-    """Numbers of the last pairs, with room for one more."""
-    new = np.zeros((size,) * old.ndim)
-    new[(slice(size - 1),) * old.ndim] = old[(slice(len(old) - size + 1, None),) * old.ndim]
+    """The products of the last pairs, with room for one more."""
+    if len(old) == size:
+        old[:-1, :-1] = old[1:, 1:]
+        return old
+    new = np.zeros((size, size))
+    new[:-1, :-1] = old
     return new
 
 

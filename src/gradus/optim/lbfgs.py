@@ -93,9 +93,9 @@ class LBFGS(torch.optim.Optimizer):
 
     def _parts(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Each parameter with its part of a vector."""
-        sizes = [_real(param).numel() for param in self._params()]
-        for param, part in zip(self._params(), vector.split(sizes), strict=True):
-            yield _real(param), part.view(_real(param).shape)
+        params = [_real(param) for param in self._params()]
+        for param, part in zip(params, vector.split([param.numel() for param in params]), strict=True):
+            yield param, part.view(param.shape)
 
     def _vector(self) -> Tensor:
         """A vector to write to."""
@@ -163,14 +163,17 @@ class LBFGS(torch.optim.Optimizer):
         direction, t = state.get("d"), state.get("t")
         for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
-            first_of_all = direction is None or state["n_iter"] == 1
-            if not first_of_all:
+            before = loss
+            if direction is None or state["n_iter"] == 1:
+                line = Line.of(torch.neg(gradient, out=self._vector()), gradient)
+                t = float(group["lr"]) / max(1.0, float(gradient.abs().sum()))
+            else:
                 old = state["prev_flat_grad"]
-                history.remember(direction, float(t), gradient, old, damped=group.get("damped", False))
+                damped = group.get("damped", False)
+                line = history.newton(direction, float(t), gradient, old, self._vector(), damped=damped)
                 self._free += [direction] if old is gradient else [direction, old]
-            line, t, before = self._scaled(history.newton(gradient, self._vector()), gradient), float(group["lr"]), loss
-            if first_of_all:
-                t /= max(1.0, float(gradient.abs().sum()))
+                t = float(group["lr"])
+            line = self._scaled(line, gradient)
             direction = line.direction
             state.update(d=direction, t=t, prev_flat_grad=gradient, prev_loss=loss)
             if not line.slope <= -group["tolerance_change"]:
