@@ -173,10 +173,10 @@ def test_products_are_those_of_double_precision(engine: str, dtype: torch.dtype,
 def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
     """A direction is the sum in double precision but for a rounding a term, with its slope and its greatest element."""
     passes = Passes(engine, dtype, size, data)
-    numbers = torch.randn(passes.kept, 2, generator=passes.generator, dtype=torch.float64)
+    numbers = torch.randn(2, passes.kept, generator=passes.generator, dtype=torch.float64)
     line = passes.pairs.line(passes.first, numbers.numpy(), -1.3, passes.gradient, torch.empty(size, dtype=dtype))
     rows = [row for pair in passes.rows for row in pair]
-    scales = numbers.to(dtype).double().flatten().tolist()
+    scales = numbers.to(dtype).double().T.flatten().tolist()
     terms = torch.stack([-1.3 * passes.gradient.double()] + [a * row.double() for a, row in zip(scales, rows, strict=True)])
     rounding = 2 * len(terms) * torch.finfo(dtype).eps
     assert ((line.direction - terms.sum(0)).abs() <= rounding * terms.abs().sum(0)).all()
@@ -189,7 +189,7 @@ def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.
 def test_any_number_of_threads_finds_the_same(size: int, data: st.DataObject) -> None:
     """The products and the direction have the same bits however many threads share the work."""
     passes, threads = Passes("kernels", torch.float32, size, data), torch.get_num_threads()
-    numbers, found = torch.randn(passes.kept, 2, generator=passes.generator).numpy(), []
+    numbers, found = torch.randn(2, passes.kept, generator=passes.generator).numpy(), []
     try:
         for count in (1, 2, 5):
             torch.set_num_threads(count)

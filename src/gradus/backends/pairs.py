@@ -1,6 +1,5 @@
 """`Pairs`: the vectors of L-BFGS, and all that it does with each of their elements."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -26,7 +25,10 @@ class Line(NamedTuple):
 
 def greatest(vector: Tensor) -> float:
     """The greatest size of an element."""
-    return float(torch.linalg.vector_norm(vector, math.inf)) if vector.numel() else 0.0
+    if not vector.numel():
+        return 0.0
+    low, high = torch.aminmax(vector)  # on a CPU thirty times as fast as a norm
+    return float(torch.maximum(-low, high))
 
 
 class Pairs:
@@ -74,10 +76,10 @@ class Pairs:
         return products
 
     def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
-        """scale · gradient + Σ a·s + b·y over pairs from a place on, for an (a, b) each; written to `out`."""
+        """scale · gradient + Σ a·s + b·y over pairs from a place on, written to `out`; the coefficients are all a, then all b."""
         torch.mul(gradient, scale, out=out)
-        begin, numbers = 0, torch.from_numpy(coefficients.reshape(-1)).to(gradient)
-        for rows in self._runs(first, len(coefficients)):
+        begin, numbers = 0, torch.from_numpy(coefficients.T.reshape(-1)).to(gradient)
+        for rows in self._runs(first, coefficients.shape[1]):
             out.addmv_(rows.T, numbers[begin : begin + len(rows)])
             begin += len(rows)
         return Line.of(out, gradient)

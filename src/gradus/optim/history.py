@@ -33,8 +33,7 @@ class History:
         self._added = 0
         self._pairs: Pairs | None = None
         # Of the pairs from the oldest: s·y where y isn't the older one, and y·y; and s·g and y·g with the last gradient.
-        self._sy = self._yy = np.empty((0, 0))
-        self._sg = self._yg = np.empty(0)
+        self._among, self._last = np.empty((2, 0, 0)), np.empty((2, 0))
 
     def __len__(self) -> int:
         return min(self._added, self.size)
@@ -58,16 +57,17 @@ class History:
         if found[-1, 0] > _CURVATURE:
             self._add(found, *mix)
         else:
-            self._sg, self._yg = found[:kept].T
+            self._last = found[:kept].T
         if not self._added:
             return Line.of(torch.neg(gradient, out=out), gradient)
         # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
-        curvatures = self._sy.diagonal()
-        alpha = _solved(self._sy, -self._sg, upper=True)
-        q_y = -self._yg - self._yy @ alpha
-        gamma = float(curvatures[-1] / self._yy[-1, -1])
-        weight = _solved(self._sy.T, curvatures * alpha - gamma * q_y, upper=False)
-        return pairs.line(self._oldest(), np.stack([weight, -gamma * alpha], axis=1), -gamma, gradient, out)
+        (sy, yy), (sg, yg) = self._among, self._last
+        curvatures = sy.diagonal()
+        alpha = _solved(sy, -sg, upper=True)
+        q_y = -yg - yy @ alpha
+        gamma = float(curvatures[-1] / yy[-1, -1])
+        weight = _solved(sy.T, curvatures * alpha - gamma * q_y, upper=False)
+        return pairs.line(self._oldest(), np.array([weight, -gamma * alpha]), -gamma, gradient, out)
 
     def _with_room(self, like: Tensor) -> Pairs:
         """Places for the pairs, one of which is free."""
@@ -101,12 +101,14 @@ class History:
         """
         gone = len(self) + 1 - min(self._added + 1, self.size)
         self._added += 1
-        sg, yg = found[gone:-1].T
-        self._sy, self._yy = _moved_up(self._sy, len(self)), _moved_up(self._yy, len(self))
-        self._sy[:-1, -1] = now * sg[:-1] + before * self._sg[gone:]
-        self._yy[:-1, -1] = self._yy[-1, :-1] = now * yg[:-1] + before * self._yg[gone:]
-        self._sy[-1, -1], self._yy[-1, -1] = found[-1]
-        self._sg, self._yg = sg, yg
+        if gone:
+            self._among[:, :-1, :-1] = self._among[:, 1:, 1:]
+        else:
+            self._among = np.pad(self._among, ((0, 0), (0, 1), (0, 1)))
+        last, self._last = self._last[:, gone:], found[gone:-1].T
+        self._among[:, :-1, -1] = now * self._last[:, :-1] + before * last
+        self._among[1, -1, :-1] = self._among[1, :-1, -1]
+        self._among[:, -1, -1] = found[-1]
 
     def _oldest(self) -> int:
         """The place of the oldest pair."""
@@ -119,17 +121,17 @@ class History:
         if self._pairs is None or not self._added:
             return {"old_stps": [], "old_dirs": [], "ro": [], "H_diag": torch.tensor(1.0)}
         pairs = [self._pairs[place] for place in self._places()]
-        like, curvatures = pairs[0][0], self._sy.diagonal()
+        like, curvatures = pairs[0][0], self._among[0].diagonal()
         return {
             "old_stps": [step.clone() for step, _ in pairs],
             "old_dirs": [change.clone() for _, change in pairs],
             "ro": [like.new_tensor(1 / curvature) for curvature in curvatures],
-            "H_diag": like.new_tensor(curvatures[-1] / self._yy[-1, -1]),
+            "H_diag": like.new_tensor(curvatures[-1] / self._among[1, -1, -1]),
         }
 
     def products(self) -> dict[str, Any]:
         """What was found without the vectors, to the last bit, and how many pairs there have been."""
-        return {"added": self._added, "numbers": [one.tolist() for one in (self._sy, self._yy, self._sg, self._yg)]}
+        return {"added": self._added, "numbers": [*self._among.tolist(), *self._last.tolist()]}
 
     def load(
         self, steps: Sequence[Tensor], changes: Sequence[Tensor], gradient: Tensor | None, products: Mapping[str, Any]
@@ -153,27 +155,17 @@ class History:
             for row, vector in zip(self._pairs[place], (step, change), strict=True):
                 row.copy_(vector)
         if known:
-            self._sy, self._yy, self._sg, self._yg = (np.array(one, dtype=np.float64) for one in products["numbers"])
+            self._among, self._last = np.array(products["numbers"][:2]), np.array(products["numbers"][2:])
             return
         first, kept = self._oldest(), len(self)
-        found = np.array([self._pairs.products(first, kept, self._pairs[place][1]) for place in self._places()])
-        self._sy, self._yy = np.triu(found[:, :, 0].T), found[:, :, 1]
+        found = np.array([self._pairs.products(first, kept, self._pairs[place][1]) for place in self._places()]).T
+        self._among = np.array([np.triu(found[0]), found[1]])
         if gradient is not None:
-            self._sg, self._yg = self._pairs.products(first, kept, gradient).T
+            self._last = self._pairs.products(first, kept, gradient).T
 
     def _places(self) -> list[int]:
         """The places of the pairs, from the oldest."""
         return [number % (self.size + 1) for number in range(self._added - len(self), self._added)]
-
-
-def _moved_up(old: np.ndarray, size: int) -> np.ndarray:
-    """The products of the last pairs, with room for one more."""
-    if len(old) == size:
-        old[:-1, :-1] = old[1:, 1:]
-        return old
-    new = np.zeros((size, size))
-    new[:-1, :-1] = old
-    return new
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray, *, upper: bool) -> np.ndarray:

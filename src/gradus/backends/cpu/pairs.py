@@ -49,7 +49,7 @@ if pair == kept - 1:
         change[i] = gradient[i] - old[i]
     found[kept, 0], found[kept, 1] = dots(change, step, change)"""
 _LINE = """\
-a, b = numbers[2 * pair], numbers[2 * pair + 1]
+a, b = numbers[pair], numbers[kept + pair]
 for i in range(count):
     direction[i] += a * step[i] + b * change[i]"""
 
@@ -118,7 +118,7 @@ class Piecewise(Pairs):
 
     def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
         numbers = np.append(coefficients, scale).astype(self._real)
-        found = self._run("line", first, len(coefficients), gradient, numbers, 1, out)[:, 0]
+        found = self._run("line", first, coefficients.shape[1], gradient, numbers, 1, out)[:, 0]
         return Line(out, float(found[:, 0].sum()), float(found[:, 1].max(initial=0.0)))
 
     def _run(
@@ -128,8 +128,7 @@ class Piecewise(Pairs):
         found = np.empty((self._pieces, rows, 2))
         addresses = [self._rows.data_ptr(), gradient.data_ptr(), numbers.ctypes.data, found.ctypes.data]
         addresses += [vector.data_ptr() for vector in vectors]
-        where = (0, self._pieces, self._size, self._length, len(self), first, kept, rows)
-        job = np.array([*where, *addresses], dtype=np.int64)
+        job = np.array([0, self._pieces, self._size, self._length, len(self), first, kept, rows, *addresses], dtype=np.int64)
         threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _SHARE)
         run_together(_kernel(name, self._real), job.ctypes.data, threads)
         return found
