@@ -76,7 +76,7 @@ class Pairs:
         return products
 
     def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
-        """scale · gradient + Σ a·s + b·y over pairs from a place on, written to `out`; the coefficients are all a, then all b."""
+        """scale · gradient + Σ a·s + b·y over pairs from a place on, written to `out`; coefficients are all a and all b."""
         torch.mul(gradient, scale, out=out)
         begin, numbers = 0, torch.from_numpy(coefficients.T.reshape(-1)).to(gradient)
         for rows in self._runs(first, coefficients.shape[1]):

@@ -87,7 +87,6 @@ found[0, 1] = greatest(direction)""",
 }
 _PIECE = 1 << 13  # elements of a piece, at most
 _SHARE = 1 << 14  # elements to read that are worth a thread
-_NONE = np.empty(0)
 
 
 @cache
@@ -109,12 +108,11 @@ class Piecewise(Pairs):
         self._pieces = -(-self._size // self._length)
 
     def write(self, first: int, kept: int, direction: Tensor, t: float, gradient: Tensor, old: Tensor) -> np.ndarray:
-        return self._run("write", first, kept + 1, gradient, np.array([t], dtype=self._real), kept + 2, direction, old).sum(
-            0
-        )
+        numbers = np.array([t], dtype=self._real)
+        return _summed(self._run("write", first, kept + 1, gradient, numbers, kept + 2, direction, old))
 
     def products(self, first: int, kept: int, vector: Tensor) -> np.ndarray:
-        return self._run("products", first, kept, vector, _NONE, kept).sum(0)
+        return _summed(self._run("products", first, kept, vector, np.empty(0), kept))
 
     def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
         numbers = np.append(coefficients, scale).astype(self._real)
@@ -132,3 +130,9 @@ class Piecewise(Pairs):
         threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _SHARE)
         run_together(_kernel(name, self._real), job.ctypes.data, threads)
         return found
+
+
+def _summed(found: np.ndarray) -> np.ndarray:
+    """What is found of all pieces together."""
+    together: np.ndarray = found.sum(axis=0)
+    return together
