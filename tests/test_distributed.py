@@ -81,6 +81,18 @@ def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None,
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
+def _take_steps(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for inputs, targets in _batches():
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss: torch.Tensor = ((net(inputs) - targets) ** 2).mean()  # noqa: B023 - called in this turn
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+
 def _train_whole(rank: int, meeting: str, out: str) -> None:
     """What each process does, on the whole of every batch, since SOAP's axes turn on the last bit of a gradient."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -88,17 +100,14 @@ def _train_whole(rank: int, meeting: str, out: str) -> None:
     for name in WHOLE:
         net = _wrapped("FSDP2")
         optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
-        for inputs, targets in _batches():
-            optimizer.zero_grad()
-            ((net(inputs) - targets) ** 2).mean().backward()
-            optimizer.step()
+        _take_steps(net, optimizer)
         trained[name] = [param.full_tensor().detach() for param in net.parameters()]
     torch.save(trained, f"{out}{rank}")
     torch.distributed.destroy_process_group()
 
 
 CLASSES = {name: getattr(gradus.optim, name) for name in gradus.optim.__all__}
-WHOLE = [name for name, kind in CLASSES.items() if hasattr(kind, "rule") and kind.rule.of_tensors]
+WHOLE = ["LBFGS", *(name for name, kind in CLASSES.items() if hasattr(kind, "rule") and kind.rule.of_tensors)]
 
 
 def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Path) -> None:
@@ -107,10 +116,7 @@ def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Pa
     for name in WHOLE:
         net = _net()
         optimizer = CLASSES[name](net.parameters(), lr=0.01)
-        for inputs, targets in _batches():
-            optimizer.zero_grad()
-            ((net(inputs) - targets) ** 2).mean().backward()
-            optimizer.step()
+        _take_steps(net, optimizer)
         for rank in range(2):
             for got, want in zip(torch.load(tmp_path / f"params{rank}")[name], net.parameters(), strict=True):
                 torch.testing.assert_close(got, want.detach(), msg=lambda text, name=name: f"{name}: {text}")

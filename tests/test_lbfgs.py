@@ -5,14 +5,28 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import gradus.optim
+from gradus.backends.cpu.pairs import Piecewise
+from gradus.backends.pairs import Pairs
 from gradus.errors import InvalidInput
-from gradus.optim import LBFGS
+from gradus.optim import LBFGS, history
 from gradus.optim.history import History
+
+KINDS = {"kernels": Piecewise, "torch's operations": Pairs}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the history's passes over its vectors run."""
+    monkeypatch.setattr(history, "pairs_for", KINDS[request.param])
+    return str(request.param)
 
 
 class Problem:
@@ -46,6 +60,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("name", OPTIONS)
 def test_it_goes_torchs_way(name: str) -> None:
     """In double precision it takes torch's steps, with torch's evaluations, while rounding hasn't grown yet."""
@@ -56,20 +71,21 @@ def test_it_goes_torchs_way(name: str) -> None:
     assert ours.evaluations == theirs.evaluations
 
 
-@pytest.mark.parametrize("pairs", [1, 4, 7, 12])
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize("pairs", [1, 4, 7, 8, 12])
 def test_the_direction_is_the_two_loops(pairs: int) -> None:
-    """The direction is that of the two-loop recursion over the last pairs (Nocedal and Wright 2006, Algorithm 7.4)."""
+    """The direction is that of the two-loop recursion over the last pairs of positive curvature (Nocedal and Wright 2006,
+    Algorithm 7.4).
+    """
     torch.manual_seed(pairs)
-    history, kept, size = History(7), [], 30
-    curvature = torch.diag(torch.rand(size, dtype=torch.float64) + 0.5)
+    remembered, kept, size = History(7), [], 30
     gradient = torch.randn(size, dtype=torch.float64)
-    for _ in range(pairs):
-        history.newton(gradient)
+    for number in range(2 * pairs - 1):
         step, before = torch.randn(size, dtype=torch.float64), gradient
-        change = curvature @ step
+        change = step * (torch.rand(size, dtype=torch.float64) + 0.5) * (-1) ** number
         gradient = before + change
-        history.add(step, change, float(step @ change))
-        kept = [*kept, (step, change)][-7:]
+        line = remembered.newton(step / 2, 2.0, gradient, before, torch.empty_like(gradient), damped=False)
+        kept = kept if number % 2 else [*kept, (step, change)][-7:]
     q, alphas = -gradient, []
     for step, change in reversed(kept):
         alphas.append(step @ q / (step @ change))
@@ -78,7 +94,124 @@ def test_the_direction_is_the_two_loops(pairs: int) -> None:
     r = q * (step @ change) / (change @ change)
     for (step, change), alpha in zip(kept, reversed(alphas), strict=True):
         r = r + step * (alpha - change @ r / (step @ change))
-    torch.testing.assert_close(history.newton(gradient), r, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(line.direction, r, rtol=1e-9, atol=1e-11)
+    assert line.slope == pytest.approx(float(gradient @ r), rel=1e-9)
+    assert line.greatest == pytest.approx(float(r.abs().max()), rel=1e-9)
+
+
+# Of vectors: shorter than what is added at once, of one piece, and of several, the last of which is shorter.
+LENGTHS = st.one_of(st.integers(0, 40), st.integers(8_000, 8_400), st.integers(16_300, 40_000))
+
+
+class Passes:
+    """Pairs of random vectors, some of whose places are kept and the others no numbers."""
+
+    def __init__(self, kind: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
+        self.generator, self.size, self.dtype = torch.Generator().manual_seed(data.draw(st.integers(0, 99))), size, dtype
+        places = data.draw(st.integers(1, 6))
+        self.first, self.kept = data.draw(st.integers(0, places - 1)), data.draw(st.integers(1, places))
+        self.gradient = self.vector()
+        self.pairs = KINDS[kind](self.gradient)
+        self.pairs.grow(places)
+        for place in range(places):
+            for row in self.pairs[place]:
+                row.fill_(math.nan)
+        self.rows = [self.pairs[(self.first + pair) % places] for pair in range(self.kept)]
+        for row in (row for pair in self.rows for row in pair):
+            row.copy_(self.vector())
+        # The kernels add up in double precision, torch in its own way in the dtype's.
+        self.epsilon = 1e-14 if kind == "kernels" else 64 * torch.finfo(dtype).eps
+
+    def vector(self) -> Tensor:
+        return torch.randn(self.size, generator=self.generator, dtype=self.dtype)
+
+    def check_product(self, got: float, one: Tensor, other: Tensor) -> None:
+        """A product is that in double precision, but for a rounding of the sum of its terms' sizes."""
+        terms = one.double() * other.double()
+        assert abs(got - float(terms.sum())) <= self.epsilon * float(terms.abs().sum())
+
+    def check_products(self, got: np.ndarray) -> None:
+        assert got.shape == (self.kept, 2)
+        for pair, products in zip(self.rows, got.tolist(), strict=True):
+            for row, product in zip(pair, products, strict=True):
+                self.check_product(product, row, self.gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", KINDS)
+@given(size=LENGTHS, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_pair_is_written_with_its_products(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
+    """A step is t times the direction and a change the difference of gradients, to the bit; all products are those in double
+    precision, but for the rounding of their own sums.
+    """
+    passes = Passes(engine, dtype, size, data)
+    direction, old = passes.vector(), passes.vector()
+    found = passes.pairs.write(passes.first, passes.kept - 1, direction, -0.7, passes.gradient, old)
+    step, change = passes.rows[-1]
+    assert torch.equal(step, -0.7 * direction)
+    assert torch.equal(change, passes.gradient - old)
+    passes.check_products(found[:-1])
+    passes.check_product(found[-1, 0], step, change)
+    passes.check_product(found[-1, 1], change, change)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", KINDS)
+@given(size=LENGTHS, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_products_are_those_of_double_precision(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
+    """The products of the kept pairs with a gradient are those in double precision, in the pairs' order."""
+    passes = Passes(engine, dtype, size, data)
+    passes.check_products(passes.pairs.products(passes.first, passes.kept, passes.gradient))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", KINDS)
+@given(size=LENGTHS, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
+    """A direction is the sum in double precision but for a rounding a term, with its slope and its greatest element."""
+    passes = Passes(engine, dtype, size, data)
+    numbers = torch.randn(2, passes.kept, generator=passes.generator, dtype=torch.float64)
+    line = passes.pairs.line(passes.first, numbers.numpy(), -1.3, passes.gradient, torch.empty(size, dtype=dtype))
+    rows = [row for pair in passes.rows for row in pair]
+    scales = numbers.to(dtype).double().T.flatten().tolist()
+    terms = torch.stack([-1.3 * passes.gradient.double()] + [a * row.double() for a, row in zip(scales, rows, strict=True)])
+    rounding = 2 * len(terms) * torch.finfo(dtype).eps
+    assert ((line.direction - terms.sum(0)).abs() <= rounding * terms.abs().sum(0)).all()
+    passes.check_product(line.slope, line.direction, passes.gradient)
+    assert line.greatest == float(line.direction.abs().max() if size else 0)
+
+
+@given(size=LENGTHS, data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_any_number_of_threads_finds_the_same(size: int, data: st.DataObject) -> None:
+    """The products and the direction have the same bits however many threads share the work."""
+    passes, threads = Passes("kernels", torch.float32, size, data), torch.get_num_threads()
+    numbers, found = torch.randn(2, passes.kept, generator=passes.generator).numpy(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            products = passes.pairs.products(passes.first, passes.kept, passes.gradient)
+            line = passes.pairs.line(passes.first, numbers, 0.3, passes.gradient, torch.empty(size))
+            found.append((products.tolist(), line.direction.tolist(), line.slope, line.greatest))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_state_is_nobody_elses() -> None:
+    """A state that was saved or loaded stays as it is, bit for bit, while the optimizer goes on."""
+    problem = Problem()
+    optimizer = LBFGS(problem.net.parameters(), max_iter=3)
+    problem.losses(optimizer, 2)
+    saved = optimizer.state_dict()
+    copied = copy.deepcopy(saved)
+    problem.losses(optimizer, 2)
+    optimizer.load_state_dict(saved)
+    problem.losses(optimizer, 2)
+    torch.testing.assert_close(saved, copied, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("first", "second"), [("torch", "gradus"), ("gradus", "torch"), ("gradus", "gradus")])
@@ -96,6 +229,7 @@ def test_state_moves_between_torchs_and_ours(first: str, second: str, search: st
     assert got + parted.losses(after, 3) == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])

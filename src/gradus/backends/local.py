@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["gathered", "is_shared", "keep_part", "local", "placement", "summed"]
+__all__ = ["gathered", "is_shared", "keep_part", "local", "part_of", "placement", "summed"]
 
 
 def is_shared(tensor: Tensor) -> bool:
@@ -34,13 +34,17 @@ def gathered(tensor: Any) -> Tensor:
 
 def keep_part(shared: Any, whole: Tensor) -> None:
     """Write a whole tensor into one that may be shared out, of which each process keeps its part."""
+    local(shared).copy_(part_of(shared, whole))
+
+
+def part_of(shared: Any, whole: Tensor) -> Tensor:
+    """What lies in this process of a whole tensor that is shared out as another one is; all of it if that isn't."""
     if not is_shared(shared):
-        shared.copy_(whole)
-        return
+        return whole
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = shared.device_mesh, shared.placements
-    local(shared).copy_(local(distribute_tensor(whole.detach(), mesh, placements, src_data_rank=None)))  # no process sends
+    return local(distribute_tensor(whole.detach(), mesh, placements, src_data_rank=None))  # no process sends
 
 
 def summed(parts: Iterable[tuple[Tensor, float]]) -> float:

@@ -7,7 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.backends import pairs_for
+from gradus.backends.pairs import Line, Pairs
+
 __all__ = ["History"]
+
+_CURVATURE = 1e-10  # least s·y of a pair that is kept
 
 
 class History:
@@ -17,6 +22,7 @@ class History:
     in double precision, as two triangular systems (Byrd, Nocedal and Schnabel 1994, section 3), and give the coefficients
     of the direction. And since y is a difference of gradients, s·y and y·y follow from s·g and y·g of this iteration and
     the one before: the vectors are read once for the products and once for the direction, which is the least there is.
+    There is a place more than pairs are kept, so that one is written where it stays, whether it is kept or not.
 
     Args:
         size: how many pairs are kept.
@@ -25,143 +31,144 @@ class History:
     def __init__(self, size: int) -> None:
         self.size = size
         self._added = 0
-        self._steps = self._changes = torch.empty(0, 0)
-        self._sy = self._yy = np.empty((0, 0))  # s·y where y isn't the older one, and y·y
-        self._sg = self._yg = np.empty(0)  # with the gradient of the last direction
-        self._new: tuple[float, float] | None = None
-        self._apart: tuple[Tensor, Tensor] | None = None
+        self._pairs: Pairs | None = None
+        # Of the pairs from the oldest: s·y where y isn't the older one, and y·y; and s·g and y·g with the last gradient.
+        self._among, self._last = np.empty((2, 0, 0)), np.empty((2, 0))
 
     def __len__(self) -> int:
         return min(self._added, self.size)
 
-    def _order(self) -> np.ndarray:
-        """The places of the pairs, from the oldest."""
-        return np.arange(self._added - len(self), self._added) % self.size
-
-    def room(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Where to write the next s and y: in their own places, or apart while all are taken, for they may not be kept."""
-        if len(self) < self.size:
-            self._make_place(like)
-            return self._steps[self._added], self._changes[self._added]
-        if self._apart is None:
-            self._apart = torch.empty_like(like), torch.empty_like(like)
-        return self._apart
-
-    def _make_place(self, like: Tensor) -> None:
-        if len(self) == len(self._steps) < self.size:
-            self._grow(like)
-
-    def add(self, step: Tensor, change: Tensor, curvature: float, mix: tuple[float, float] = (1.0, -1.0)) -> None:
-        """Keep a pair, in place of the oldest where all places are taken.
+    @np.errstate(all="ignore")  # who diverges passes through infinity
+    def newton(self, direction: Tensor, t: float, gradient: Tensor, old: Tensor, out: Tensor, *, damped: bool) -> Line:
+        """−H·gradient, after a step from another point, which is kept if it says something of the curvature.
 
         Args:
-            step: s.
-            change: y.
-            curvature: s·y.
-            mix: what y is of the gradient that comes next and of the one before.
+            direction: −H·old.
+            t: how far the step went along it.
+            gradient: what the direction is for.
+            old: the gradient where the step began.
+            out: where to write the direction; another vector than the others.
+            damped: whether y is mended where s·y is less than a fifth of what H says.
         """
-        self._make_place(step)
-        place = self._added % self.size
-        for row, vector in ((self._steps[place], step), (self._changes[place], change)):
-            if row.data_ptr() != vector.data_ptr():
-                row.copy_(vector)
-        self._sy[place, place], self._yy[place, place] = curvature, float(change.dot(change))
-        self._added += 1
-        self._new = mix
-
-    def _grow(self, like: Tensor) -> None:
-        """Make room for twice as many pairs, so that a history which stays short costs no more."""
-        room = min(self.size, max(4, 2 * len(self)))
-        self._steps, self._changes = (
-            _widened(old, like.new_empty(room, like.numel())) for old in (self._steps, self._changes)
-        )
-        self._sy, self._yy = (_widened(old, np.zeros((room, room))) for old in (self._sy, self._yy))
-        self._sg, self._yg = (_widened(old, np.zeros(room)) for old in (self._sg, self._yg))
-
-    @np.errstate(all="ignore")  # who diverges passes through infinity
-    def newton(self, gradient: Tensor) -> Tensor:
-        """−H·gradient."""
+        pairs, kept = self._with_room(gradient), len(self)
+        found, mix = pairs.write(self._oldest(), kept, direction, t, gradient, old), (1.0, -1.0)
+        if damped:
+            mix = self._mended(found, pairs[self._added % (self.size + 1)], t, gradient, old)
+        if found[-1, 0] > _CURVATURE:
+            self._add(found, *mix)
+        else:
+            self._last = found[:kept].T
         if not self._added:
-            return -gradient
-        kept, order = len(self), self._order()
-        steps, changes = self._steps[:kept], self._changes[:kept]
-        sg, yg = torch.cat([steps @ gradient, changes @ gradient]).double().cpu().numpy().reshape(2, kept)
-        if self._new is not None:
-            self._enter(order, sg, yg, *self._new)
-            self._new = None
-        self._sg[:kept], self._yg[:kept] = sg, yg
-        upper, among = np.triu(self._sy[order[:, None], order]), self._yy[order[:, None], order]
-        curvatures = upper.diagonal()
+            return Line.of(torch.neg(gradient, out=out), gradient)
         # Newest first: q = −g − Σ αy. Then oldest first: direction = γq + Σ ws.
-        alpha = _solved(upper, -sg[order], upper=True)
-        q_y = -yg[order] - among @ alpha
-        gamma = curvatures[-1] / among[-1, -1]
-        weight = _solved(upper.T, curvatures * alpha - gamma * q_y, upper=False)
-        coefficients = np.empty((2, kept))
-        coefficients[:, order] = weight, -gamma * alpha
-        of_steps, of_changes = torch.from_numpy(coefficients).to(gradient)
-        direction = torch.addmv(gradient, changes.T, of_changes, beta=-float(gamma))
-        return direction.addmv_(steps.T, of_steps)
+        (sy, yy), (sg, yg) = self._among, self._last
+        curvatures = sy.diagonal()
+        alpha = _solved(sy, -sg, upper=True)
+        q_y = -yg - yy @ alpha
+        gamma = float(curvatures[-1] / yy[-1, -1])
+        weight = _solved(sy.T, curvatures * alpha - gamma * q_y, upper=False)
+        return pairs.line(self._oldest(), np.array([weight, -gamma * alpha]), -gamma, gradient, out)
 
-    def _enter(self, order: np.ndarray, sg: np.ndarray, yg: np.ndarray, now: float, before: float) -> None:
-        """Enter the products of the older pairs with the newest y."""
-        older, newest = order[:-1], order[-1]
-        self._sy[older, newest] = now * sg[older] + before * self._sg[older]
-        self._yy[older, newest] = self._yy[newest, older] = now * yg[older] + before * self._yg[older]
+    def _with_room(self, like: Tensor) -> Pairs:
+        """Places for the pairs, one of which is free."""
+        if self._pairs is None:
+            self._pairs = pairs_for(like)
+        if len(self) == len(self._pairs):  # room for twice as many, so that a history which stays short costs no more
+            self._pairs.grow(min(self.size + 1, max(4, 2 * len(self))))
+        return self._pairs
+
+    def _mended(
+        self, found: np.ndarray, pair: tuple[Tensor, Tensor], t: float, gradient: Tensor, old: Tensor
+    ) -> tuple[float, float]:
+        """What the newest y is of both gradients, after it has been mended if need be."""
+        step, change = pair
+        curvature, straight = found[-1, 0], -t * float(step.dot(old))  # s·Bs, for B·direction is −old
+        if not curvature < 0.2 * straight:
+            return 1.0, -1.0
+        theta = 0.8 * straight / (straight - curvature)
+        now, before = theta, -theta - (1 - theta) * t
+        torch.add(now * gradient, old, alpha=before, out=change)
+        found[-2, 1], found[-1] = float(change.dot(gradient)), (0.2 * straight, float(change.dot(change)))
+        return now, before
+
+    def _add(self, found: np.ndarray, now: float, before: float) -> None:
+        """Count the pair that has been written, and enter its products with the older ones.
+
+        Args:
+            found: the gradient's products with the pairs, and those of the new pair.
+            now: what the new y is of the gradient.
+            before: what it is of the last one.
+        """
+        gone = len(self) + 1 - min(self._added + 1, self.size)
+        self._added += 1
+        if gone:
+            self._among[:, :-1, :-1] = self._among[:, 1:, 1:]
+        else:
+            self._among = np.pad(self._among, ((0, 0), (0, 1), (0, 1)))
+        last, self._last = self._last[:, gone:], found[gone:-1].T
+        self._among[:, :-1, -1] = now * self._last[:, :-1] + before * last
+        self._among[1, -1, :-1] = self._among[1, :-1, -1]
+        self._among[:, -1, -1] = found[-1]
+
+    def _oldest(self) -> int:
+        """The place of the oldest pair."""
+        return (self._added - len(self)) % (self.size + 1)
 
     # State, in torch's form
 
     def as_lists(self) -> dict[str, Any]:
         """The pairs as torch's LBFGS keeps them."""
-        order, like = self._order(), self._steps
-        scale = self._sy[order[-1], order[-1]] / self._yy[order[-1], order[-1]] if len(order) else 1.0
+        if self._pairs is None or not self._added:
+            return {"old_stps": [], "old_dirs": [], "ro": [], "H_diag": torch.tensor(1.0)}
+        pairs = [self._pairs[place] for place in self._places()]
+        like, curvatures = pairs[0][0], self._among[0].diagonal()
         return {
-            "old_stps": [self._steps[place].clone() for place in order],
-            "old_dirs": [self._changes[place].clone() for place in order],
-            "ro": [like.new_tensor(1 / self._sy[place, place]) for place in order],
-            "H_diag": like.new_tensor(scale),
+            "old_stps": [step.clone() for step, _ in pairs],
+            "old_dirs": [change.clone() for _, change in pairs],
+            "ro": [like.new_tensor(1 / curvature) for curvature in curvatures],
+            "H_diag": like.new_tensor(curvatures[-1] / self._among[1, -1, -1]),
         }
-
-    def load(self, steps: Sequence[Tensor], changes: Sequence[Tensor], gradient: Tensor | None) -> None:
-        """Take up pairs, the oldest first, and the gradient of the last direction."""
-        for step, change in zip(steps, changes, strict=True):
-            self.add(step, change, float(step.dot(change)))
-        self._new, kept = None, len(self)
-        if gradient is None or not kept:
-            return
-        s, y = self._steps[:kept], self._changes[:kept]
-        self._sy[:kept, :kept], self._yy[:kept, :kept] = (s @ y.T).cpu(), (y @ y.T).cpu()
-        self._sg[:kept], self._yg[:kept] = (s @ gradient).cpu(), (y @ gradient).cpu()
 
     def products(self) -> dict[str, Any]:
         """What was found without the vectors, to the last bit, and how many pairs there have been."""
-        order = self._order()
-        pairs, single = (self._sy, self._yy), (self._sg, self._yg)
-        numbers = [one[order[:, None], order].tolist() for one in pairs] + [one[order].tolist() for one in single]
-        return {"added": self._added, "numbers": numbers}
+        return {"added": self._added, "numbers": [*self._among.tolist(), *self._last.tolist()]}
 
-    def put_products(self, products: Mapping[str, Any]) -> None:
-        """Take up what `products` gave for the loaded pairs, and put each of them in the place that it had."""
-        kept, before = len(self), self._order()
-        if min(products["added"], self.size) != kept:
-            return  # they are of others
-        self._added = products["added"]
-        order = self._order()
-        for vectors in (self._steps, self._changes):
-            vectors[order] = vectors[before]
-        sy, yy, sg, yg = (np.array(one, dtype=np.float64) for one in products["numbers"])
-        for mine, given in ((self._sy, sy), (self._yy, yy)):
-            mine[order[:, None], order] = given.reshape(kept, kept)
-        self._sg[order], self._yg[order] = sg.reshape(kept), yg.reshape(kept)
+    def load(
+        self, steps: Sequence[Tensor], changes: Sequence[Tensor], gradient: Tensor | None, products: Mapping[str, Any]
+    ) -> None:
+        """Take up pairs, each in the place that it had.
 
+        Args:
+            steps: s, the oldest first.
+            changes: y.
+            gradient: that of the last direction.
+            products: what `products` gave; if it is of other pairs, or nothing, the products are calculated.
+        """
+        steps, changes = steps[-self.size :], changes[-self.size :]
+        known = min(products.get("added", -1), self.size) == len(steps)
+        self._added = products["added"] if known else len(steps)
+        if not steps:
+            return
+        self._pairs = pairs_for(steps[0])
+        self._pairs.grow(min(self._added, self.size + 1))
+        for place, step, change in zip(self._places(), steps, changes, strict=True):
+            for row, vector in zip(self._pairs[place], (step, change), strict=True):
+                row.copy_(vector)
+        if known:
+            self._among, self._last = np.array(products["numbers"][:2]), np.array(products["numbers"][2:])
+            return
+        first, kept = self._oldest(), len(self)
+        found = np.array([self._pairs.products(first, kept, self._pairs[place][1]) for place in self._places()]).T
+        self._among = np.array([np.triu(found[0]), found[1]])
+        if gradient is not None:
+            self._last = self._pairs.products(first, kept, gradient).T
 
-def _widened(old: Any, new: Any) -> Any:
-    if len(old):
-        new[tuple(slice(size) for size in old.shape)] = old
-    return new
+    def _places(self) -> list[int]:
+        """The places of the pairs, from the oldest."""
+        return [number % (self.size + 1) for number in range(self._added - len(self), self._added)]
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray, *, upper: bool) -> np.ndarray:
-    given = torch.from_numpy(np.ascontiguousarray(matrix)), torch.from_numpy(right)[:, None]
-    solution: np.ndarray = torch.linalg.solve_triangular(*given, upper=upper)[:, 0].numpy()
+    given = torch.from_numpy(matrix), torch.from_numpy(right[:, None])
+    solution: np.ndarray = torch.linalg.solve_triangular(*given, upper=upper).numpy()[:, 0]
     return solution

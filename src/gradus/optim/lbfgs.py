@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gradus.backends.local import gathered, keep_part, local, part_of
+from gradus.backends.pairs import Line, greatest
 from gradus.errors import InvalidInput
 from gradus.optim.history import History
 from gradus.optim.optimizer import copied
@@ -16,7 +18,6 @@ __all__ = ["LBFGS"]
 
 _ENOUGH_DESCENT, _ENOUGH_FLATTENING = 1e-4, 0.9  # Nocedal and Wright's c₁ and c₂ for quasi-Newton directions
 _TRIALS = 25  # of a line search
-_CURVATURE = 1e-10  # least s·y of a pair that is kept
 
 
 class LBFGS(torch.optim.Optimizer):
@@ -82,6 +83,7 @@ class LBFGS(torch.optim.Optimizer):
             "damped": damped,
         }
         self._history: History | None = None
+        self._free: list[Tensor] = []  # vectors that nothing needs any more; memory that is new costs as much as a pass
         super().__init__(copied(params), defaults)
 
     # The parameters as one vector
@@ -91,41 +93,49 @@ class LBFGS(torch.optim.Optimizer):
 
     def _parts(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Each parameter with its part of a vector."""
-        sizes = [_real(param).numel() for param in self._params()]
-        for param, part in zip(self._params(), vector.split(sizes), strict=True):
-            yield _real(param), part.view(_real(param).shape)
+        params = [_real(param) for param in self._params()]
+        for param, part in zip(params, vector.split([param.numel() for param in params]), strict=True):
+            yield param, part.view(param.shape)
 
-    def _gradient(self) -> Tensor:
+    def _vector(self) -> Tensor:
+        """A vector to write to."""
+        if self._free:
+            return self._free.pop()
         params = self._params()
         total = sum(_real(param).numel() for param in params)
-        vector = params[0].new_empty(total, dtype=params[0].real.dtype)
-        for param, (_, part) in zip(params, self._parts(vector), strict=True):
+        return torch.empty(total, dtype=params[0].real.dtype, device=params[0].device)
+
+    def _gradient(self) -> Tensor:
+        vector = self._vector()
+        for param, (_, part) in zip(self._params(), self._parts(vector), strict=True):
             if param.grad is None:
                 part.zero_()
             else:
-                part.copy_(_real(param.grad.to_dense() if param.grad.is_sparse else param.grad))
+                part.copy_(_real(param.grad.to_dense() if param.grad.is_sparse else gathered(param.grad)))
         return vector
 
     def _move(self, direction: Tensor, t: float) -> None:
         for param, part in self._parts(direction):
-            param.add_(part, alpha=t)
+            local(param).add_(part_of(param, part), alpha=t)
 
     def _place(self) -> Tensor:
-        return torch.cat([_real(param).reshape(-1) for param in self._params()])
+        return torch.cat([gathered(_real(param)).reshape(-1) for param in self._params()])
 
     def _put(self, place: Tensor) -> None:
         for param, part in self._parts(place):
-            param.copy_(part)
+            keep_part(param, part)
 
-    def _scaled(self, direction: Tensor) -> Tensor:
+    def _scaled(self, line: Line, gradient: Tensor) -> Line:
         """A direction with each group's part scaled by its rate, relative to the first group's."""
-        first, begin = float(self.param_groups[0]["lr"]), 0
-        for group in self.param_groups:
+        rates = [float(group["lr"]) for group in self.param_groups]
+        if all(rate == rates[0] for rate in rates):
+            return line
+        begin = 0
+        for group, rate in zip(self.param_groups, rates, strict=True):
             count = sum(_real(param).numel() for param in group["params"])
-            if float(group["lr"]) != first:
-                direction[begin : begin + count] *= float(group["lr"]) / first
+            line.direction[begin : begin + count] *= rate / rates[0]
             begin += count
-        return direction
+        return Line.of(line.direction, gradient)
 
     # The iteration
 
@@ -145,75 +155,72 @@ class LBFGS(torch.optim.Optimizer):
         state.setdefault("n_iter", 0)
         first = evaluate()
         loss, gradient = float(first), self._gradient()
+        size = greatest(gradient)
         state["func_evals"] += 1
         evaluations = 1
-        if not _greatest(gradient) > group["tolerance_grad"]:
+        if not size > group["tolerance_grad"]:
             return first
-        direction, t, before = state.get("d"), state.get("t"), state.get("prev_loss", loss)
+        direction, t = state.get("d"), state.get("t")
         for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
+            before = loss
             if direction is None or state["n_iter"] == 1:
-                direction, t = self._scaled(-gradient), float(group["lr"]) / max(1.0, float(gradient.abs().sum()))
+                line = Line.of(torch.neg(gradient, out=self._vector()), gradient)
+                t = float(group["lr"]) / max(1.0, float(gradient.abs().sum()))
             else:
-                self._remember(history, state, direction, float(t), gradient, damped=group.get("damped", False))
-                direction, t = self._scaled(history.newton(gradient)), float(group["lr"])
-            state["prev_flat_grad"], before = gradient, loss
-            slope = float(gradient.dot(direction))
-            if not slope <= -group["tolerance_change"]:
+                old = state["prev_flat_grad"]
+                damped = group.get("damped", False)
+                line = history.newton(direction, float(t), gradient, old, self._vector(), damped=damped)
+                self._free += [direction] if old is gradient else [direction, old]
+                t = float(group["lr"])
+            line = self._scaled(line, gradient)
+            direction = line.direction
+            state.update(d=direction, t=t, prev_flat_grad=gradient, prev_loss=loss)
+            if not line.slope <= -group["tolerance_change"]:
                 break
             used = 0
             if group["line_search_fn"] == "strong_wolfe":
-                loss, gradient, t, used = self._searched(evaluate, direction, t, loss, gradient, slope)
+                loss, gradient, t, used = self._searched(evaluate, line, t, loss, gradient)
+                state["t"] = t
             else:
                 self._move(direction, t)
                 if iteration < group["max_iter"]:
                     loss, gradient, used = float(evaluate()), self._gradient(), 1
+            if used:
+                size = greatest(gradient)
             evaluations += used
             state["func_evals"] += used
             if (
                 evaluations >= group["max_eval"]
-                or not _greatest(gradient) > group["tolerance_grad"]
-                or float(_greatest(direction)) * abs(t) <= group["tolerance_change"]
+                or not size > group["tolerance_grad"]
+                or line.greatest * abs(t) <= group["tolerance_change"]
                 or not abs(loss - before) >= group["tolerance_change"]
             ):
                 break
-        state.update(d=direction, t=t, prev_loss=before)
         return first
 
-    def _remember(
-        self, history: History, state: dict[str, Any], direction: Tensor, t: float, gradient: Tensor, *, damped: bool
-    ) -> None:
-        """Keep the last step and the change of gradient along it, if they say something of the curvature."""
-        old = state["prev_flat_grad"]
-        step, change, mix = *history.room(gradient), (1.0, -1.0)
-        torch.mul(direction, t, out=step)
-        torch.sub(gradient, old, out=change)
-        curvature = float(step.dot(change))
-        if damped:
-            straight = -t * float(step.dot(old))  # s·Bs, for the direction was −H∇f and so Bs = −t∇f
-            if curvature < 0.2 * straight:
-                theta = 0.8 * straight / (straight - curvature)
-                mix, curvature = (theta, -theta - (1 - theta) * t), 0.2 * straight
-                change = mix[0] * gradient + mix[1] * old
-        if curvature > _CURVATURE:
-            history.add(step, change, curvature, mix)
-
     def _searched(
-        self, evaluate: Callable[[], Any], direction: Tensor, t: float, loss: float, gradient: Tensor, slope: float
+        self, evaluate: Callable[[], Any], line: Line, t: float, loss: float, gradient: Tensor
     ) -> tuple[float, Tensor, float, int]:
         """The loss, the gradient and t of a point that satisfies the strong Wolfe conditions, and the evaluations."""
-        origin = self._place()
+        origin, here = self._place(), 0.0
+
+        def go(t: float) -> None:
+            nonlocal here
+            if here not in (0.0, t):
+                self._put(origin)
+            if t not in (0.0, here):
+                self._move(line.direction, t)
+            here = t
 
         def at(t: float) -> "_Trial":
-            self._put(origin)
-            self._move(direction, t)
+            go(t)
             value, there = float(evaluate()), self._gradient()
-            return _Trial(t, value, there, float(there.dot(direction)))
+            return _Trial(t, value, there, float(there.dot(line.direction)))
 
-        search = _Search(at, _Trial(0.0, loss, gradient, slope), float(_greatest(direction)))
+        search = _Search(at, _Trial(0.0, loss, gradient, line.slope), line.greatest)
         found = search.run(t, self.param_groups[0]["tolerance_change"])
-        self._put(origin)
-        self._move(direction, found.t)
+        go(found.t)
         return found.loss, found.gradient, found.t, search.evaluations
 
     # State, in torch's own form
@@ -222,38 +229,40 @@ class LBFGS(torch.optim.Optimizer):
         if self._history is None:
             self._history = History(self.param_groups[0]["history_size"])
             torchs = {name: state.pop(name, None) for name in ("old_stps", "old_dirs", "ro", "al", "H_diag")}
-            self._history.load(torchs["old_stps"] or [], torchs["old_dirs"] or [], state.get("prev_flat_grad"))
             products = state.pop("products", {})
-            if products.get("n_iter") == state.get("n_iter", 0):  # torch's LBFGS passes on those that it loads, grown old
-                self._history.put_products(products)
+            if products.get("n_iter") != state.get("n_iter", 0):  # torch's LBFGS passes on those that it loads, grown old
+                products = {}
+            given = torchs["old_stps"] or [], torchs["old_dirs"] or []
+            self._history.load(*given, state.get("prev_flat_grad"), products)
         return self._history
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in the form of torch's LBFGS; and products of its vectors, with which it goes on bit for bit."""
         saved = super().state_dict()
-        if self._history is not None:
-            products = self._history.products()
-            saved["state"] = {
-                key: {**kept, **self._history.as_lists(), "products": {"n_iter": kept["n_iter"], **products}}
-                for key, kept in saved["state"].items()
-            }
+        pairs, products = (self._history.as_lists(), self._history.products()) if self._history is not None else ({}, {})
+        saved["state"] = {
+            key: {**_cloned(kept), **pairs, **({"products": {"n_iter": kept["n_iter"], **products}} if products else {})}
+            for key, kept in saved["state"].items()
+        }
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state of this class or of torch's LBFGS."""
-        self._history = None
+        self._history, self._free = None, []
         super().load_state_dict(state_dict)
+        for param, kept in self.state.items():
+            self.state[param] = _cloned(kept)
         for group in self.param_groups:
             group.setdefault("damped", False)
 
 
+def _cloned(state: dict[str, Any]) -> dict[str, Any]:
+    """A state whose vectors are its own, for they are written to again."""
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
 def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
-def _greatest(vector: Tensor) -> Tensor:
-    greatest: Tensor = torch.linalg.vector_norm(vector, math.inf)
-    return greatest
 
 
 class _Trial(NamedTuple):

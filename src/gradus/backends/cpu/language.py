@@ -17,10 +17,12 @@ __all__ = [
     "at_int64",
     "at_uint16",
     "claimed",
+    "dots",
     "elements",
     "exp",
     "from_bfloat16",
     "from_float16",
+    "greatest",
     "kernel",
     "log",
     "prefetch",
@@ -50,6 +52,26 @@ def kernel(function: Any) -> Any:
 def uncached(function: Any) -> Any:
     """Compile a kernel for this process alone."""
     return numba.cfunc(_TASK, **_OPTIONS)(function)
+
+
+@numba.njit(fastmath={"reassoc", "contract"})  # in whatever order, so that a processor adds many numbers at once
+def dots(x: Any, a: Any, b: Any) -> Any:
+    """x·a and x·b, in double precision."""
+    with_a = with_b = 0.0
+    for i in range(len(x)):
+        element = real_float64(x[i])
+        with_a += element * real_float64(a[i])
+        with_b += element * real_float64(b[i])
+    return with_a, with_b
+
+
+@numba.njit(fastmath={"nnan", "nsz"})  # likewise; NaN is passed over
+def greatest(x: Any) -> Any:
+    """The greatest size of an element."""
+    found = abs(x[0])
+    for i in range(len(x)):
+        found = max(found, abs(x[i]))
+    return real_float64(found)
 
 
 @intrinsic

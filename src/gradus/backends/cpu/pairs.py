@@ -1,0 +1,138 @@
+"""The pairs of L-BFGS, piece by piece: what is done with a piece of a vector is done while it lies in a core's cache."""
+
+from functools import cache
+from textwrap import indent
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradus.backends.cpu.kernels import Kernel, compiled
+from gradus.backends.cpu.team import run_together
+from gradus.backends.pairs import Line, Pairs
+
+__all__ = ["Piecewise"]
+
+# A job is numbers and addresses: the next piece to claim, how many pieces, elements of a vector and of a piece, places, the
+# place of the first pair, how many pairs, and how many rows of two numbers are found of a piece; then where there lie the
+# pairs, the gradient, numbers that go in, what is found, and other vectors.
+_HEAD = '''"""{title}"""
+
+from gradus.backends.cpu.language import *
+
+
+@kernel
+def run(pointer):
+    job = elements(pointer, 14)
+    pieces, size, length, places, first, kept, rows = job[1], job[2], job[3], job[4], job[5], job[6], job[7]
+    piece = claimed(pointer)
+    while piece < pieces:
+        begin = piece * length
+        count = min(length, size - begin)
+        gradient = elements(at_{real}(job[9], begin), count)
+        found = elements(at_float64(job[11], 2 * rows * piece), (rows, 2))
+{before}
+        for pair in range(kept):
+            place = (first + pair) % places
+            step = elements(at_{real}(job[8], 2 * place * size + begin), count)
+            change = elements(at_{real}(job[8], (2 * place + 1) * size + begin), count)
+{each}
+{after}
+        piece = claimed(pointer)
+'''
+_PRODUCTS = "found[pair, 0], found[pair, 1] = dots(gradient, step, change)"
+_WRITE = """\
+if pair == kept - 1:
+    for i in range(count):
+        step[i] = t * direction[i]
+        change[i] = gradient[i] - old[i]
+    found[kept, 0], found[kept, 1] = dots(change, step, change)"""
+_LINE = """\
+a, b = numbers[pair], numbers[kept + pair]
+for i in range(count):
+    direction[i] += a * step[i] + b * change[i]"""
+
+
+class _Pass(NamedTuple):
+    """A kernel: what it does with a piece before it looks at the pairs, with each pair, and after all of them."""
+
+    title: str
+    before: str
+    each: str
+    after: str = ""
+
+
+_PASSES = {
+    "products": _Pass("The products of a vector with pairs, piece by piece.", "", _PRODUCTS),
+    "write": _Pass(
+        "A pair written after others, and the products of the gradient with all of them, piece by piece.",
+        """\
+direction, old = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[13], begin), count)
+t = at_{real}(job[10], 0)[0]""",
+        f"{_WRITE}\n{_PRODUCTS}",
+    ),
+    "line": _Pass(
+        "The gradient and pairs added up, piece by piece.",
+        """\
+direction, numbers = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[10], 0), 2 * kept + 1)
+scale = numbers[2 * kept]
+for i in range(count):
+    direction[i] = scale * gradient[i]""",
+        _LINE,
+        """\
+found[0, 0] = dots(gradient, direction, direction)[0]
+found[0, 1] = greatest(direction)""",
+    ),
+}
+_PIECE = 1 << 13  # elements of a piece, at most
+_SHARE = 1 << 14  # elements to read that are worth a thread
+
+
+@cache
+def _kernel(name: str, real: str) -> Kernel:
+    title, *parts = _PASSES[name]
+    before, each, after = (indent(part.format(real=real), " " * by) for part, by in zip(parts, (8, 12, 8), strict=True))
+    return compiled(_HEAD.format(title=title, real=real, before=before, each=each, after=after))
+
+
+class Piecewise(Pairs):
+    """Pairs in single or double precision on the CPU. All sums are in double precision."""
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__(like)
+        self._size, self._real = like.numel(), str(like.dtype).removeprefix("torch.")
+        # Pieces of one length in even number: two threads have as much to do, and any number of them the same sums.
+        even = 2 * -(-self._size // (2 * _PIECE))
+        self._length = 16 * -(-self._size // (16 * even)) if even else 1
+        self._pieces = -(-self._size // self._length)
+
+    def write(self, first: int, kept: int, direction: Tensor, t: float, gradient: Tensor, old: Tensor) -> np.ndarray:
+        numbers = np.array([t], dtype=self._real)
+        return _summed(self._run("write", first, kept + 1, gradient, numbers, kept + 2, direction, old))
+
+    def products(self, first: int, kept: int, vector: Tensor) -> np.ndarray:
+        return _summed(self._run("products", first, kept, vector, np.empty(0), kept))
+
+    def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
+        numbers = np.append(coefficients, scale).astype(self._real)
+        found = self._run("line", first, coefficients.shape[1], gradient, numbers, 1, out)[:, 0]
+        return Line(out, float(found[:, 0].sum()), float(found[:, 1].max(initial=0.0)))
+
+    def _run(
+        self, name: str, first: int, kept: int, gradient: Tensor, numbers: np.ndarray, rows: int, *vectors: Tensor
+    ) -> np.ndarray:
+        """Run a kernel over pairs from a place on, and give the rows that it finds of each piece."""
+        found = np.empty((self._pieces, rows, 2))
+        addresses = [self._rows.data_ptr(), gradient.data_ptr(), numbers.ctypes.data, found.ctypes.data]
+        addresses += [vector.data_ptr() for vector in vectors]
+        job = np.array([0, self._pieces, self._size, self._length, len(self), first, kept, rows, *addresses], dtype=np.int64)
+        threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _SHARE)
+        run_together(_kernel(name, self._real), job.ctypes.data, threads)
+        return found
+
+
+def _summed(found: np.ndarray) -> np.ndarray:
+    """What is found of all pieces together."""
+    together: np.ndarray = found.sum(axis=0)
+    return together
