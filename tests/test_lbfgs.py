@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -243,6 +244,20 @@ def test_a_loaded_state_goes_on_bit_for_bit(search: str | None, dtype: torch.dty
     after = LBFGS(parted.net.parameters(), **options)
     after.load_state_dict(copy.deepcopy(before.state_dict()))
     assert got + parted.losses(after, steps) == want
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["deepcopy", "pickle"]
+)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_copy_goes_on_bit_for_bit(copied: Callable[..., Any], steps: int) -> None:
+    """A network and its optimizer, copied or pickled together, train on like the first, and leave it alone."""
+    problem = Problem()
+    optimizer = LBFGS(problem.net.parameters(), max_iter=4, history_size=6, line_search_fn="strong_wolfe")
+    problem.losses(optimizer, steps)
+    other, again = copied((problem, optimizer))
+    assert other.losses(again, 3) == problem.losses(optimizer, 3)
 
 
 def test_products_of_an_older_state_are_not_taken() -> None:

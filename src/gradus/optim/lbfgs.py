@@ -255,6 +255,13 @@ class LBFGS(torch.optim.Optimizer):
         for group in self.param_groups:
             group.setdefault("damped", False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "history": self._history}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._history, self._free = state.pop("history", None), []
+        super().__setstate__(state)
+
 
 def _cloned(state: dict[str, Any]) -> dict[str, Any]:
     """A state whose vectors are its own, for they are written to again."""

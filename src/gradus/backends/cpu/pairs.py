@@ -85,7 +85,7 @@ found[0, 0] = dots(gradient, direction, direction)[0]
 found[0, 1] = greatest(direction)""",
     ),
 }
-_PIECE = 1 << 13  # elements of a piece, at most
+_PIECE = 1 << 14  # elements of a piece, at most
 _SHARE = 1 << 14  # elements to read that are worth a thread
 
 
