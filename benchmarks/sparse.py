@@ -3,6 +3,7 @@
 python benchmarks/sparse.py    # two minutes
 """
 
+import random
 import statistics
 import time
 import warnings
@@ -62,12 +63,14 @@ def updating(rows: int, width: int, share: float, entries: int) -> dict[str, Cal
 
 
 def medians(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median of each candidate's milliseconds, in turns."""
+    """The median of each candidate's milliseconds, in turns, in any order."""
     seen: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates)
     for _ in range(ROUNDS + 1):  # the first makes state and code
-        for name, step in candidates.items():
+        random.shuffle(order)  # who follows on a large one finds the caches full of it
+        for name in order:
             start = time.perf_counter()
-            step()
+            candidates[name]()
             seen[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(times[1:]) for name, times in seen.items()}
 
