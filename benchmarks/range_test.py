@@ -1,11 +1,12 @@
 """Is the range test right, and what does it cost?
 
-    python benchmarks/range_test.py right DATA_DIR --peers DIR     # about 25 minutes on 2 cores
-    python benchmarks/range_test.py cost                           # about a minute
+    python benchmarks/range_test.py right DATA_DIR --peers DIR --log FILE     # about 45 minutes on 2 cores
+    python benchmarks/range_test.py cost                                      # about a minute
 
 `right` trains at the rate that each rule suggests, and at a grid of 20 rates, and compares the final test accuracies.
-DATA_DIR holds Fashion-MNIST's files. The peers' finders are used where they can be imported: `pip install --target DIR
---no-deps torch-lr-finder lightning pytorch-lightning lightning-utilities torchmetrics`, with what those need on the path.
+DATA_DIR holds Fashion-MNIST's files. The log gets a line for each training as it ends; what it has isn't done again. The
+peers' finders are used where they can be imported: `pip install --target DIR --no-deps torch-lr-finder lightning
+pytorch-lightning lightning-utilities torchmetrics`, with what those need on the path.
 """
 
 import argparse
@@ -14,15 +15,14 @@ import functools
 import io
 import json
 import math
-import multiprocessing
+import multiprocessing.pool
 import os
 import statistics
 import sys
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,11 @@ OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "RMSprop": lambda params, lr: torch.optim.RMSprop(params, lr),
     "Adam": lambda params, lr: torch.optim.Adam(params, lr),
 }
-UPDATES = {"digits": 690, "fashion-mnist": 600}  # 30 passes over the digits, 2 over a third of Fashion-MNIST
-SEEDS = {"digits": 3, "fashion-mnist": 2}
-IMAGES = {"digits": 1437, "fashion-mnist": 20_000}
-EVALUATIONS = {"digits": 1, "fashion-mnist": 1}  # at the end, whose mean counts
-APART = {"digits": 30, "fashion-mnist": 100}  # updates between them
+UPDATES = {"digits": 690, "fashion-mnist": 2811}  # 30 passes, and 3
+SEEDS = 3
+EVALUATIONS = 8  # at the end, whose mean counts
+APART = {"digits": 15, "fashion-mnist": 50}  # updates between them
+CHANCE = 0.1  # the accuracy where a rule suggests nothing
 BATCH = 64
 RULES = ("verified", "middle", "valley", "minimum/10", "steepest", "smith", "torch-lr-finder", "Lightning")
 
@@ -67,9 +67,6 @@ class Batches:
         for batch in torch.randperm(len(inputs)).split(BATCH):
             if len(batch) == BATCH:
                 yield self.task.prepare(inputs[batch]), targets[batch]
-
-    def __len__(self) -> int:
-        return len(self.task.train.inputs) // BATCH
 
 
 @dataclass(frozen=True)
@@ -88,23 +85,20 @@ class Case:
         return task, model, OPTIMIZERS[self.optimizer](model.parameters(), lr)
 
 
-@functools.cache
-def _task(name: str, data_dir: str) -> Task:
-    task = load_task(name, data_dir)
-    return replace(task, train=tuple(part[: IMAGES[name]] for part in task.train))  # type: ignore[arg-type]
+_task = functools.cache(load_task)
 
 
 def trained(case: Case, lr: float) -> float:
-    """The test accuracy at the end at a constant rate; what has learned nothing in a quarter of its time is cut."""
+    """The test accuracy at the end at a constant rate; what has learned nothing in a third of its time is cut."""
     torch.set_num_threads(1)
     task, model, optimizer = case.fresh(lr)
     updates, apart = UPDATES[case.task], APART[case.task]
-    evaluated = range(updates - (EVALUATIONS[case.task] - 1) * apart, updates + 1, apart)
+    evaluated = range(updates - (EVALUATIONS - 1) * apart, updates + 1, apart)
     losses: list[float] = []
     accuracies: list[float] = []
     for loss, _ in fetched(Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), updates)):
         losses.append(loss)  # of the batch of the update that has just been done
-        stuck = len(losses) == updates // 4 and statistics.fmean(losses[-50:]) > 0.95 * math.log(10)
+        stuck = len(losses) == updates // 3 and statistics.fmean(losses[-50:]) > 0.95 * math.log(10)
         if stuck or not math.isfinite(loss):
             return score(model, task)[1]
         if len(losses) in evaluated:
@@ -189,58 +183,67 @@ class _Shuffled(torch.utils.data.Dataset[Any]):
         return self.task.prepare(inputs[index : index + 1])[0], targets[index]
 
 
-def _job(job: tuple[Case, float | None]) -> Any:
+Job = tuple[Case, float | None]  # a training at a rate, or the question which rates are suggested
+
+
+class Log:
+    """What each job gave: kept, and in a file a line for each as it ends.
+
+    Args:
+        path: the file; what it has from a run that was cut short is taken over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[Job, Any] = {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            case, lr, value = json.loads(line)
+            self.known[Case(*case), lr] = value
+
+    def work_off(self, jobs: list[Job], pool: multiprocessing.pool.Pool) -> None:
+        """Do what isn't known yet."""
+        wanted = [job for job in dict.fromkeys(jobs) if job not in self.known]
+        for case, lr, value in pool.imap_unordered(_done, wanted):
+            self.known[case, lr] = value
+            with self.path.open("a") as file:
+                print(json.dumps([astuple(case), lr, value]), file=file)
+
+
+def _done(job: Job) -> tuple[Case, float | None, Any]:
     case, lr = job
-    return suggested(case) if lr is None else trained(case, lr)
+    return case, lr, suggested(case) if lr is None else trained(case, lr)
 
 
-def right(data_dir: Path, seeds: dict[str, int], log: Path | None) -> None:
-    """Train everywhere, and print the table."""
-    accuracies: dict[tuple[str, str], dict[Any, list[float]]] = {}
-    rates: dict[tuple[str, str], dict[str, list[float | None]]] = {}
-    began = time.perf_counter()
+def right(data_dir: str, names: list[str], seeds: int, log: Log) -> None:
+    """Train everywhere, and print the tables."""
+    cases = [Case(task, optimizer, seed, data_dir) for task in names for optimizer in OPTIMIZERS for seed in range(seeds)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        for task in seeds:
-            cases = [Case(task, name, seed, str(data_dir)) for name in OPTIMIZERS for seed in range(seeds[task])]
-            found = dict(zip(cases, pool.imap(_job, [(case, None) for case in cases], chunksize=1), strict=True))
-            jobs: list[tuple[Case, Any]] = [(case, lr) for case in cases for lr in GRID]
-            jobs += [(case, lr) for case in cases for lr in sorted({lr for lr in found[case].values() if lr is not None})]
-            ended = dict(zip(jobs, pool.imap(_job, jobs, chunksize=1), strict=True))
-            for case in cases:
-                by_rate = accuracies.setdefault((task, case.optimizer), defaultdict(list))
-                for lr in GRID:
-                    by_rate[lr].append(ended[case, lr])
-                for rule, lr in found[case].items():
-                    rates.setdefault((task, case.optimizer), defaultdict(list))[rule].append(lr)
-                    by_rate[rule].append(0.1 if lr is None else ended[case, lr])
-            _print(task, accuracies, rates)
-    print(f"\n{time.perf_counter() - began:.0f} s")
-    if log is not None:
-        log.write_text(
-            json.dumps([[*key, {str(k): v for k, v in value.items()}, rates[key]] for key, value in accuracies.items()])
-        )
+        log.work_off([(case, lr) for case in cases for lr in GRID], pool)
+        log.work_off([(case, None) for case in cases], pool)
+        rates = {case: log.known[case, None] for case in cases}
+        log.work_off([(case, lr) for case in cases for lr in rates[case].values() if lr is not None], pool)
+    for task in names:
+        columns = [[case for case in cases if (case.task, case.optimizer) == (task, name)] for name in OPTIMIZERS]
+        print(f"\n{task}\n\n| | {' | '.join(OPTIMIZERS)} |\n|---|{'--:|' * len(OPTIMIZERS)}")
+        print(f"| best of the grid | {' | '.join(_best(column, log)[1] for column in columns)} |")
+        for rule in RULES:
+            print(f"| {rule} | {' | '.join(_beside_best(column, rule, log) for column in columns)} |")
 
 
-def _print(task: str, accuracies: dict[tuple[str, str], Any], rates: dict[tuple[str, str], Any]) -> None:
-    print(f"\n{task}\n\n| | {' | '.join(OPTIMIZERS)} |\n|---|{'--:|' * len(OPTIMIZERS)}")
-    cells = []
-    for name in OPTIMIZERS:
-        means = {lr: statistics.fmean(accuracies[task, name][lr]) for lr in GRID}
-        best = max(means, key=lambda lr: means[lr])
-        near = [lr for lr in GRID if means[lr] >= means[best] - 0.005]
-        cells.append(f"{100 * means[best]:.2f} at {best:.2g}; within 0.5: {near[0]:.2g} … {near[-1]:.2g}")
-    print(f"| best of the grid | {' | '.join(cells)} |")
-    for rule in RULES:
-        cells = []
-        for name in OPTIMIZERS:
-            by_rate = accuracies[task, name]
-            if rule not in by_rate:
-                cells.append("–")
-                continue
-            best = max(statistics.fmean(by_rate[lr]) for lr in GRID)
-            shown = ", ".join("none" if lr is None else f"{lr:.2g}" for lr in rates[task, name][rule])
-            cells.append(f"{100 * (statistics.fmean(by_rate[rule]) - best):+.2f} ({shown})")
-        print(f"| {rule} | {' | '.join(cells)} |", flush=True)
+def _best(column: list[Case], log: Log) -> tuple[float, str]:
+    """The grid's highest mean accuracy, and what to say of it."""
+    means = {lr: statistics.fmean(log.known[case, lr] for case in column) for lr in GRID}
+    best = max(means, key=lambda lr: means[lr])
+    near = [lr for lr in GRID if means[lr] >= means[best] - 0.005]
+    return means[best], f"{100 * means[best]:.2f} at {best:.2g}; within 0.5: {near[0]:.2g} … {near[-1]:.2g}"
+
+
+def _beside_best(column: list[Case], rule: str, log: Log) -> str:
+    """How far a rule's mean accuracy is from that, and the rates that it suggests."""
+    rates = [log.known[case, None][rule] for case in column]
+    reached = [CHANCE if lr is None else log.known[case, lr] for case, lr in zip(column, rates, strict=True)]
+    shown = ", ".join("none" if lr is None else f"{lr:.2g}" for lr in rates)
+    return f"{100 * (statistics.fmean(reached) - _best(column, log)[0]):+.2f} ({shown})"
 
 
 class Turns:
@@ -302,17 +305,11 @@ if __name__ == "__main__":
     parser.add_argument("data_dir", type=Path, nargs="?")
     parser.add_argument("--peers", type=Path, action="append", default=[], help="a folder with the peers; repeatable")
     parser.add_argument("--task", choices=UPDATES, action="append", help="both unless given")
-    parser.add_argument("--seeds", type=int, help="3 for digits and 2 for Fashion-MNIST unless given")
-    parser.add_argument("--images", type=int, help="how many images of Fashion-MNIST; 20,000 unless given")
-    parser.add_argument("--updates", type=int, help="of a training on Fashion-MNIST; 600 unless given")
-    parser.add_argument("--evaluations", type=int, default=1, help="at the end of a training, whose mean counts")
-    parser.add_argument("--log", type=Path, help="where every number goes, as JSON")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--log", type=Path, default=Path("range_test.jsonl"), help="where each training goes as it ends")
     options = parser.parse_args()
     sys.path += map(str, options.peers)
     if options.what == "cost":
         cost()
     else:
-        IMAGES["fashion-mnist"] = options.images or IMAGES["fashion-mnist"]
-        UPDATES["fashion-mnist"] = options.updates or UPDATES["fashion-mnist"]
-        EVALUATIONS.update(dict.fromkeys(EVALUATIONS, options.evaluations))
-        right(options.data_dir, {task: options.seeds or SEEDS[task] for task in options.task or UPDATES}, options.log)
+        right(str(options.data_dir), options.task or list(UPDATES), options.seeds, Log(options.log))

@@ -330,6 +330,15 @@ def test_a_stopped_find_writes_nothing(command, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_find_takes_all_images_at_once_where_the_batch_holds_them(command, tmp_path):
+    """With a batch as large as the training set each update is on all of it, and `gradus find` goes from pass to pass."""
+    code, _, err = command("find", "--batch-size", "5000", "--no-verify", "--start", "1e-2", "--steps", "30")
+    assert (code in (0, 1), err) == (True, "")
+    losses = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())["test"]["losses"]
+    assert len(losses) == 30
+    assert sorted(losses[:15], reverse=True) == losses[:15]  # batches of a part would make noise
+
+
 def test_find_without_a_suggestion_fails_and_says_why(command):
     """Where nothing learns the exit code is 1, the remark is printed, and there is no --lr."""
     code, out, _ = command("find", "--end", "1e-6", "--steps", "10")

@@ -391,7 +391,7 @@ def test_a_loss_belongs_to_the_rate_of_the_update_before_it():
     weight = nn.Linear(1, 1, bias=False)
     nn.init.constant_(weight.weight, 2.0)
     optimizer = torch.optim.SGD(weight.parameters(), lr=1.0)
-    loader = [(torch.ones(1, 1), torch.zeros(1, 1))]
+    loader = [(torch.ones(1, 1), torch.zeros(1, 1))] * 2
     found = quick(weight, optimizer, loader, functional.mse_loss, start=0.01, end=0.4, steps=10, verify=False)
     w, want = 2.0, []
     for lr in found.lrs:
@@ -421,7 +421,7 @@ class Stream(IterableDataset):
 
 
 LOADERS = {
-    "a list of one batch": lambda: [(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))],
+    "all data at once": lambda: list(DataLoader(loader_of().dataset, batch_size=48)) * 2,
     "an iterable data set": lambda: DataLoader(Stream(), batch_size=None),
     "dicts": lambda: [{"x": torch.randn(4, 6), "y": torch.tensor([0, 1, 2, 0])}] * 3,
     "batches": lambda: loader_of(),
@@ -815,9 +815,9 @@ BAD = [
     ({"step_fn": lambda *_: 0}, "give one of the two"),
     ({"loader": []}, "the loader gives no batches"),
     ({"loader": 3}, "the loader must give batches, as a DataLoader or a list does; got int"),
-    ({"loader": iter([(INPUTS, TARGETS)])}, "can be read once only.*verify=False"),
-    ({"loader": [INPUTS]}, r"a batch must be a pair \(input, target\); got a Tensor"),
-    ({"loader": [(INPUTS, TARGETS, TARGETS)]}, "got a tuple of 3"),
+    ({"loader": iter([(INPUTS, TARGETS)] * 2)}, "can be read once only.*verify=False"),
+    ({"loader": [INPUTS] * 2}, r"a batch must be a pair \(input, target\); got a Tensor"),
+    ({"loader": [(INPUTS, TARGETS, TARGETS)] * 2}, "got a tuple of 3"),
     ({"val_loader": iter([(INPUTS, TARGETS)])}, "val_loader can be read once only"),
     ({"val_loader": []}, "the val_loader gives no batches"),
     ({"loss_fn": lambda o, _: o}, r"the loss must be a tensor with one real number.*shape \[4, 3\]"),
@@ -825,7 +825,8 @@ BAD = [
     ({"loss_fn": lambda o, _: o.detach().sum()}, "the loss has no gradient"),
     ({"loss_fn": lambda o, _: o.sum() * math.nan}, "the loss was nan before any update"),
     ({"start": 1e30, "end": 1e31}, r"the first update, at rate 1e\+30, ended the test: the loss was (nan|inf); start lower"),
-    ({"loader": iter([(INPUTS, TARGETS)]), "verify": False}, "the loader gives one batch once; give more"),
+    ({"loader": iter([(INPUTS, TARGETS)] * 2), "accumulate": 2, "verify": False}, "the data end after the first update"),
+    ({"loader": iter([(INPUTS, TARGETS)] * 2), "accumulate": 3, "verify": False}, "fewer than the 3 batches of an update"),
     ({"metric": lambda *_: torch.ones(2)}, r"the metric must be one real number; got a tensor of shape \[2\]"),
     ({"model": 3}, "the model must be a torch.nn.Module; got int"),
     ({"model": nn.Linear(6, 3)}, "the optimizer holds no parameter of this model"),
@@ -842,6 +843,33 @@ def test_what_cannot_be_used_is_refused_with_nothing_changed(options, said):
     with pytest.raises(InvalidInput, match=said):
         range_test(**given_, progress=False)
     assert everything(net, optimizer, loader) == before
+
+
+class Single(IterableDataset):
+    """One batch, of which no length tells."""
+
+    def __iter__(self):
+        yield INPUTS, TARGETS
+
+
+SINGLE = {
+    "a list": lambda: [(INPUTS, TARGETS)],
+    "a DataLoader": lambda: DataLoader(TensorDataset(INPUTS, TARGETS), batch_size=4),
+    "a stream without a length": lambda: DataLoader(Single(), batch_size=None),
+    "an iterator": lambda: iter([(INPUTS, TARGETS)]),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"val_loader": [(INPUTS, TARGETS)]}], ids=str)
+def test_a_single_batch_is_refused_before_any_update(kind, options):
+    """Whatever gives one batch and no more is an error that says how to train on all data at once, and nothing was done."""
+    net, optimizer, _ = made("dropout", "Adam", 1)
+    done = []
+    optimizer.register_step_pre_hook(lambda *_: done.append(None))
+    with pytest.raises(InvalidInput, match=r"a single batch.* pass list\(loader\) \* 2 to train on all data at once"):
+        quick(net, optimizer, SINGLE[kind](), verify=False, **options)
+    assert done == []
 
 
 def test_models_with_nothing_to_train_are_refused():

@@ -69,8 +69,8 @@ def range_test(
         model: trained as it is; if it is in evaluation mode as a whole, in training mode.
         optimizer: any; one whose step asks for a closure is given one.
         loss_fn: `loss_fn(output, target)`, a mean over the batch; None with a `step_fn`.
-        loader: gives batches `(input, target)`, moved to the model's device; any with a `step_fn`. It begins anew as often
-            as needed.
+        loader: gives batches `(input, target)`, moved to the model's device; any with a `step_fn`. At least two; it begins
+            anew as often as needed.
         start: the lowest rate.
         end: the highest rate.
         steps: updates, 10 or more.
@@ -102,7 +102,7 @@ def range_test(
     >>> model = torch.nn.Linear(4, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> inputs = torch.randn(64, 4)
-    >>> loader = [(inputs, inputs @ torch.ones(4, 1))]
+    >>> loader = list(zip(inputs.split(16), inputs.sum(1, keepdim=True).split(16)))
     >>> found = range_test(model, optimizer, torch.nn.functional.mse_loss, loader)
     >>> 0.01 < found.suggestion < 1, optimizer.param_groups[0]["lr"]
     (True, 0.1)
@@ -124,7 +124,7 @@ def range_test(
         curve = Curve.of(trained, smoothing)
         if not curve.lrs:
             if not curve.diverged:
-                raise InvalidInput("the loader gives one batch once; give more")
+                raise InvalidInput("the data end after the first update; give more")
             raise InvalidInput(f"the first update, at rate {start:g}, ended the test: {curve.reason}; start lower")
         settled = trials.settle(curve, start, end, seeds) if verify else []
     return _judged(curve, [Curve.of([one], smoothing) for one in trained], settled, snapshot.nbytes)

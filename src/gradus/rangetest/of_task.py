@@ -88,7 +88,7 @@ class Found:
 
 
 class _Batches:
-    """A task's training data in shuffled batches of one size."""
+    """A task's training data in shuffled batches of one size, pass after pass, which may be of a single batch."""
 
     def __init__(self, task: Task, batch_size: int) -> None:
         self.task, self.batch_size = task, min(batch_size, len(task.train.inputs))
@@ -96,8 +96,9 @@ class _Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         inputs, targets = self.task.train
         whole = len(inputs) // self.batch_size * self.batch_size  # a short batch would be noisier than the others
-        for batch in torch.randperm(len(inputs))[:whole].to(inputs.device).split(self.batch_size):
-            yield self.task.prepare(inputs[batch]), targets[batch]
+        while True:
+            for batch in torch.randperm(len(inputs))[:whole].to(inputs.device).split(self.batch_size):
+                yield self.task.prepare(inputs[batch]), targets[batch]
 
 
 def find(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -91,7 +91,7 @@ class Trainer:
         empty = False
         while not empty:
             empty = True  # an iterator that can be read once only is, the second time
-            for batch in self.loader:
+            for batch in _several(self.loader):
                 empty = False
                 waiting.append(batch)
                 if len(waiting) == self.accumulate:
@@ -163,6 +163,18 @@ class Trainer:
         if self.amp is None:
             return nullcontext()
         return torch.autocast(self._device.type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
+
+
+def _several(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of one pass; a single one is refused before it is used."""
+    batches = iter(loader)
+    first = list(islice(batches, 2))
+    if len(first) == 1:
+        raise InvalidInput(
+            "the loader gives a single batch, but each loss is to be measured on data not trained on yet; take smaller "
+            "batches, or pass list(loader) * 2 to train on all data at once"
+        )
+    return chain(first, batches)
 
 
 def fetched(measured: Iterable[Measured]) -> Iterator[tuple[float, float | None]]:

@@ -80,7 +80,9 @@ class Trials:
             self.bar.step(schedule(step), loss)
         self.snapshot.restore()
         if not losses:
-            raise InvalidInput("the loader gives no batches; give one that does")
+            needed = self.trainer.accumulate
+            few = "no batches" if needed == 1 else f"fewer than the {needed} batches of an update"
+            raise InvalidInput(f"the loader gives {few}; give one that does")
         ended = "this was the last" if len(losses) == steps + 1 else "the data ended"
         return Trained(
             [schedule(step) for step in range(len(losses) - 1)], losses, metrics, reason or ended, reason is not None
