@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "RMSprop": lambda params, lr: torch.optim.RMSprop(params, lr),
     "Adam": lambda params, lr: torch.optim.Adam(params, lr),
 }
-UPDATES = {"fashion-mnist": 2811, "digits": 690}  # 3 passes, and 30
+UPDATES = {"fashion-mnist": 1874, "digits": 690}  # 2 passes, and 30
 SEEDS = 3
 EVALUATIONS = 4  # at the end, whose mean counts
 APART = {"fashion-mnist": 100, "digits": 30}  # updates between them
@@ -224,10 +224,11 @@ def right(data_dir: str, names: list[str], seeds: int, log: Log) -> None:
     """Train everywhere, and print the tables."""
     cases = [Case(task, optimizer, seed, data_dir) for task in names for optimizer in OPTIMIZERS for seed in range(seeds)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        log.work_off([(case, lr) for case in cases for lr in GRID], pool)
+        log.work_off([(case, lr) for case in cases if case.seed == 0 for lr in GRID], pool)
+        log.work_off([(case, lr) for case in cases for lr in _promising(case, log)], pool)
         log.work_off([(case, None) for case in cases], pool)
-        rates = {case: log.known[case, None] for case in cases}
-        log.work_off([(case, lr) for case in cases for lr in rates[case].values() if lr is not None], pool)
+        rates = [(case, log.known[case, None][rule]) for rule in RULES for case in cases]
+        log.work_off([(case, lr) for case, lr in rates if lr is not None], pool)
     for task in names:
         columns = [[case for case in cases if (case.task, case.optimizer) == (task, name)] for name in OPTIMIZERS]
         print(f"\n{task}\n\n| | {' | '.join(OPTIMIZERS)} |\n|---|{'--:|' * len(OPTIMIZERS)}")
@@ -236,11 +237,18 @@ def right(data_dir: str, names: list[str], seeds: int, log: Log) -> None:
             print(f"| {rule} | {' | '.join(_beside_best(column, rule, log) for column in columns)} |")
 
 
+def _promising(case: Case, log: Log) -> list[float]:
+    """The rates of the grid that with the first seed come within 5 points of the best; no other can be best on average."""
+    first = replace(case, seed=0)
+    best = max(log.known[first, lr] for lr in GRID)
+    return [lr for lr in GRID if log.known[first, lr] > best - 0.05]
+
+
 def _best(column: list[Case], log: Log) -> tuple[float, str]:
     """The grid's highest mean accuracy, and what to say of it."""
-    means = {lr: statistics.fmean(log.known[case, lr] for case in column) for lr in GRID}
+    means = {lr: statistics.fmean(log.known[case, lr] for case in column) for lr in _promising(column[0], log)}
     best = max(means, key=lambda lr: means[lr])
-    near = [lr for lr in GRID if means[lr] >= means[best] - 0.005]
+    near = [lr for lr in means if means[lr] >= means[best] - 0.005]
     return means[best], f"{100 * means[best]:.2f} at {best:.2g}; within 0.5: {near[0]:.2g} … {near[-1]:.2g}"
 
 
