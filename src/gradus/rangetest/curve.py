@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
 __all__ = ["Curve", "Trained", "good_interval", "good_rates", "mean_of"]
@@ -132,19 +134,32 @@ def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
 def good_interval(trials: Mapping[float, float], curve: Curve) -> tuple[float, float] | None:
     """From the lowest good rate to the highest, also between those that were tried; None where there is none.
 
-    Between two rates the loss is taken for a straight line over the logarithm of the rate.
+    Losses are smoothed, and between two rates the loss is taken for a straight line over the logarithm of the rate.
     """
-    good, rates = good_rates(trials, curve), sorted(trials)
+    levels = _smoothed(trials, curve)
+    good, rates = good_rates(levels, curve), sorted(levels)
     if not good:
         return None
     low, high = rates.index(good[0]), rates.index(good[-1])
 
     def end(inside: float, outside: list[float]) -> float:
-        worse = trials[outside[0]] if outside else math.inf
-        part = (_limit(trials, curve) - trials[inside]) / (worse - trials[inside])
-        return inside * (outside[0] / inside) ** part if math.isfinite(worse) else inside
+        if not outside:
+            return inside
+        part = (_limit(levels, curve) - levels[inside]) / (levels[outside[0]] - levels[inside])
+        return float(inside * (outside[0] / inside) ** part)
 
     return end(good[0], rates[:low][-1:]), end(good[-1], rates[high + 1 :][:1])
+
+
+def _smoothed(trials: Mapping[float, float], curve: Curve) -> dict[float, float]:
+    """The mean of each rate's loss and those of the two beside it, at half the weight; none above where the curve begins.
+
+    Chance lets one of two rates that are near to each other learn well and the other one badly, or break.
+    """
+    rates, weights = sorted(trials), (1, 2, 1)
+    losses = [min(trials[rate], curve.first) for rate in rates]
+    means = np.convolve(losses, weights)[1:-1] / np.convolve(np.ones(len(rates)), weights)[1:-1]
+    return dict(zip(rates, means.tolist(), strict=True))
 
 
 def _limit(trials: Mapping[float, float], curve: Curve) -> float:

@@ -23,9 +23,9 @@ from gradus.schedules import Constant, Schedule
 __all__ = ["Trials"]
 
 _HALVINGS = 12  # of the edge: no lower rates are tried
-_DOUBLINGS = 2  # of the steps
+_FINE = 0.5  # of a halving, from one rate to the next where it is settled
+_LONGER = 4  # times the steps, in the trainings that settle it
 _MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
-_LAST = 5  # of a training's losses, a fifth, but no fewer than this, say what it came to
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Trials:
         )
 
     def settle(self, curve: Curve, start: float, end: float, seeds: int) -> list[dict[float, float]]:
-        """Train at constant rates, longer where the trainings were too short to tell anything but that faster is faster.
+        """Train at constant rates: briefly to see which learn, then longer, at rates closer together, from those down.
 
-        That is so where a single rate is good: neither half of it nor twice as much comes near.
+        Where none learns in so few updates, all are tried with more.
 
         Args:
             curve: says where to begin.
@@ -102,31 +102,38 @@ class Trials:
         Returns:
             The loss that the training at each rate came to, for each seed.
         """
-        top, steps = min(curve.edge, end), self.steps  # the curve's last rate may be above the end by its rounding
-        for doublings in range(_DOUBLINGS + 1):
-            trials = [self._around(top, steps, curve, start, end, seed) for seed in range(seeds)]
-            good = good_rates(mean_of(trials), curve)
-            if len(good) != 1 or doublings == _DOUBLINGS:
-                break
-            top, steps = min(2 * good[0], end), 2 * steps
+
+        def trained(top: float, part: float, steps: int) -> list[dict[float, float]]:
+            return [self._around(top, part, steps, curve, start, end, seed) for seed in range(seeds)]
+
+        for steps in (self.steps, _LONGER * self.steps):
+            trials = trained(min(curve.edge, end), 1, steps)  # the curve's last rate may be above the end by its rounding
+            if good := good_rates(mean_of(trials), curve):
+                return trained(good[-1], _FINE, _LONGER * self.steps)
         return trials
 
-    def _around(self, top: float, steps: int, curve: Curve, start: float, end: float, seed: int) -> dict[float, float]:
-        """Train at constant rates from one down until learning slows; up too, where that rate itself is good."""
+    def _around(
+        self, top: float, part: float, steps: int, curve: Curve, start: float, end: float, seed: int
+    ) -> dict[float, float]:
+        """Train at constant rates from one down until learning slows; up too, where that rate itself is good.
+
+        From one rate to the next is that part of a halving.
+        """
         trials: dict[float, float] = {}
+        most = round(_HALVINGS / part)
 
         def train_at(rates: Iterable[float]) -> None:
             misses = 0
             for rate in takewhile(lambda rate: start <= rate <= end, rates):
-                trials[rate] = _last(self.run(Constant(rate), f"rate {rate:.2g}", seed, steps))
+                trials[rate] = _level(self.run(Constant(rate), f"rate {rate:.2g}", seed, steps))
                 good = good_rates(trials, curve)
                 misses = 0 if rate in good or not good else misses + 1
                 if misses == _MISSES:
                     return
 
-        train_at(top / 2**power for power in range(_HALVINGS))
+        train_at(top / 2 ** (part * power) for power in range(most))
         if top in good_rates(trials, curve):
-            train_at(top * 2**power for power in range(1, _HALVINGS))
+            train_at(top * 2 ** (part * power) for power in range(1, most))
         return trials
 
     def _reseed(self, seed: int) -> None:
@@ -142,8 +149,8 @@ class Trials:
                 generator.manual_seed(number)
 
 
-def _last(trained: Trained) -> float:
-    """The loss that a training came to; infinite where it diverged."""
+def _level(trained: Trained) -> float:
+    """The loss that a training came to: the mean of its second half, its end being noisier; infinite where it diverged."""
     if trained.diverged:
         return math.inf
-    return statistics.fmean(trained.losses[-max(_LAST, len(trained.losses) // 5) :])
+    return statistics.fmean(trained.losses[len(trained.losses) // 2 :])
