@@ -201,7 +201,7 @@ def test_everything_is_bit_for_bit_as_before(model, optimizer, warm):
     """Tensors, gradients, flags, states, rates and generators are the same objects and bits, and so is what follows."""
     net, made_optimizer, loader = made(model, optimizer, warm)
     before = everything(net, made_optimizer, loader)
-    quick(net, made_optimizer, loader, seeds=2)
+    quick(net, made_optimizer, loader, seeds=2, start=0.5)
     assert everything(net, made_optimizer, loader) == before
     twin, twins_optimizer, twins_loader = made(model, optimizer, warm)
     for _ in range(3):
@@ -776,7 +776,7 @@ def mere_noise(output, target):  # noqa: ARG001 - it has nothing to do with the 
 @pytest.mark.parametrize(
     ("loss_fn", "options", "said"),
     [
-        (mere_noise, {"steps": 60}, "No rate learned anything in short trainings.*never fell by more than its noise"),
+        (mere_noise, {"steps": 60, "start": 0.1}, "No rate learned anything in short trainings.*never fell by more than its noise"),
         (mere_noise, {"steps": 60, "verify": False}, "never fell by more than its noise; take more steps"),
         (functional.cross_entropy, {"verify": False}, "only 12 points, too few to say anything"),
         (functional.cross_entropy, {"verify": False, "start": 50.0, "end": 1e6, "steps": 60}, "start lower"),

@@ -55,11 +55,11 @@ def range_test(
     early when a loss is no number, when the smoothed loss passes `stop_factor` times its best, or when five losses in a
     row are back where the descent began.
 
-    One curve says where to look, and no more: it spends a handful of updates at each rate. So short trainings of `steps`
-    updates follow, at rates halved from the edge of the curve down until learning slows; and longer ones, up to four times,
-    while a single rate stands out, which says that faster is faster and no more. The suggestion is the lowest rate whose
-    loss has fallen at least 98.5 % as far as the best one's: what is gained by more in a short training is often lost in a
-    long one. With `verify=False` it is the middle of the curve's interval, where the curve falls clearly.
+    One curve says where to look, and no more: it spends a handful of updates at each rate. So short trainings follow: of
+    `steps` updates at rates halved from the edge of the curve down until learning slows, and, from the highest of them that
+    learns nearly as fast as the fastest, of four times as many at rates a factor √2 apart. The suggestion is the lowest
+    rate whose loss has fallen at least 98.5 % as far as the best one's: what is gained by more in a short training is often
+    lost in a long one. With `verify=False` it is the middle of the curve's interval, where the curve falls clearly.
 
     Afterwards, and after any exception or Ctrl-C, all is bit for bit as before: parameters, buffers, gradients, training
     flags, `requires_grad`, the optimizer, the scaler, the generators of torch, Python, NumPy and the loader. Not put back
