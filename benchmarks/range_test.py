@@ -107,9 +107,9 @@ def trained(case: Case, lr: float) -> float:
         )
         if hopeless or not math.isfinite(loss):
             return score(model, task)[1]
-        model.train()
         if len(losses) in evaluated:
             accuracies.append(score(model, task)[1])
+        model.train()
     return statistics.fmean(accuracies)
 
 
@@ -227,13 +227,14 @@ def right(data_dir: str, names: list[str], seeds: int, log: Log) -> None:
         log.work_off([(case, lr) for case in cases if case.seed == 0 for lr in GRID], pool)
         log.work_off([(case, lr) for case in cases for lr in _promising(case, log)], pool)
         log.work_off([(case, None) for case in cases], pool)
-        rates = [(case, log.known[case, None][rule]) for rule in RULES for case in cases]
+        rules = [rule for rule in RULES if all(rule in log.known[case, None] for case in cases)]
+        rates = [(case, log.known[case, None][rule]) for rule in rules for case in cases]
         log.work_off([(case, lr) for case, lr in rates if lr is not None], pool)
     for task in names:
         columns = [[case for case in cases if (case.task, case.optimizer) == (task, name)] for name in OPTIMIZERS]
         print(f"\n{task}\n\n| | {' | '.join(OPTIMIZERS)} |\n|---|{'--:|' * len(OPTIMIZERS)}")
         print(f"| best of the grid | {' | '.join(_best(column, log)[1] for column in columns)} |")
-        for rule in RULES:
+        for rule in rules:
             print(f"| {rule} | {' | '.join(_beside_best(column, rule, log) for column in columns)} |")
 
 

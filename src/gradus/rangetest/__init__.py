@@ -101,10 +101,10 @@ def range_test(
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Linear(4, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    >>> inputs = torch.randn(64, 4)
-    >>> loader = list(zip(inputs.split(16), inputs.sum(1, keepdim=True).split(16)))
+    >>> inputs = torch.randn(640, 4)
+    >>> loader = list(zip(inputs.split(64), inputs.sum(1, keepdim=True).split(64)))
     >>> found = range_test(model, optimizer, torch.nn.functional.mse_loss, loader)
-    >>> 0.01 < found.suggestion < 1, optimizer.param_groups[0]["lr"]
+    >>> 0.001 < found.suggestion < 1, optimizer.param_groups[0]["lr"]
     (True, 0.1)
     """
     check_range(start, end, steps, mode)

@@ -69,7 +69,7 @@ class Curve:
             for column in zip(*(one.metrics[1:] for one in several), strict=False)
             if None not in column
         ]
-        beginning = [before, *losses[: max(4, len(losses) // 5)]]
+        beginning = [before, *losses][: _beginning(losses)]
         first = statistics.median(beginning)
         capped = [min(loss, max(beginning)) for loss in losses]  # how high it blew up says nothing of where it broke
         smoothed = smooth(capped, smoothing).tolist() if capped else []
@@ -117,16 +117,27 @@ class Curve:
         return "The loss never fell by more than its noise; take more steps, larger batches, or a higher end."
 
 
+def _beginning(losses: Sequence[float]) -> int:
+    """How many losses, with that before them, say where the curve begins: a fifth."""
+    return 1 + max(4, len(losses) // 5)
+
+
 def mean_of(trials: Sequence[Mapping[float, float]]) -> dict[float, float]:
     """The mean loss of the trainings of several seeds, at the rates that all of them tried."""
     shared = set.intersection(*(set(one) for one in trials)) if trials else set()
     return {rate: statistics.fmean(one[rate] for one in trials) for rate in sorted(shared)}
 
 
-def good_rates(trials: Mapping[float, float], curve: Curve) -> list[float]:
-    """The rates whose loss has fallen nearly as far as the best one's, in their order; none where none has fallen."""
+def good_rates(trials: Mapping[float, float], curve: Curve, doubt: float = 1.0) -> list[float]:
+    """The rates whose loss has fallen nearly as far as the best one's, in their order; none where none has clearly fallen.
+
+    Args:
+        trials: the loss at each rate.
+        curve: where it began, and the noise of a single loss.
+        doubt: the noise of the fall, as a part of that.
+    """
     best = min(trials.values(), default=math.inf)
-    if not curve.first - best > CLEAR * curve.noise:
+    if not curve.first - best > CLEAR * doubt * curve.noise:
         return []
     return sorted(rate for rate, loss in trials.items() if loss <= _limit(trials, curve))
 
@@ -137,7 +148,8 @@ def good_interval(trials: Mapping[float, float], curve: Curve) -> tuple[float, f
     Losses are smoothed, and between two rates the loss is taken for a straight line over the logarithm of the rate.
     """
     levels = _smoothed(trials, curve)
-    good, rates = good_rates(levels, curve), sorted(levels)
+    # A median of n losses is off by 1.25/√n of what one of them is, and a level, the mean of half a training, by less.
+    good, rates = good_rates(levels, curve, doubt=1.25 / math.sqrt(_beginning(curve.losses))), sorted(levels)
     if not good:
         return None
     low, high = rates.index(good[0]), rates.index(good[-1])
