@@ -1,6 +1,6 @@
 """Is the range test right, and what does it cost?
 
-    python benchmarks/range_test.py right DATA_DIR --peers DIR --log FILE     # about 45 minutes on 2 cores
+    python benchmarks/range_test.py right DATA_DIR --peers DIR --log FILE     # about an hour on 2 cores
     python benchmarks/range_test.py cost                                      # about a minute
 
 `right` trains at the rate that each rule suggests, and at a grid of 20 rates, and compares the final test accuracies.

@@ -792,7 +792,7 @@ def test_a_curve_that_says_nothing_says_so(loss_fn, options, said):
 
 
 def test_a_loss_as_noisy_as_it_is_high_is_no_obstacle():
-    """With batches of four, whose losses differ by as much as all the descent, the curve says nothing, but trainings a rate."""
+    """With batches of four, whose losses differ by as much as the descent, the curve says nothing, but trainings a rate."""
     torch.manual_seed(0)
     net = nn.Linear(3, 1)
     inputs = torch.randn(256, 3)
