@@ -335,7 +335,7 @@ def range_figure(
         losses: the loss at each.
         smoothed: the same, smoothed.
         metrics: the metric at each; empty where there is none.
-        trials: the rate of each short training and its last loss.
+        trials: the rate of each short training and the loss that it came to.
         suggestions: the rates to mark, by name.
         chosen: the one of them to stand out.
         interval: the rates to shade.

@@ -34,7 +34,7 @@ class RangeTest:
         interval: where learning starts, and its edge: in the short trainings if there were any, else on the curve.
         spread: the lowest and the highest suggestion of the seeds alone; None with one seed.
         cycle: Smith's bounds for a cyclic schedule, with a metric: where it begins to rise, and to fall.
-        trials: each short training's rate and last loss; infinite where it diverged.
+        trials: the rate of each training that settles it, and the mean loss of its second half; infinite where it diverged.
         stopped_because: why the curve ends where it does.
         remark: what there is to say of the suggestion, or why there is none.
         snapshot_bytes: what was kept to put everything back.
