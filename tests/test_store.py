@@ -588,3 +588,15 @@ def test_a_store_that_has_vanished_takes_no_rows(what: str, tmp_path: Path) -> N
             path.write_bytes(b"")
         with pytest.raises(GradusError, match="has been moved, deleted or replaced since it was opened; open it anew"):
             store.add(run, row(1))
+
+
+def test_entries_of_a_table_that_has_lost_a_column_are_not_entered(store: Store) -> None:
+    """Where a damaged definition gives entries of fewer values, a repair leaves them out, and the new store is well."""
+    number = store.begin("a sweep", RUN, {})
+    store.add(number, row(1))
+    store._connection.execute("ALTER TABLE runs DROP COLUMN message")
+    path = store.path
+    store.close()
+    assert repair_store(path)[:2] == (0, 0)
+    with Store(path, create=False) as repaired:
+        assert repaired.check() == []

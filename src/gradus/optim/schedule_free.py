@@ -72,7 +72,8 @@ class _ScheduleFree(Optimizer):
         """Take up a state, which goes with the parameters as they are in training; see `Optimizer.load_state_dict`."""
         difference = super().load_state_dict(state_dict, strict)
         for group in self.param_groups:
-            group["mode"] = "train"
+            if group.get("mode") == "eval":  # that was here, for a state is saved in training alone
+                del group["mode"]
         return difference
 
 

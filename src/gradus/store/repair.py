@@ -71,8 +71,8 @@ def _readable(store: Store, table: str, *key: str) -> list[tuple[Any, ...]]:
 def _enter(store: Store, table: str, entries: list[tuple[Any, ...]]) -> None:
     with store._told(), store._transaction():
         for values in entries:
-            # A row of a run that is lost, or a value of another kind than was written, isn't entered.
-            with suppress(sqlite3.IntegrityError, GradusError):
+            # A row of a run that is lost, or values of another kind or number than were written, aren't entered.
+            with suppress(sqlite3.IntegrityError, GradusError, TypeError):
                 if table == "runs":
                     store._sound(StoredRun(*(*values, 0)))
                 else:
