@@ -155,10 +155,10 @@ def test_where_libtorch_cant_be_asked_there_is_no_finder(reason: str, monkeypatc
         elsewhere = type("c_int64", (), {"from_address": staticmethod(lambda _: one)})
         monkeypatch.setattr(finder.ctypes, "c_int64", elsewhere)
     finder._access.cache_clear()
-    finder._works.cache_clear()
+    Finder.is_there.cache_clear()
     try:
         assert not Finder.is_there()
     finally:
         monkeypatch.undo()
         finder._access.cache_clear()
-        finder._works.cache_clear()
+        Finder.is_there.cache_clear()

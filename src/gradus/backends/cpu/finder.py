@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.cpu.kernels import compiled
+from gradus.backends.gathered import DTYPES
 
 __all__ = ["Finder"]
 
@@ -90,9 +91,18 @@ class Finder:
         return job[0] == 1 and not (self._single and any(grads[index].is_neg() for index in self._single))
 
     @staticmethod
+    @cache
+    @torch.no_grad()
     def is_there() -> bool:
-        """Whether this Python and this libtorch can be asked, as an attempt has shown."""
-        return _works()
+        """Whether this Python and this libtorch can be asked: whether an attempt finds what Python finds."""
+        if _access() is None:
+            return False
+        params, found = [torch.zeros(2, 3), torch.zeros(())], np.zeros(2, dtype=np.int64)
+        finder = Finder(params, torch.float32, found)
+        grads = [torch.ones(2, 3), torch.ones(())]
+        well = finder.find(grads) and found.tolist() == [grad.data_ptr() for grad in grads]
+        others = (torch.ones(3, 2).T, torch.ones(2, 3).double(), torch.ones(2, 2), torch.ones(2, 3).to_sparse(), None)
+        return well and not any(finder.find([other, grads[1]]) for other in others)  # type: ignore[list-item]
 
 
 class _Access(NamedTuple):
@@ -118,10 +128,7 @@ def _access() -> _Access | None:
         library = ctypes.CDLL(torch._C.__file__)
         names = [f"aoti_torch_{name}" if name.startswith("is_") else f"aoti_torch_get_{name}" for name in _QUESTIONS]
         questions = [_address(getattr(library, name)) for name in names]
-        numbers = {
-            dtype: int(getattr(library, f"aoti_torch_dtype_{name}")())
-            for dtype, name in ((getattr(torch, name), name) for name in ("float32", "float64", "bfloat16", "float16"))
-        }
+        numbers = {dtype: int(getattr(library, f"aoti_torch_dtype_{name}")()) for dtype, name in DTYPES.items()}
     except (OSError, AttributeError):
         return None
     if len(words) != 1:
@@ -133,17 +140,3 @@ def _access() -> _Access | None:
 
 def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-@cache
-@torch.no_grad()
-def _works() -> bool:
-    """Whether a finder finds what Python finds."""
-    if _access() is None:
-        return False
-    params, found = [torch.zeros(2, 3), torch.zeros(())], np.zeros(2, dtype=np.int64)
-    finder = Finder(params, torch.float32, found)
-    grads = [torch.ones(2, 3), torch.ones(())]
-    well = finder.find(grads) and found.tolist() == [grad.data_ptr() for grad in grads]
-    others = (torch.ones(3, 2).T, torch.ones(2, 3).double(), torch.ones(2, 2), torch.ones(2, 3).to_sparse(), None)
-    return well and not any(finder.find([other, grads[1]]) for other in others)  # type: ignore[list-item]
