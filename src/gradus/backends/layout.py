@@ -1,4 +1,4 @@
-"""Where tensors' elements lie, and how they are cut into pieces of work."""
+"""What tensors' elements are, where they lie, and how they are cut into pieces of work."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["cut", "has_memory", "is_dense", "laid_out", "overlapping"]
+__all__ = ["cut", "has_memory", "is_dense", "laid_out", "overlapping", "paired", "real"]
+
+
+def real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones; to be read, for of those yet to be conjugated it is a copy."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def paired(values: Tensor, like: Tensor) -> Tensor:
+    """The numbers of a tensor's kind that `real` would give these for."""
+    return torch.complex(*values.unbind(-1)) if like.is_complex() else values
 
 
 def has_memory(tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradus.backends.layout import paired, real
 from gradus.backends.local import gathered, is_shared, keep_part, local, summed
 from gradus.backends.rounding import HALF, rounded_by_chance
 from gradus.backends.row import Row
@@ -122,7 +123,7 @@ class Reference:
         _write(param, where, new_param)
         for name, value in changed.items():
             if torch.is_grad_enabled() and where is None:
-                state[name] = torch.view_as_complex(value) if state[name].is_complex() else value  # autograd has the old one
+                state[name] = paired(value, state[name])  # autograd has the old one
             else:
                 _write(state[name], where, value)
         return {name: new[name] if isinstance(new[name], Tensor) else float(new[name]) for name in row.scalars}
@@ -138,20 +139,15 @@ class Reference:
         return scalars
 
 
-def _real(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones, which rules update one by one; of those yet to be conjugated, a copy."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
 def _norm(tensor: Tensor) -> float:
-    real = _real(tensor.coalesce().values() if tensor.is_sparse else tensor)
-    return float(torch.linalg.vector_norm(real, dtype=torch.float64))
+    values = real(tensor.coalesce().values() if tensor.is_sparse else tensor)
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64))
 
 
 def _read(tensor: Tensor, where: Any) -> Tensor:
-    """A tensor's elements, or the rows of them that are asked for; half precision as single."""
-    real = _real(tensor) if where is None else _real(tensor)[where]
-    return real.float() if real.dtype in HALF else real
+    """A tensor's elements, or the rows of them that are asked for; half precision as single, complex numbers as pairs."""
+    values = real(tensor) if where is None else real(tensor)[where]
+    return values.float() if values.dtype in HALF else values
 
 
 def _apart(value: Tensor, given: list[Tensor]) -> Tensor:
@@ -161,9 +157,9 @@ def _apart(value: Tensor, given: list[Tensor]) -> Tensor:
 
 def _write(tensor: Tensor, where: Any, value: Tensor) -> None:
     if where is None:
-        _real(tensor).copy_(value)
+        tensor.copy_(paired(value, tensor))
     else:
-        _real(tensor)[where] = value
+        tensor[where] = paired(value, tensor)
 
 
 def _kind(param: Tensor) -> tuple[Any, ...]:
