@@ -289,6 +289,106 @@ def test_groups_are_one_vector_with_rates_of_their_own() -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_a_rate_of_0_stands_still(search: str | None) -> None:
+    """Whichever groups have the rate 0 stand still, the first one as well as the last, or all of them."""
+    leading, trailing, whole = Problem(), Problem(), Problem()
+    losses = []
+    for problem, order in ((leading, 1), (trailing, -1)):
+        first, *others = problem.net.parameters()
+        before = first.detach().clone()
+        groups = [{"params": [first], "lr": 0.0}, {"params": others}][::order]
+        losses.append(problem.losses(LBFGS(groups, lr=0.5, line_search_fn=search), 3))
+        assert torch.equal(first, before)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0][-1] < losses[0][0]
+    losses = whole.losses(LBFGS(whole.net.parameters(), lr=0.0, line_search_fn=search), 3)
+    assert losses[0] == losses[-1]
+
+
+def test_a_group_that_comes_later_begins_the_history_anew() -> None:
+    """Once a group is added, the vectors are longer, and the training goes on as one that begins there."""
+    first, second = Problem(), Problem()
+    params = [*first.net.parameters()]
+    optimizer = LBFGS(params[1:], lr=0.1)
+    first.losses(optimizer, 2)
+    optimizer.add_param_group({"params": params[:1], "lr": 0.1})
+    second.net.load_state_dict(first.net.state_dict())
+    params = [*second.net.parameters()]
+    again = LBFGS([{"params": params[1:]}, {"params": params[:1]}], lr=0.1)
+    assert first.losses(optimizer, 3) == second.losses(again, 3)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"max_iter": 7}, "LBFGS has one max_iter for all groups, which is 20; got 7 for a group; give it to LBFGS itself"),
+        ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
+        ({"rate": 0.1}, "LBFGS has no hyperparameter 'rate'; it has lr, max_iter, "),
+    ],
+)
+def test_groups_have_rates_of_their_own_and_nothing_else(group: dict[str, Any], message: str) -> None:
+    """What a group says that no group can have is refused, when it is built with it and when it comes later."""
+    one, other = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    with pytest.raises(InvalidInput, match=message):
+        LBFGS([{"params": [one]}, {"params": [other], **group}])
+    optimizer = LBFGS([one])
+    with pytest.raises(InvalidInput, match=message):
+        optimizer.add_param_group({"params": [other], **group})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state, _: state.clear(), "this is no optimizer's state: it must have 'state' and 'param_groups'"),
+        (
+            lambda state, _: state["param_groups"][0]["params"].pop(),
+            r"groups of \[4\] parameters can't take up a saved state for groups of \[3\]",
+        ),
+        (
+            lambda state, _: state["param_groups"][0].pop("max_eval"),
+            "the saved state isn't of LBFGS: its groups have no 'max_eval'",
+        ),
+        (lambda state, _: state["param_groups"][0].update(lr=-1), "lr must be a finite number that isn't negative; got -1"),
+        (
+            lambda state, _: state["state"].update({1: {}}),
+            "LBFGS keeps the state of all parameters with the first one; got one of 1 too",
+        ),
+        (lambda _, kept: kept.update(exp_avg=1), "the saved state isn't of LBFGS: it has 'exp_avg'; H_diag, al, "),
+        (lambda _, kept: kept.update(n_iter=-1), "a saved n_iter is a count; got -1"),
+        (lambda _, kept: kept.update(t=""), "a saved t must be a finite number; got ''"),
+        (
+            lambda _, kept: kept.pop("d"),
+            "a saved state of LBFGS must have d, t, prev_flat_grad, or none of them; got t, prev_flat_grad",
+        ),
+        (
+            lambda _, kept: kept.update(d=torch.ones(3)),
+            r"the saved d must be a vector of \d+ real numbers; got one of shape \(3,\) and torch.float32",
+        ),
+        (lambda _, kept: kept.update(old_dirs=7), "the saved old_dirs must be a list of vectors; got 7"),
+        (lambda _, kept: kept["old_dirs"].pop(), "the saved old_stps and old_dirs must be pairs; got 3 and 2"),
+        (lambda _, kept: kept.update(products=[1]), r"the saved products must be a dict; got \[1\]"),
+        (
+            lambda _, kept: kept["products"].update(numbers=[[1.0]]),
+            r"the saved products of 3 pairs must be 2 matrices and 2 vectors of as many numbers; got \[\[1\.0\]\]",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(change: Callable[[Any, Any], None], message: str) -> None:
+    """A damaged state, or another optimizer's, is refused with what is wrong, and the training goes on as it was."""
+    problem, same = Problem(), Problem()
+    options = {"max_iter": 3, "history_size": 6}
+    optimizer, undisturbed = (LBFGS(one.net.parameters(), **options) for one in (problem, same))
+    problem.losses(optimizer, 2)
+    state = copy.deepcopy(optimizer.state_dict())
+    change(state, state["state"][0])
+    with pytest.raises(InvalidInput, match=message):
+        optimizer.load_state_dict(state)
+    assert problem.losses(optimizer, 2) == same.losses(undisturbed, 4)[2:]
+
+
 def test_a_loss_that_is_no_number_is_stepped_back_from() -> None:
     """The line search takes NaN for a loss that is too high, and the parameters stay finite."""
     param = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
@@ -357,7 +457,11 @@ def test_complex_and_sparse_are_taken() -> None:
     ("options", "message"),
     [
         ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
-        ({"line_search_fn": "armijo"}, r"line_search_fn must be \"strong_wolfe\" or None; got 'armijo'"),
+        ({"line_search_fn": "armijo"}, r"line_search_fn must be 'strong_wolfe' or None; got 'armijo'"),
+        ({"max_iter": 0}, r"max_iter must be a whole number above 0; got 0"),
+        ({"max_eval": 2.5}, r"max_eval must be a whole number above 0; got 2\.5"),
+        ({"tolerance_change": math.nan}, r"tolerance_change must be a number; got nan"),
+        ({"damped": 1}, r"damped must be True or False; got 1"),
         ({"history_size": 0}, r"history_size must be a whole number above 0; got 0"),
     ],
 )

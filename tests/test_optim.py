@@ -190,17 +190,38 @@ def test_what_is_kept_is_no_gradient() -> None:
     assert optimizer.state[inner]["pre_grad"].tolist() == [2.0] * 3
 
 
-@pytest.mark.parametrize("build", [lambda some: gradus.optim.Adam(some, clip_norm=1.0), gradus.optim.LBFGS])
-def test_gradients_that_are_yet_to_be_conjugated(build: Any) -> None:
-    """A gradient of torch's `conj`, which copies nothing, is the conjugate numbers."""
-    start, grad = torch.randn(2, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("which", ["parameter", "gradient"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda some: gradus.optim.Adam(some, clip_norm=1.0),
+        gradus.optim.LBFGS,
+        lambda some: gradus.optim.LBFGS(some, line_search_fn="strong_wolfe"),
+    ],
+)
+def test_numbers_that_are_yet_to_be_conjugated(build: Any, which: str) -> None:
+    """A parameter or gradient of torch's `conj`, which copies nothing, is the conjugate numbers."""
+    start, goal = torch.randn(2, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     after = []
-    for given in (grad.conj(), grad.conj().resolve_conj()):
-        param = nn.Parameter(start.clone())
-        param.grad = given
-        build([param]).step(lambda: 1.0)
-        after.append(param.detach())
-    assert torch.equal(*after)
+    for lazy in (True, False):
+        given = start.clone().conj() if lazy else start.conj().resolve_conj()
+        param = nn.Parameter(given if which == "parameter" else start.clone())
+        odd = nn.Parameter(torch.ones(1, dtype=torch.float64))  # after which pairs begin at an odd place
+        optimizer = build([odd, param])
+
+        def closure(param: Any = param, odd: Any = odd, lazy: bool = lazy) -> Any:
+            """(‖θ − goal‖² + odd²)/2, and its gradients."""
+            odd.grad, param.grad = odd.detach(), param.detach() - goal
+            if which == "gradient" and lazy:
+                param.grad = param.grad.conj().resolve_conj().conj()
+            return (float((param.detach() - goal).abs().square().sum()) + float(odd.detach()) ** 2) / 2
+
+        for _ in range(3):
+            with torch.no_grad():
+                optimizer.step(closure)
+        assert (param if which == "parameter" else param.grad).is_conj() == lazy
+        after.append(param.detach().resolve_conj())
+    torch.testing.assert_close(*after)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -583,6 +604,8 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     state = _state(optimizer)
     swapped = _state(optimizer)
     swapped["state"] = {0: swapped["state"][1], 1: swapped["state"][0]}
+    negative, broken = _state(optimizer), _state(optimizer)
+    negative["state"][0]["step"], broken["state"][1]["step"] = torch.tensor(-1.0), 1.5
     theirs = torch.optim.AdamW(params(shapes=[(2,), (3,)])).state_dict()
     for wrong, message in (
         ({}, "this is no optimizer's state"),
@@ -591,6 +614,8 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
             "the saved state is of the rule 'lion', and this optimizer's is 'adam'",
         ),
         (swapped, r"a parameter of shape \(2,\) has a exp_avg of shape \(2,\); the saved one's is \(3,\)"),
+        (negative, "a saved step is a count; got -1"),
+        (broken, "a saved step is a count; got 1.5"),
         (theirs, "the saved state decays weights apart from the gradient, as AdamW does"),
         (gradus.optim.Adam(some[:1]).state_dict(), r"missing \[1\], unexpected \[\]; strict=False"),
         (torch.optim.SGD(some).state_dict(), "the saved state isn't of Adam: its groups have no 'betas'"),
@@ -600,6 +625,23 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         now = optimizer.state_dict()
         torch.testing.assert_close(now["state"], state["state"])
         assert now["param_groups"] == state["param_groups"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_numbers_beyond_double_precision_are_refused(backend: str) -> None:
+    """Where the numbers of an update overflow, the step says of what, and changes nothing."""
+    param = nn.Parameter(torch.ones(3))
+    optimizer = gradus.optim.ASGD([param], backend=backend)
+    for _ in range(2):  # in the first step, and in one that goes on as before
+        param.grad = torch.ones(3)
+        before = param.detach().clone()
+        optimizer.param_groups[0]["alpha"] = 1e308
+        with pytest.raises(InvalidInput, match=r"asgd's update number . has no finite numbers \(.*alpha=1e\+308.*; nothing"):
+            optimizer.step()
+        assert torch.equal(param.detach(), before)
+        optimizer.param_groups[0]["alpha"] = 0.75
+        optimizer.step()
+        assert not torch.equal(param.detach(), before)
 
 
 def test_parameters_are_matched_by_name() -> None:

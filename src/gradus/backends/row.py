@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.errors import InvalidInput
 from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program, flattened, trace
@@ -89,15 +90,30 @@ class Row:
         return inputs
 
     def program(self, scale: float | None) -> Program:
-        """The program for the next update, made when it is first asked for."""
+        """The program for the next update, made when it is first asked for.
+
+        Raises:
+            InvalidInput: a number of the update is too large for double precision, or a division by 0.
+        """
         incoming = {"scaled": scale is not None, "bounded": self.bound is not None}
         known = _KNOWN.setdefault(self.rule, {}).setdefault((self._fixed, *incoming.values()), [])
-        for program in known:
-            if program.numbers(*self.inputs(scale)) is not None:
-                return program
-        program = trace(self.rule, self.hypers(), self.step + 1, self.scalars, **incoming)
+        try:
+            for program in known:
+                if program.numbers(*self.inputs(scale)) is not None:
+                    return program
+            program = trace(self.rule, self.hypers(), self.step + 1, self.scalars, **incoming)
+        except ArithmeticError as error:
+            raise self.out_of_range(error) from error
         known.append(program)
         return program
+
+    def out_of_range(self, error: ArithmeticError) -> InvalidInput:
+        """What to raise where a number of the next update can't be calculated."""
+        given = ", ".join(f"{name}={value!r}" for name, value in {**self.hypers(), **self.scalars}.items())
+        return InvalidInput(
+            f"{self.rule.name}'s update number {self.step + 1} has no finite numbers ({error.args[-1]}) with {given}; "
+            "nothing is changed; give it hyperparameters of an ordinary size"
+        )
 
     def done(self, scalars: Sequence[Any]) -> None:
         """An update has been done, and left these in the scalar slots."""
@@ -132,6 +148,9 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
 
     Returns:
         The new scalar slots of each row; None where the program isn't made for one of them.
+
+    Raises:
+        InvalidInput: as `Row.program`; nothing is raised where rows are many, whose numbers are infinite then, or none.
     """
     if len(rows) >= _SEVERAL:
         return _fill_columns(table, program, rows, scale) if all(row.read() for row in rows) else None
@@ -139,7 +158,10 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
     for index, row in enumerate(rows):
         if not row.read():
             return None
-        result = program.numbers_of_floats(*row.inputs(scale))
+        try:
+            result = program.numbers_of_floats(*row.inputs(scale))
+        except ArithmeticError as error:
+            raise row.out_of_range(error) from error
         if result is None:
             return None
         table[index] = result[0]

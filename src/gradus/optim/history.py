@@ -142,7 +142,8 @@ class History:
             steps: s, the oldest first.
             changes: y.
             gradient: that of the last direction.
-            products: what `products` gave; if it is of other pairs, or nothing, the products are calculated.
+            products: what `products` gave, as arrays `among` and `last`; if it is of other pairs, or nothing, the products
+                are calculated.
         """
         steps, changes = steps[-self.size :], changes[-self.size :]
         known = min(products.get("added", -1), self.size) == len(steps)
@@ -155,7 +156,7 @@ class History:
             for row, vector in zip(self._pairs[place], (step, change), strict=True):
                 row.copy_(vector)
         if known:
-            self._among, self._last = np.array(products["numbers"][:2]), np.array(products["numbers"][2:])
+            self._among, self._last = products["among"], products["last"]
             return
         first, kept = self._oldest(), len(self)
         found = np.array([self._pairs.products(first, kept, self._pairs[place][1]) for place in self._places()]).T

@@ -1,23 +1,42 @@
 """L-BFGS: the inverse Hessian from the last steps, and a line search that is safe from NaN."""
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradus.backends.layout import paired, real
 from gradus.backends.local import gathered, keep_part, local, part_of
 from gradus.backends.pairs import Line, greatest
 from gradus.errors import InvalidInput
+from gradus.optim import lbfgs_state, state_dicts
 from gradus.optim.history import History
-from gradus.optim.optimizer import copied
-from gradus.rules.fields import nonnegative
+from gradus.optim.line_search import Search, Trial
+from gradus.optim.optimizer import GROUP_KEYS, copied
+from gradus.rules.fields import flag, nonnegative, one_of, whole
 
 __all__ = ["LBFGS"]
 
-_ENOUGH_DESCENT, _ENOUGH_FLATTENING = 1e-4, 0.9  # Nocedal and Wright's c₁ and c₂ for quasi-Newton directions
-_TRIALS = 25  # of a line search
+
+def _tolerance(name: str, value: Any) -> None:
+    """Below 0 it is never kept, and the iteration goes on."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise InvalidInput(f"{name} must be a number; got {value!r}")
+
+
+_CHECKS = {
+    "lr": nonnegative,
+    "max_iter": whole,
+    "max_eval": whole,
+    "tolerance_grad": _tolerance,
+    "tolerance_change": _tolerance,
+    "history_size": whole,
+    "line_search_fn": one_of("strong_wolfe", None),
+    "damped": flag,
+}
 
 
 class LBFGS(torch.optim.Optimizer):
@@ -67,11 +86,7 @@ class LBFGS(torch.optim.Optimizer):
         *,
         damped: bool = False,
     ) -> None:
-        nonnegative("lr", lr)
-        if line_search_fn not in (None, "strong_wolfe"):
-            raise InvalidInput(f'line_search_fn must be "strong_wolfe" or None; got {line_search_fn!r}')
-        if not (isinstance(history_size, int) and history_size > 0):
-            raise InvalidInput(f"history_size must be a whole number above 0; got {history_size!r}")
+        whole("max_iter", max_iter)
         defaults = {
             "lr": lr,
             "max_iter": max_iter,
@@ -84,7 +99,34 @@ class LBFGS(torch.optim.Optimizer):
         }
         self._history: History | None = None
         self._free: list[Tensor] = []  # vectors that nothing needs any more; memory that is new costs as much as a pass
+        _check(defaults)
         super().__init__(copied(params), defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, with a rate of its own if need be; the history, whose vectors have no part for it, begins anew.
+
+        Raises:
+            InvalidInput: an argument out of its range, or another one than the groups have that there are.
+        """
+        if isinstance(param_group, dict):  # torch says what is wrong with others
+            self._check_group(param_group)
+        super().add_param_group(param_group)
+        self._history, self._free = None, []
+        for kept in self.state.values():
+            for name in ("d", "t", "prev_flat_grad"):
+                kept.pop(name, None)
+
+    def _check_group(self, added: Mapping[str, Any]) -> None:
+        if unknown := sorted(added.keys() - self.defaults.keys() - GROUP_KEYS):
+            raise InvalidInput(f"LBFGS has no hyperparameter {unknown[0]!r}; it has {', '.join(_CHECKS)}")
+        _check(added)
+        for name in self.defaults.keys() & added.keys() - {"lr"}:
+            known = (self.param_groups or [self.defaults])[0][name]
+            if added[name] != known:
+                raise InvalidInput(
+                    f"LBFGS has one {name} for all groups, which is {known!r}; got {added[name]!r} for a group; "
+                    f"give it to LBFGS itself"
+                )
 
     # The parameters as one vector
 
@@ -92,50 +134,54 @@ class LBFGS(torch.optim.Optimizer):
         return [param for group in self.param_groups for param in group["params"]]
 
     def _parts(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each parameter with its part of a vector."""
-        params = [_real(param) for param in self._params()]
-        for param, part in zip(params, vector.split([param.numel() for param in params]), strict=True):
-            yield param, part.view(param.shape)
+        """Each parameter with its part of a vector, in which complex numbers are pairs of real ones."""
+        params = self._params()
+        shapes = [real(param).shape for param in params]
+        for param, shape, part in zip(params, shapes, vector.split([*map(math.prod, shapes)]), strict=True):
+            yield param, part.view(shape)
 
     def _vector(self) -> Tensor:
         """A vector to write to."""
         if self._free:
             return self._free.pop()
         params = self._params()
-        total = sum(_real(param).numel() for param in params)
-        return torch.empty(total, dtype=params[0].real.dtype, device=params[0].device)
+        length = sum(real(param).numel() for param in params)
+        return torch.empty(length, dtype=params[0].real.dtype, device=params[0].device)
 
     def _gradient(self) -> Tensor:
         vector = self._vector()
-        for param, (_, part) in zip(self._params(), self._parts(vector), strict=True):
+        for param, part in self._parts(vector):
             if param.grad is None:
                 part.zero_()
             else:
-                part.copy_(_real(param.grad.to_dense() if param.grad.is_sparse else gathered(param.grad)))
+                part.copy_(real(param.grad.to_dense() if param.grad.is_sparse else gathered(param.grad)))
         return vector
 
     def _move(self, direction: Tensor, t: float) -> None:
         for param, part in self._parts(direction):
-            local(param).add_(part_of(param, part), alpha=t)
+            local(param).add_(part_of(param, paired(part, param)), alpha=t)
 
     def _place(self) -> Tensor:
-        return torch.cat([gathered(_real(param)).reshape(-1) for param in self._params()])
+        return torch.cat([gathered(real(param)).reshape(-1) for param in self._params()])
 
     def _put(self, place: Tensor) -> None:
         for param, part in self._parts(place):
-            keep_part(param, part)
+            keep_part(param, paired(part, param))
 
     def _scaled(self, line: Line, gradient: Tensor) -> Line:
-        """A direction with each group's part scaled by its rate, relative to the first group's."""
-        rates = [float(group["lr"]) for group in self.param_groups]
-        if all(rate == rates[0] for rate in rates):
+        """A direction with each group's part scaled by its rate, relative to the one that all have in common."""
+        common = self._rate()
+        scales = [float(group["lr"]) / common for group in self.param_groups]
+        if all(scale == 1 for scale in scales):
             return line
-        begin = 0
-        for group, rate in zip(self.param_groups, rates, strict=True):
-            count = sum(_real(param).numel() for param in group["params"])
-            line.direction[begin : begin + count] *= rate / rates[0]
-            begin += count
+        counts = [sum(real(param).numel() for param in group["params"]) for group in self.param_groups]
+        for part, scale in zip(line.direction.split(counts), scales, strict=True):
+            part *= scale
         return Line.of(line.direction, gradient)
+
+    def _rate(self) -> float:
+        """The first group's rate; if that stands still, that of the first which doesn't."""
+        return next((rate for group in self.param_groups if (rate := float(group["lr"])) > 0), 0.0)
 
     # The iteration
 
@@ -148,9 +194,13 @@ class LBFGS(torch.optim.Optimizer):
         """
         if closure is None:
             raise InvalidInput("LBFGS evaluates the loss several times in a step; give it a closure that computes it")
+        for group in self.param_groups:
+            _check(group)
         evaluate = torch.enable_grad()(closure)
         group, state = self.param_groups[0], self.state[self._params()[0]]
-        history = self._history_of(state)
+        if self._history is None:
+            self._history = History(group["history_size"])
+        history = self._history
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
         first = evaluate()
@@ -158,7 +208,7 @@ class LBFGS(torch.optim.Optimizer):
         size = greatest(gradient)
         state["func_evals"] += 1
         evaluations = 1
-        if not size > group["tolerance_grad"]:
+        if not size > group["tolerance_grad"] or self._rate() == 0:
             return first
         direction, t = state.get("d"), state.get("t")
         for iteration in range(1, group["max_iter"] + 1):
@@ -166,13 +216,13 @@ class LBFGS(torch.optim.Optimizer):
             before = loss
             if direction is None or state["n_iter"] == 1:
                 line = Line.of(torch.neg(gradient, out=self._vector()), gradient)
-                t = float(group["lr"]) / max(1.0, float(gradient.abs().sum()))
+                t = self._rate() / max(1.0, float(gradient.abs().sum()))
             else:
                 old = state["prev_flat_grad"]
-                damped = group.get("damped", False)
+                damped = group["damped"]
                 line = history.newton(direction, float(t), gradient, old, self._vector(), damped=damped)
                 self._free += [direction] if old is gradient else [direction, old]
-                t = float(group["lr"])
+                t = self._rate()
             line = self._scaled(line, gradient)
             direction = line.direction
             state.update(d=direction, t=t, prev_flat_grad=gradient, prev_loss=loss)
@@ -213,28 +263,17 @@ class LBFGS(torch.optim.Optimizer):
                 self._move(line.direction, t)
             here = t
 
-        def at(t: float) -> "_Trial":
+        def at(t: float) -> "Trial":
             go(t)
             value, there = float(evaluate()), self._gradient()
-            return _Trial(t, value, there, float(there.dot(line.direction)))
+            return Trial(t, value, there, float(there.dot(line.direction)))
 
-        search = _Search(at, _Trial(0.0, loss, gradient, line.slope), line.greatest)
+        search = Search(at, Trial(0.0, loss, gradient, line.slope), line.greatest)
         found = search.run(t, self.param_groups[0]["tolerance_change"])
         go(found.t)
         return found.loss, found.gradient, found.t, search.evaluations
 
     # State, in torch's own form
-
-    def _history_of(self, state: dict[str, Any]) -> History:
-        if self._history is None:
-            self._history = History(self.param_groups[0]["history_size"])
-            torchs = {name: state.pop(name, None) for name in ("old_stps", "old_dirs", "ro", "al", "H_diag")}
-            products = state.pop("products", {})
-            if products.get("n_iter") != state.get("n_iter", 0):  # torch's LBFGS passes on those that it loads, grown old
-                products = {}
-            given = torchs["old_stps"] or [], torchs["old_dirs"] or []
-            self._history.load(*given, state.get("prev_flat_grad"), products)
-        return self._history
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in the form of torch's LBFGS; and products of its vectors, with which it goes on bit for bit."""
@@ -246,14 +285,32 @@ class LBFGS(torch.optim.Optimizer):
         }
         return saved
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state of this class or of torch's LBFGS."""
-        self._history, self._free = None, []
-        super().load_state_dict(state_dict)
-        for param, kept in self.state.items():
-            self.state[param] = _cloned(kept)
-        for group in self.param_groups:
-            group.setdefault("damped", False)
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up a state of this class or of torch's LBFGS, into as many groups of as many parameters.
+
+        Raises:
+            InvalidInput: it is another optimizer's state, or doesn't fit these parameters. Nothing is changed then.
+        """
+        state_dicts.between_hooks(self, state_dict, self._load)
+
+    def _load(self, given: Mapping[str, Any]) -> None:
+        groups, params = state_dicts.saved_groups(given), self._params()
+        here, there = ([len(group["params"]) for group in some] for some in (self.param_groups, groups))
+        if here != there:
+            raise InvalidInput(f"groups of {here} parameters can't take up a saved state for groups of {there}")
+        for group in groups:
+            if missing := sorted(_CHECKS.keys() - group.keys() - {"damped"}):  # which torch's hasn't
+                raise InvalidInput(f"the saved state isn't of LBFGS: its groups have no {missing[0]!r}")
+            _check(group)
+        first = next(param for group in groups for param in group["params"])
+        if besides := sorted(map(str, given["state"].keys() - {first})):
+            raise InvalidInput(f"LBFGS keeps the state of all parameters with the first one; got one of {besides[0]} too")
+        kept, size = given["state"].get(first, {}), groups[0]["history_size"]
+        state, history = lbfgs_state.loaded(kept, size, self._vector())
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            state_dicts.fill(group, {"damped": False, **saved})
+        self._history, self._free = history, []
+        self.state = defaultdict(dict, {params[0]: state} if given["state"] else {})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "history": self._history}
@@ -263,98 +320,12 @@ class LBFGS(torch.optim.Optimizer):
         super().__setstate__(state)
 
 
+def _check(options: Mapping[str, Any]) -> None:
+    for name, check in _CHECKS.items():
+        if name in options:
+            check(name, options[name])
+
+
 def _cloned(state: dict[str, Any]) -> dict[str, Any]:
     """A state whose vectors are its own, for they are written to again."""
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
-class _Trial(NamedTuple):
-    """A point on the line, and what was found there."""
-
-    t: float
-    loss: float
-    gradient: Tensor
-    slope: float
-
-
-class _Search:
-    """A line search for the strong Wolfe conditions; a loss that is no number counts as too high."""
-
-    def __init__(self, at: Callable[[float], _Trial], origin: _Trial, size: float) -> None:
-        self.at, self.origin, self.size = at, origin, size
-        self.evaluations = 0
-
-    def run(self, t: float, tolerance: float) -> _Trial:
-        """The best point found; it satisfies the conditions unless the trials ran out."""
-        low, high = self._bracket(t)
-        return low if high is None else self._zoom(low, high, tolerance)
-
-    def _try(self, t: float) -> _Trial:
-        self.evaluations += 1
-        return self.at(t)
-
-    def _descends(self, trial: _Trial) -> bool:
-        return trial.loss <= self.origin.loss + _ENOUGH_DESCENT * trial.t * self.origin.slope
-
-    def _is_flat(self, trial: _Trial) -> bool:
-        return abs(trial.slope) <= -_ENOUGH_FLATTENING * self.origin.slope
-
-    def _bracket(self, t: float) -> tuple[_Trial, _Trial | None]:
-        """Two points between which the conditions hold somewhere; or one where they do (Algorithm 3.5)."""
-        before, trial = self.origin, self._try(t)
-        for count in range(_TRIALS):
-            if not self._descends(trial) or (count > 1 and trial.loss >= before.loss):
-                return before, trial
-            if self._is_flat(trial):
-                return trial, None
-            if trial.slope >= 0:
-                return before, trial
-            farther = _between(before, trial, trial.t + 0.01 * (trial.t - before.t), 10 * trial.t)
-            before, trial = trial, self._try(farther)
-        return self.origin, trial
-
-    def _zoom(self, one: _Trial, other: _Trial, tolerance: float) -> _Trial:
-        """Narrow two points down to one that satisfies the conditions (Algorithm 3.6); `low` is always the better."""
-        low, high = (one, other) if one.loss <= other.loss or not other.loss < math.inf else (other, one)
-        stalled = False
-        while self.evaluations <= _TRIALS and abs(high.t - low.t) * self.size >= tolerance:
-            left, right = sorted((low.t, high.t))
-            t = _between(low, high, left, right)
-            # A point close to an end says little: the second time, it is moved away from it.
-            margin = 0.1 * (right - left)
-            close = min(right - t, t - left) < margin
-            if close and (stalled or not left < t < right):
-                t = right - margin if right - t < t - left else left + margin
-                close = False
-            stalled = close
-            trial = self._try(t)
-            if not self._descends(trial) or trial.loss >= low.loss:
-                high = trial
-                if high.loss < low.loss:
-                    low, high = high, low
-                continue
-            if self._is_flat(trial):
-                return trial
-            if trial.slope * (high.t - low.t) >= 0:
-                high = low
-            low = trial
-        return low
-
-
-def _between(a: _Trial, b: _Trial, lowest: float, highest: float) -> float:
-    """The minimum of the cubic through two points with their slopes, within bounds (Nocedal and Wright 2006, eq. 3.59)."""
-    if a.t > b.t:
-        a, b = b, a
-    d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
-    square = d1 * d1 - a.slope * b.slope
-    if not 0 <= square < math.inf:
-        return (lowest + highest) / 2
-    d2 = math.sqrt(square)
-    denominator = b.slope - a.slope + 2 * d2
-    if denominator == 0:
-        return (lowest + highest) / 2
-    return min(max(b.t - (b.t - a.t) * ((b.slope + d2 - d1) / denominator), lowest), highest)

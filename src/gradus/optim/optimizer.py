@@ -31,7 +31,7 @@ _OURS = {
     "stochastic_rounding": False,
 }
 # What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
-_GROUP_KEYS = frozenset(
+GROUP_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr")
 )
 
@@ -105,7 +105,7 @@ class Optimizer(torch.optim.Optimizer):
             raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
         cls.rule, cls._besides = rule, besides
         cls.hypers = {**rule.hypers, **(besides.hypers if besides else {})}
-        cls._group_keys = _GROUP_KEYS.union(group_keys)
+        cls._group_keys = GROUP_KEYS.union(group_keys)
         if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
             raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
         if takes is not None:

@@ -10,7 +10,7 @@ from gradus.backends.local import local, summed
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import ops
-from gradus.rules.fields import Betas, Flag, NonNegative, Positive
+from gradus.rules.fields import Betas, Flag, NonNegative, Positive, finite
 from gradus.rules.rule import tensor_rule
 
 __all__ = ["Prodigy", "estimated"]
@@ -94,6 +94,8 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
         groups = self.param_groups
         if len({float(group["d"]) for group in groups}) > 1:
             raise InvalidInput(f"Prodigy has one d for all groups; got {[group['d'] for group in groups]}")
+        numerator = groups[0].get("d_numerator", 0.0)
+        finite("d_numerator", numerator)
         moved = [(param, group) for group in groups for param in group["params"] if param.grad is not None]
         before = {param: param.detach().clone() for param, _ in moved}
         if not super()._update():
@@ -106,8 +108,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
             gains.append((param, float(group["lr"]) * float(torch.dot(self._plan.as_read(_flat(param.grad)), way))))
             sizes.append((param, float(local(kept["s"]).abs().sum())))
         first = groups[0]
-        d, numerator = float(first["d"]), float(first.get("d_numerator", 0.0))
-        d, numerator = estimated(d, numerator, summed(gains), summed(sizes), first["betas"][1])
+        d, numerator = estimated(float(first["d"]), float(numerator), summed(gains), summed(sizes), first["betas"][1])
         for group in groups:
             group.update(d=d, d_numerator=numerator)
         return True

@@ -1,10 +1,11 @@
 """Loading an optimizer's state: matched and checked wholly before anything is changed."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gradus.errors import InvalidInput
@@ -14,7 +15,7 @@ from gradus.rules.rule import Rule
 if TYPE_CHECKING:
     from gradus.optim.optimizer import Optimizer
 
-__all__ = ["RULE", "Difference", "load"]
+__all__ = ["RULE", "Difference", "between_hooks", "count", "fill", "load", "number", "saved_groups", "unshared"]
 
 RULE = "gradus.rule"  # under which a state names its rule; torch overlooks it
 _NOT_RESTORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}  # how to run is chosen here
@@ -29,10 +30,28 @@ class Difference(NamedTuple):
 
 def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Difference:
     """Take up a state; see `Optimizer.load_state_dict`."""
+    difference: Difference = between_hooks(optimizer, given, lambda given: _load(optimizer, given, strict))
+    return difference
+
+
+def between_hooks(
+    optimizer: torch.optim.Optimizer, given: Mapping[str, Any], take: Callable[[Mapping[str, Any]], Any]
+) -> Any:
+    """What `take` returns, which takes up a state as the hooks before it leave it; then those that come after are called."""
     given = dict(given)
     for before in optimizer._optimizer_load_state_dict_pre_hooks.values():
         given = before(optimizer, given) or given
-    groups, saved = optimizer.param_groups, _checked(optimizer, given)
+    taken = take(given)
+    for after in optimizer._optimizer_load_state_dict_post_hooks.values():
+        after(optimizer)
+    return taken
+
+
+def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Difference:
+    groups, saved = optimizer.param_groups, saved_groups(given)
+    name = optimizer.rule.name
+    if given.get(RULE, name) != name:
+        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
     pairs, difference = _matched(groups, saved)
     if strict and any(difference):
         raise InvalidInput(
@@ -49,20 +68,15 @@ def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Diff
     rules = {param: optimizer.rule_for(param, group_of[param]) for _, param in pairs}
     states = {param: _state(rules[param], param, given["state"][key]) for key, param in pairs if key in given["state"]}
     for group, old in zip(groups, saved, strict=False):
-        _fill(group, old)
+        fill(group, old)
     optimizer.state = states  # made a defaultdict there
-    for after in optimizer._optimizer_load_state_dict_post_hooks.values():
-        after(optimizer)
     return difference
 
 
-def _checked(optimizer: "Optimizer", given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The saved groups, if this is a state of the optimizer's rule."""
+def saved_groups(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The groups of a state, if it is one."""
     if not isinstance(given.get("state"), Mapping) or not isinstance(given.get("param_groups"), list):
         raise InvalidInput("this is no optimizer's state: it must have 'state' and 'param_groups'")
-    name = optimizer.rule.name
-    if given.get(RULE, name) != name:
-        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
     groups: list[dict[str, Any]] = given["param_groups"]
     for number, group in enumerate(groups):
         if not _is_group(group):
@@ -138,7 +152,7 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
         if value is None:  # torch notes a slot without use so
             continue
         if name in rule.scalars:
-            kept[name] = _number(name, value)
+            kept[name] = number(name, value)
             continue
         slot, shape = empty_slot(rule, name, param), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
@@ -148,14 +162,23 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
             )
         kept[name] = slot.copy_(value)
     # torch's SGD counts no steps; that there is a momentum says that one has been done.
-    return {"step": int(_number("step", saved.get("step", 1 if kept else 0))), **kept}
+    return {"step": count("step", saved.get("step", 1 if kept else 0)), **kept}
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any, *, finite: bool = True) -> float:
+    """A saved number, which may be infinite, or none, only where it is a result of the training."""
     single = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex())
-    if not single or not abs(value) < 2**63:
+    if not single or ((finite or isinstance(value, int)) and not abs(value) < 2**63):
         raise InvalidInput(f"a saved {name} must be a finite number; got {value!r}")
     return float(value)
+
+
+def count(name: str, value: Any) -> int:
+    """A saved number of updates, or of what else is counted."""
+    counted = number(name, value)
+    if counted < 0 or counted != int(counted):
+        raise InvalidInput(f"a saved {name} is a count; got {counted:g}")
+    return int(counted)
 
 
 def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
@@ -174,7 +197,7 @@ def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     }
 
 
-def _fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
+def fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Fill a group in place; a tensor stays the same object."""
     for name, value in saved.items():
         if name in _NOT_RESTORED and not (name == "param_names" and name not in group):  # names are taken by who has none

@@ -20,10 +20,12 @@ __all__ = [
     "Whole",
     "as_float",
     "decays",
+    "finite",
     "flag",
     "nonnegative",
     "one_of",
     "several",
+    "whole",
 ]
 
 Check = Callable[[str, Any], None]  # (what it is called, what was given)
@@ -59,12 +61,16 @@ def _several(must: str, *checks: Check) -> Check:
     return check_all
 
 
+finite = _number("a finite number", lambda _: True)
+
+
 def several(count: int) -> Check:
     """So many finite numbers."""
-    return _several(f"{count} finite numbers", *[_number("a finite number", lambda _: True)] * count)
+    return _several(f"{count} finite numbers", *[finite] * count)
 
 
-def _whole(name: str, value: Any) -> None:
+def whole(name: str, value: Any) -> None:
+    """A whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{name} must be a whole number above 0; got {value!r}")
 
@@ -119,7 +125,7 @@ Etas = Annotated[
     ),
 ]
 StepSizes = Annotated[tuple[float, float], _step_sizes]
-Whole = Annotated[int, _whole]
+Whole = Annotated[int, whole]
 Flag = Annotated[bool, flag]
 
 

@@ -1,0 +1,80 @@
+"""Loading a state of L-BFGS, this library's or torch's: looked at wholly before anything is taken from it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradus.errors import InvalidInput
+from gradus.optim.history import History
+from gradus.optim.state_dicts import count, number
+
+__all__ = ["loaded"]
+
+_LAST = ("d", "t", "prev_flat_grad")  # which the next direction begins from
+# torch's "ro", "H_diag" and "al" follow from the pairs.
+_KNOWN = {"func_evals", "n_iter", *_LAST, "prev_loss", "old_stps", "old_dirs", "ro", "H_diag", "al", "products"}
+
+
+def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str, Any], History]:
+    """What an optimizer keeps, and its pairs.
+
+    Args:
+        saved: the state of the first parameter, which is that of all.
+        size: how many pairs are kept.
+        like: a vector of all parameters.
+
+    Raises:
+        InvalidInput: it isn't a state of L-BFGS for such a vector.
+    """
+
+    def vector(name: str, value: Any) -> Tensor:
+        fits = isinstance(value, Tensor) and value.shape == like.shape and value.is_floating_point() and not value.is_sparse
+        if not fits:
+            given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else repr(value)
+            raise InvalidInput(f"the saved {name} must be a vector of {len(like)} real numbers; got {given}")
+        return torch.empty_like(like).copy_(value.detach())
+
+    def vectors(name: str) -> list[Tensor]:
+        values = saved.get(name) or []
+        if not isinstance(values, list):
+            raise InvalidInput(f"the saved {name} must be a list of vectors; got {values!r}")
+        return [vector(name, value) for value in values]
+
+    if unknown := sorted(map(str, saved.keys() - _KNOWN)):
+        raise InvalidInput(f"the saved state isn't of LBFGS: it has {unknown[0]!r}; {', '.join(sorted(_KNOWN))} are its own")
+    state: dict[str, Any] = {name: count(name, saved.get(name, 0)) for name in ("func_evals", "n_iter")}
+    there = [name for name in _LAST if saved.get(name) is not None]
+    if len(there) not in (0, len(_LAST)):
+        raise InvalidInput(f"a saved state of LBFGS must have {', '.join(_LAST)}, or none of them; got {', '.join(there)}")
+    if there:
+        state.update({name: vector(name, saved[name]) for name in ("d", "prev_flat_grad")})
+        state["t"] = number("t", saved["t"], finite=False)
+        state["prev_loss"] = number("prev_loss", saved.get("prev_loss", math.nan), finite=False)
+    steps, changes = vectors("old_stps"), vectors("old_dirs")
+    if len(steps) != len(changes):
+        raise InvalidInput(f"the saved old_stps and old_dirs must be pairs; got {len(steps)} and {len(changes)}")
+    history = History(size)
+    history.load(steps, changes, state.get("prev_flat_grad"), _products(saved.get("products"), state["n_iter"], len(steps)))
+    return state, history
+
+
+def _products(products: Any, updates: int, kept: int) -> Mapping[str, Any]:
+    """The products of so many pairs, if they are of a state after so many updates; else none."""
+    if not isinstance(products, Mapping | None):
+        raise InvalidInput(f"the saved products must be a dict; got {products!r}")
+    # torch's LBFGS passes on those that it loads, and they grow old.
+    if not products or products.get("n_iter") != updates:
+        return {}
+    numbers = products.get("numbers")
+    try:
+        among = np.array(numbers[:2], dtype=np.float64).reshape(2, kept, kept)  # type: ignore[index]
+        last = np.array(numbers[2:], dtype=np.float64).reshape(2, kept)  # type: ignore[index]
+    except (TypeError, ValueError, OverflowError, KeyError) as error:
+        raise InvalidInput(
+            f"the saved products of {kept} pairs must be 2 matrices and 2 vectors of as many numbers; got {numbers!r}"
+        ) from error
+    return {"added": count("added", products.get("added", kept)), "among": among, "last": last}
