@@ -321,7 +321,8 @@ if __name__ == "__main__":
     parser.add_argument("--peers", type=Path, action="append", default=[], help="a folder with the peers; repeatable")
     parser.add_argument("--task", choices=UPDATES, action="append", help="both unless given")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--log", type=Path, default=Path("range_test.jsonl"), help="where each training goes as it ends")
+    log = Path("benchmarks/range_test.jsonl")
+    parser.add_argument("--log", type=Path, default=log, help="where each training goes as it ends")
     options = parser.parse_args()
     sys.path += map(str, options.peers)
     if options.what == "cost":
