@@ -3,6 +3,7 @@
 python benchmarks/optimizers.py                          # LeNet and ResNet-18, torch's eager modes; about two minutes
 python benchmarks/optimizers.py --sets gpt2 --compiled   # 124 M parameters and torch.compile; an hour and 8 GB
 python benchmarks/optimizers.py --sets tiny              # what each further tensor costs
+python benchmarks/optimizers.py --rules LARS LAMB CautiousAdamW CautiousLion    # against the rule in torch's operations
 python benchmarks/optimizers.py --device cuda --sets lenet resnet18 gpt2 --compiled
 """
 
@@ -31,6 +32,7 @@ RULES: dict[str, dict[str, object]] = {
     "ASGD": {},
     "Rprop": {},
 }
+NORMS = ("LARS", "LAMB", "CautiousAdamW", "CautiousLion")  # torch lacks them
 MODES = ("foreach", "fused")
 
 
@@ -70,6 +72,9 @@ SETS: dict[str, tuple[list[tuple[int, ...]], int, int]] = {  # shapes, how many 
 
 def candidates(name: str, params: list[torch.nn.Parameter], compiled: bool) -> dict[str, Callable[[], object]]:
     """The step of ours and of each of torch's modes; they share the parameters, whose values don't matter here."""
+    if name in NORMS:
+        ways = {"ours": "auto", "loop": "reference"}
+        return {way: getattr(gradus.optim, name)(params, lr=1e-4, backend=backend).step for way, backend in ways.items()}
     options, theirs = RULES[name], getattr(torch.optim, name)
     steps: dict[str, Callable[[], object]] = {"ours": getattr(gradus.optim, name)(params, **options).step}
     steps["loop"] = theirs(params, foreach=False, **options).step
@@ -136,7 +141,7 @@ def report(which: str, rules: list[str], compiled: bool, device: str) -> None:
         times = interleaved(steps, rounds, burst, device)
         best = min(value for mode, value in times.items() if mode != "ours")
         cells = [f"{times[mode]:.3f}" if mode in times else "–" for mode in modes]
-        began = f"{first['ours']:.2f}" + (f" (compiled {first['compiled']:.0f})" if compiled else "")
+        began = f"{first['ours']:.2f}" + (f" (compiled {first['compiled']:.0f})" if "compiled" in first else "")
         print(f"| {name} | {' | '.join(cells)} | {best / times['ours']:.2f} | {began} |", flush=True)
 
 
@@ -144,7 +149,7 @@ def main() -> None:
     """Print a table for each set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["lenet", "resnet18"])
-    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser.add_argument("--rules", nargs="+", choices=[*RULES, *NORMS], default=list(RULES))
     parser.add_argument("--compiled", action="store_true", help="torch.compile(optimizer.step) too; takes its time")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()

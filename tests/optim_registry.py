@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.testing._internal.common_optimizers import optim_db
 
 import gradus.optim
+from gradus.backends.row import Row
+from gradus.rules.trace import Program
 
 # How to run is asked for elsewhere.
 _RUNNING = {"foreach", "fused", "capturable", "differentiable"}
@@ -51,6 +53,17 @@ MORE = [
 ]
 ALL = CASES + MORE
 BY_NAME = {case.name: case for case in reversed(ALL)}  # one of each class
+
+# Every class of this library with a rule, by name; and those of them whose rule kernels run.
+CLASSES = {name: kind for name in gradus.optim.__all__ if hasattr(kind := getattr(gradus.optim, name), "rule")}
+OF_ELEMENTS = [name for name, kind in CLASSES.items() if not kind.rule.of_tensors]
+
+
+def program_of(optimizer: Any, scale: float | None = None) -> Program:
+    """What an optimizer's rule does in its first update."""
+    rule, group = optimizer.rule, optimizer.param_groups[0]
+    return Row(rule, group, 0, {slot: rule.begun(slot, group) for slot in rule.slots if slot in rule.scalars}).program(scale)
+
 
 SHAPES: list[tuple[int, ...]] = [(), (1,), (0,), (7,), (3, 5), (4, 0, 2), (2, 3, 4, 5), (70_001,)]
 

@@ -14,7 +14,7 @@ from torch import nn
 import gradus.optim
 from gradus.errors import GradusError, InvalidInput
 from gradus.rules import ops, rule
-from optim_registry import ALL, BY_NAME, Case, give_gradients, params
+from optim_registry import ALL, BY_NAME, OF_ELEMENTS, Case, give_gradients, params
 
 pytest.importorskip("triton", reason="there is no Triton for this machine")
 
@@ -48,12 +48,27 @@ def test_updates_are_torchs(case: Case, capturable: bool) -> None:
     agree(ours, theirs, TOLERANCE.get(case.name, 1e-9))
 
 
+@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("name", OF_ELEMENTS)
+def test_updates_are_the_references(name: str, capturable: bool) -> None:
+    """In double precision every rule of elements, be it with norms of their tensors, goes where the reference goes."""
+    ours, other = some(), some()
+    kind = getattr(gradus.optim, name)
+    got, want = kind(ours, lr=0.01, backend="cuda", capturable=capturable), kind(other, lr=0.01, backend="reference")
+    for step in range(5):
+        give_gradients(ours, other, step=step)
+        got.step()
+        want.step()
+    agree(ours, other, 1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", OF_ELEMENTS)
 def test_precisions_agree_with_the_reference(name: str, dtype: torch.dtype) -> None:
     """In single precision, and in half precision calculated in single, it agrees with the reference."""
     ours, other = some(dtype), some(dtype)
-    got, want = BY_NAME[name].ours(ours, backend="cuda"), BY_NAME[name].ours(other, backend="reference")
+    kind = getattr(gradus.optim, name)
+    got, want = kind(ours, lr=0.01, backend="cuda"), kind(other, lr=0.01, backend="reference")
     for step in range(3):
         give_gradients(ours, other, step=step)
         got.step()
@@ -72,27 +87,29 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from gradus.backends.cuda.kernels import BLOCK, SQUARES, compiled, kernel_source
-from gradus.backends.row import Row
-from optim_registry import BY_NAME, params
+from gradus.backends.cuda.kernels import BLOCK, TOTALS, compiled, kernel_source, stage_source
+from gradus.rules.trace import NORM
+from optim_registry import CLASSES, OF_ELEMENTS, params, program_of
 
-def machine_code(source, real):
-    kinds = dict(addresses="*i64", pieces="*i64", sizes="*i64", rows="*i64", numbers=real, tensors="i32", arguments="i32")
+def machine_code(source, **kinds):
     source = ASTSource(compiled(source), signature=dict(kinds, BLOCK="constexpr"), constexprs=dict(BLOCK=BLOCK))
     return triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm
 
+assert machine_code(TOTALS, sums="*fp64", ends="*i64", totals="*fp64", results="i32")["cubin"]
 for dtype in ("float32", "float64", "bfloat16", "float16"):
-    assert machine_code(SQUARES[dtype], "*fp64")["cubin"]
-    for name, case in BY_NAME.items():
-        optimizer = case.ours(params(getattr(torch, dtype), [(5,)]))
-        rule, group = optimizer.rule, optimizer.param_groups[0]
-        scalars = {{slot: rule.begun(slot, group) for slot in rule.slots if slot in rule.scalars}}
-        program = Row(rule, group, 0, scalars).program(1.0)
-        wide = "float64" if dtype == "float64" else "float32"
+    wide = "float64" if dtype == "float64" else "float32"
+    real = "*fp64" if dtype == "float64" else "*fp32"
+    kinds = dict(addresses="*i64", pieces="*i64", sizes="*i64", rows="*i64", numbers=real, reduced=real, sums="*fp64")
+    for name in OF_ELEMENTS:
+        program = program_of(CLASSES[name](params(getattr(torch, dtype), [(5,)]), lr=0.01), 1.0)
         dtypes = {{"param": dtype, "grad": dtype, **dict.fromkeys(program.slots, wide)}}
-        source = kernel_source(program, dtypes, name, stochastic=dtype == "bfloat16")
-        made = machine_code(source, "*fp64" if wide == "float64" else "*fp32")
-        assert made["cubin"] and "approx" not in made["ptx"] and "div.full" not in made["ptx"], name
+        sources = [kernel_source(program, dtypes, name, stochastic=dtype == "bfloat16")]
+        sources += [stage_source(stage, dtypes, name, program.arguments, program.reduced) for stage in program.stages]
+        if name == "SGD":
+            sources.append(stage_source(NORM, dtypes, "norms"))
+        for source in sources:
+            made = machine_code(source, **kinds, tensors="i32", arguments="i32")
+            assert made["cubin"] and "approx" not in made["ptx"] and "div.full" not in made["ptx"], name
 """
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -10,6 +10,7 @@ from torch import nn
 
 import gradus.optim
 from gradus.schedules import Constant, Plateau
+from optim_registry import CLASSES, OF_ELEMENTS, program_of
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
 STEPS = 10
@@ -106,8 +107,8 @@ def _train_whole(rank: int, meeting: str, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-CLASSES = {name: getattr(gradus.optim, name) for name in gradus.optim.__all__}
-WHOLE = ["LBFGS", *(name for name, kind in CLASSES.items() if hasattr(kind, "rule") and kind.rule.of_tensors)]
+WITH_NORMS = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).stages]
+WHOLE = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *WITH_NORMS]
 
 
 def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Pa
     multiprocessing.spawn(_train_whole, (str(tmp_path / "meeting"), str(tmp_path / "params")), nprocs=2)
     for name in WHOLE:
         net = _net()
-        optimizer = CLASSES[name](net.parameters(), lr=0.01)
+        optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
         _take_steps(net, optimizer)
         for rank in range(2):
             for got, want in zip(torch.load(tmp_path / f"params{rank}")[name], net.parameters(), strict=True):
@@ -190,7 +191,7 @@ def _find(rank: int, meeting: str, kind: str, out: str) -> None:
     found, same = "", []
     for place in ("nowhere", "loss", "forward", "backward"):
         before, calls = tensors(optimizer), list[None]()
-        options: dict[str, Any] = {"steps": 30, "start": 1e-4, "progress": False}
+        options: dict[str, Any] = {"steps": 20, "start": 0.01, "end": 1.0, "progress": False}
         if place == "nowhere":
             found = gradus.range_test(net, optimizer, loss_fn, batches, **options).to_json()
         else:

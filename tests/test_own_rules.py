@@ -40,7 +40,16 @@ def _agrees(one: Rule, backend: str) -> None:
 
 
 # What programs, kernels and the language that they are written in call something of their own; and what would be alike.
-NAMES = [("x1", "n1"), ("i", "one"), ("zero", "tensor"), ("numbers", "sqrt"), ("tl", "a_"), ("a", "a_"), ("a", "a_i")]
+NAMES = [
+    ("x1", "n1"),
+    ("i", "one"),
+    ("zero", "tensor"),
+    ("numbers", "sqrt"),
+    ("tl", "a_"),
+    ("a", "a_"),
+    ("a", "a_i"),
+    ("sum0", "reduced"),
+]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -156,3 +165,108 @@ def test_a_hyperparameter_may_have_no_default() -> None:
     assert param.item() == 0.5
     with pytest.raises(InvalidInput, match="missing a required argument: 'lr'"):
         _made(scaled)([param])
+
+
+@rule
+def balanced(param: Any, grad: Any, average: Any, *, step: Any, lr: float = 0.1, share: float = 0.5) -> Any:
+    """A norm of what depends on another norm and on a mean, beside numbers of the step."""
+    unit = grad / (ops.norm(grad) + 1)
+    average = average + (1 - share**step) * (unit - average)
+    rising = ops.mean(average * grad > 0)
+    bent = average * rising + ops.mean(param) * unit
+    return param - lr * bent / (ops.norm(bent) + ops.norm(lr)), average
+
+
+SIZES: list[tuple[int, ...]] = [(), (1,), (0,), (7,), (4, 0, 2), (3, 5), (20_001,)]
+
+
+def _tensors(dtype: torch.dtype = torch.float64) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for size in SIZES]
+    return [
+        *map(nn.Parameter, tensors),
+        nn.Parameter(torch.ones(4, 6, dtype=dtype).T),
+        nn.Parameter(tensors[-1].clone()[::2]),
+    ]
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda"])
+def test_norms_and_means_are_of_the_whole_tensor(backend: str, clip: float | None) -> None:
+    """Of each tensor by itself, of what is read of its gradient, in several groups: as the function has it on an array."""
+    if backend == "cuda":
+        pytest.importorskip("triton")
+    params = _tensors()[: None if backend == "reference" else -1]  # whose elements lie apart, which kernels don't take
+    optimizer = _made(balanced)(
+        [{"params": params[::2]}, {"params": params[1::2], "lr": 0.3}], backend=backend, clip_norm=clip
+    )
+    want = [param.detach().numpy().copy() for param in params]
+    averages = [np.zeros_like(one) for one in want]
+    for step in range(1, 5):
+        generator = torch.Generator().manual_seed(step)
+        for param in params:
+            param.grad = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+        optimizer.step()
+        total = np.sqrt(sum(float(param.grad.square().sum()) for param in params))
+        scale = 1.0 if clip is None else min(1.0, clip / (total + 1e-6))
+        for index, param in enumerate(params):
+            if param.numel():
+                grad, rate = param.grad.numpy() * scale, (0.1, 0.3)[index % 2]
+                want[index], averages[index] = balanced(want[index], grad, averages[index], step=step, lr=rate)
+    for param, one, average in zip(params, want, averages, strict=True):
+        np.testing.assert_allclose(param.detach().numpy(), one, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(optimizer.state[param]["average"].numpy(), average, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_norms_are_added_up_in_double_precision(dtype: torch.dtype) -> None:
+    """A norm that single precision can't square is what it is, and a mean of many small numbers loses none of them."""
+
+    @rule
+    def shown(param: Any, grad: Any, size: Any, middle: Any, *, lr: float = 1.0) -> Any:
+        return param - lr * 0.0 * grad, 0.0 * size + ops.norm(grad), 0.0 * middle + ops.mean(grad)
+
+    tiny, many = nn.Parameter(torch.zeros(3, dtype=dtype)), nn.Parameter(torch.zeros(300_001, dtype=dtype))
+    optimizer = _made(shown)([tiny, many], backend="cpu")
+    small = 1e-30 if dtype != torch.float16 else 1e-7
+    tiny.grad, many.grad = torch.full_like(tiny, small), torch.full_like(many, 0.1)
+    many.grad[0] = 2.0**15
+    optimizer.step()
+    for param in (tiny, many):
+        grad, kept = param.grad.double(), optimizer.state[param]
+        torch.testing.assert_close(kept["size"][0].double(), grad.norm(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(kept["middle"][-1].double(), grad.mean(), rtol=1e-6, atol=0)
+
+
+def test_norms_are_the_same_on_any_number_of_threads() -> None:
+    """An update with norms is the same to the last bit, whoever adds them up."""
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            params = _tensors(torch.float32)
+            optimizer = _made(balanced)(params)
+            for param in params:
+                param.grad = param.detach() * 0.5 + 1
+            optimizer.step()
+            found.append([param.detach() for param in params])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+def test_norms_and_means_of_sparse_gradients_are_of_the_rows_that_they_touch() -> None:
+    """Rows that a gradient doesn't touch count nowhere, with a kernel as with the reference."""
+    ends = []
+    for backend in ("reference", "cpu"):
+        torch.manual_seed(0)
+        tables = [nn.Embedding(30, 5, sparse=True, dtype=torch.float64) for _ in range(2)]
+        optimizer = _made(balanced)([table.weight for table in tables], backend=backend)
+        for _ in range(4):
+            optimizer.zero_grad()
+            sum((table(torch.randint(0, 30, (8,))) ** 2).sum() for table in tables).backward()
+            optimizer.step()
+        ends.append([table.weight.detach() for table in tables])
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from gradus.backends.local import is_shared, local, placement, summed
+from gradus.backends.local import completed, is_shared, local, placement
 from gradus.backends.rounding import HALF
 from gradus.backends.row import Row
 from gradus.rules.trace import Program
@@ -83,17 +83,9 @@ class Gathered:
         """Take note of the parameters' gradients."""
         raise NotImplementedError
 
-    def summed(self, pieces: np.ndarray, sums: np.ndarray) -> float:
-        """The sum over all pieces, and where tensors are shared out, over all processes.
-
-        Args:
-            pieces: the number of the tensor of each.
-            sums: of each.
-        """
-        if not self.shared:
-            return float(sums.sum())
-        by_tensor = np.bincount(pieces, sums, len(self.given)).tolist()
-        return summed(zip(self.given, by_tensor, strict=True))
+    def totals(self, sums: Tensor) -> Tensor:
+        """Sums over each tensor, `[tensors, n]`, over all processes where tensors are shared out."""
+        return completed(self.given, sums) if self.shared else sums
 
     def done(self, scalars: Sequence[Sequence[Any]]) -> None:
         """Count an update that has been done, which left these in the scalar slots of each row."""

@@ -1,13 +1,13 @@
 """Tensors that are shared out among processes (DTensor): the part that lies here, and sums over all parts."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["gathered", "is_shared", "keep_part", "local", "part_of", "placement", "summed"]
+__all__ = ["completed", "gathered", "is_shared", "keep_part", "local", "part_of", "placement", "summed"]
 
 
 def is_shared(tensor: Tensor) -> bool:
@@ -49,18 +49,22 @@ def part_of(shared: Any, whole: Tensor) -> Tensor:
 
 def summed(parts: Iterable[tuple[Tensor, float]]) -> float:
     """The sum of a number of each tensor's part, over all processes that hold parts."""
-    totals: defaultdict[Any, float] = defaultdict(float)
-    for tensor, number in parts:
-        totals[placement(tensor)] += number
-    return sum(_reduced(total, shared) for shared, total in totals.items())
+    listed = list(parts)
+    numbers = torch.tensor([number for _, number in listed], dtype=torch.float64)
+    return float(completed([tensor for tensor, _ in listed], numbers[:, None]).sum())
 
 
-def _reduced(total: float, shared: Any) -> float:
-    if shared is None:
-        return total
-    mesh, placements = shared
-    everywhere = torch.tensor(total, dtype=torch.float64, device=mesh.device_type)
-    for dimension, place in enumerate(placements):
-        if place.is_shard():
-            torch.distributed.all_reduce(everywhere, group=mesh.get_group(dimension))
-    return float(everywhere)
+def completed(tensors: Sequence[Tensor], numbers: Tensor) -> Tensor:
+    """A row of numbers for each tensor's part, `[tensors, n]`, added up over all processes that hold parts of it."""
+    together: defaultdict[Any, list[int]] = defaultdict(list)
+    for index, tensor in enumerate(tensors):
+        together[placement(tensor)].append(index)
+    for shared, members in together.items():
+        if shared is not None:
+            mesh, placements = shared
+            everywhere = numbers[members].to(mesh.device_type)
+            for dimension, place in enumerate(placements):
+                if place.is_shard():
+                    torch.distributed.all_reduce(everywhere, group=mesh.get_group(dimension))
+            numbers[members] = everywhere.to(numbers.device)
+    return numbers

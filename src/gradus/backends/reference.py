@@ -49,6 +49,8 @@ ops.machine(
         log=torch.log,
         abs=torch.abs,
         sign=torch.sign,
+        norm=torch.linalg.vector_norm,
+        mean=lambda x: torch.mean(x if x.is_floating_point() else x.double()),
         power=torch.pow,
         maximum=_either(torch.maximum),
         minimum=_either(torch.minimum),
@@ -102,7 +104,7 @@ class Reference:
     ) -> dict[str, Any]:
         grad = param.grad
         assert grad is not None
-        if row.rule.of_tensors and is_shared(param):
+        if (row.rule.of_tensors or self.program.stages) and is_shared(param):
             return self._update_whole(row, param, state, hypers)
         where: Any = None
         if grad.is_sparse:  # only the rows that it touches are updated

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradus.errors import InvalidInput
 from gradus.rules import Rule
+from gradus.rules.trace import trace
 
 __all__ = ["Gradient", "Walk", "iterates"]
 
@@ -46,8 +47,9 @@ class Walk:
 
     The rule is the one that `gradus.optim` trains with. An elementwise one is plain arithmetic on a float; on an array every
     element is a point of its own, and a hyperparameter may be an array that is broadcast against it. A rule of whole
-    tensors takes an array `[n, ...]` of points with n numbers each: every point is a matrix of one column, `[n, 1]`, with
-    norms, bases and averages of its own, and a hyperparameter may be an array that is broadcast against the points.
+    tensors, or one with norms or means of them, takes an array `[n, ...]` of points with n numbers each: every point is a
+    matrix of one column, `[n, 1]`, with norms, bases and averages of its own, and a hyperparameter may be an array that is
+    broadcast against the points.
 
     Args:
         rule: any rule.
@@ -59,8 +61,6 @@ class Walk:
     """
 
     def __init__(self, rule: Rule, start: Any, **hypers: Any) -> None:
-        if rule.of_tensors and not (isinstance(start, np.ndarray) and start.ndim):
-            raise InvalidInput(f"{rule.name} is a rule of whole tensors; the start must be an array; got {start!r}")
         for name, value in hypers.items():
             if name not in rule.hypers:
                 raise InvalidInput(f"{rule.name} has no hyperparameter {name!r}; it has {', '.join(rule.hypers)}")
@@ -71,7 +71,10 @@ class Walk:
         self.rule, self.where, self.step = rule, start, 0
         self.grad: Any = None
         self.hypers = {name: hyper.default for name, hyper in rule.hypers.items()} | hypers
-        self.slots = _slots_of_columns(rule, start) if rule.of_tensors else _slots(rule, self.hypers)
+        self._of_tensors = _is_of_tensors(rule, self.hypers)
+        if self._of_tensors and not (isinstance(start, np.ndarray) and start.ndim):
+            raise InvalidInput(f"{rule.name} is a rule of whole tensors; the start must be an array; got {start!r}")
+        self.slots = _slots_of_columns(rule, start, self.hypers) if self._of_tensors else _slots(rule, self.hypers)
 
     def update(self, gradient: Gradient) -> Any:
         """One update; the new place.
@@ -80,7 +83,7 @@ class Walk:
             gradient: `gradient(where, step)`; what it gives is kept as `grad`.
         """
         self.step += 1
-        updated = _columns_updated if self.rule.of_tensors else Rule.updated
+        updated = _columns_updated if self._of_tensors else Rule.updated
         with np.errstate(all="ignore"):  # who diverges passes through infinity
             self.grad = gradient(self.where, self.step)
             self.where, self.slots = updated(self.rule, self.where, self.grad, self.slots, self.step, self.hypers)
@@ -96,10 +99,21 @@ def _slots(rule: Rule, hypers: Mapping[str, Any]) -> dict[str, Any]:
     return {slot: hypers[start] if isinstance(start, str) else start for slot, start in starts.items()}
 
 
-def _slots_of_columns(rule: Rule, start: np.ndarray) -> dict[str, Any]:
-    shapes = {slot: rule.shape(slot, (len(start), 1)) for slot in rule.slots}
+def _is_of_tensors(rule: Rule, hypers: Mapping[str, Any]) -> bool:
+    """Whether an element's update depends on others of its tensor."""
+    if rule.of_tensors:
+        return True
+    single = {name: value.flat[0] if isinstance(value, np.ndarray) else value for name, value in hypers.items()}
+    scalars = {slot: rule.begun(slot, single) for slot in rule.scalars}
+    return bool(trace(rule, single, 1, scalars).stages)
+
+
+def _slots_of_columns(rule: Rule, start: np.ndarray, hypers: Mapping[str, Any]) -> dict[str, Any]:
+    shapes = {slot: () if slot in rule.scalars else rule.shape(slot, (len(start), 1)) for slot in rule.slots}
     return {
-        slot: torch.zeros(start[0].size, *shape, dtype=torch.float64) for slot, shape in shapes.items() if shape is not None
+        slot: torch.full((start[0].size, *shape), rule.begun(slot, hypers), dtype=torch.float64)
+        for slot, shape in shapes.items()
+        if shape is not None
     }
 
 

@@ -1,4 +1,4 @@
-"""Optimizers of recent papers: each a rule, of elements where the paper's is, else of whole tensors.
+"""Optimizers of recent papers, each with its rule.
 
 θ is a parameter, g its gradient, t the number of the update from 1. Beside what is listed, each takes the arguments that
 `Optimizer` names.
@@ -8,13 +8,11 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gradus.optim.optimizer import Optimizer
-from gradus.rules import modern
+from gradus.rules import modern, ops
 from gradus.rules.classical import adamw
-from gradus.rules.fields import Betas, Decay, Flag, NonNegative
-from gradus.rules.rule import Rule, tensor_rule
+from gradus.rules.rule import Rule
 
 __all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG", "cautious"]
 
@@ -143,32 +141,7 @@ class SophiaG(Optimizer, rule=modern.sophia):
                 hessian.mul_(beta).addcmul_(grad, grad, value=(1 - beta) * batch_size)
 
 
-def _trust(known: Tensor, length: Tensor, other: Tensor) -> Tensor:
-    """One length over another where that is known, else 1: a tensor, so that nobody waits for a GPU."""
-    return torch.where(known, length / torch.where(known, other, 1.0), 1.0)
-
-
-@tensor_rule()
-def lars(
-    param: Tensor,
-    grad: Tensor,
-    momentum_buffer: Tensor,
-    *,
-    lr: NonNegative = 0.1,
-    momentum: Decay = 0.9,
-    weight_decay: NonNegative = 1e-4,
-    trust_coefficient: NonNegative = 1e-3,
-    maximize: Flag = False,
-) -> tuple[Tensor, Tensor]:
-    """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
-    grad = -grad if maximize else grad
-    size, slope = torch.linalg.vector_norm(param), torch.linalg.vector_norm(grad)
-    trust = _trust((size > 0) & (slope > 0), trust_coefficient * size, slope + weight_decay * size)
-    momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
-    return param - momentum_buffer, momentum_buffer
-
-
-class LARS(Optimizer, rule=lars):
+class LARS(Optimizer, rule=modern.lars):
     """Momentum whose rate is, for each tensor, in proportion to its norm over its gradient's.
 
     v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v. A tensor of norm 0, or without a gradient's, has no such factor.
@@ -193,32 +166,7 @@ class LARS(Optimizer, rule=lars):
     """
 
 
-@tensor_rule()
-def lamb(
-    param: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    *,
-    step: int,
-    lr: NonNegative = 1e-3,
-    betas: Betas = (0.9, 0.999),
-    eps: NonNegative = 1e-6,
-    weight_decay: NonNegative = 0.0,
-    maximize: Flag = False,
-) -> tuple[Tensor, ...]:
-    """θ ← θ − γ‖θ‖/‖u‖·u with u = m̂/(√v̂ + ε) + λθ."""
-    beta1, beta2 = betas
-    grad = -grad if maximize else grad
-    exp_avg = beta1 * exp_avg + (1 - beta1) * grad
-    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    update = exp_avg / (1 - beta1**step) / ((exp_avg_sq / (1 - beta2**step)).sqrt() + eps) + weight_decay * param
-    size, length = torch.linalg.vector_norm(param), torch.linalg.vector_norm(update)
-    trust = _trust((size > 0) & (length > 0), size, length)
-    return param - lr * trust * update, exp_avg, exp_avg_sq
-
-
-class LAMB(Optimizer, rule=lamb):
+class LAMB(Optimizer, rule=modern.lamb):
     """Adam whose update is, for each tensor, as long as the tensor itself.
 
     u = m̂/(√v̂ + ε) + λθ; θ ← θ − γ‖θ‖/‖u‖·u. A tensor of norm 0, or without an update's, has no such factor.
@@ -243,29 +191,29 @@ class LAMB(Optimizer, rule=lamb):
     """
 
 
-def cautious(rule: Rule) -> Rule:
+def cautious(plain: Rule) -> Rule:
     """A rule that moves no element against its gradient: its updates where their signs agree, scaled up for the others.
 
     u is the rule's update without decay; θ ← (1 − γλ)θ − u·[u·g > 0]/max(mean[u·g > 0], 0.001).
 
     Args:
-        rule: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
+        plain: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
 
     Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
     """
 
-    @functools.wraps(rule.function)
-    def masked(param: Tensor, grad: Tensor, *slots: Any, **hypers: Any) -> tuple[Any, ...]:
+    @functools.wraps(plain.function)
+    def masked(param: Any, grad: Any, *slots: Any, **hypers: Any) -> Any:
         decay = hypers.get("weight_decay", 0.0)
         without = {**hypers, "weight_decay": 0.0} if "weight_decay" in hypers else hypers
-        new, *kept = rule(param, grad, *slots, **without)
+        new, *kept = plain(param, grad, *slots, **without)
         update = param - new
-        agrees = (update * (-grad if hypers.get("maximize") else grad) > 0).to(param.dtype)
-        share = agrees.mean().clamp(min=1e-3) if agrees.numel() else 1.0
-        return param * (1 - hypers["lr"] * decay) - update * agrees / share, *kept
+        agrees = update * (-grad if hypers.get("maximize") else grad) > 0
+        share = ops.maximum(ops.mean(agrees), 1e-3)
+        return param * (1 - hypers["lr"] * decay) - ops.where(agrees, update, 0.0) / share, *kept
 
-    masked.__name__ = f"cautious_{rule.name}"
-    return Rule(masked, rule.start, {})
+    masked.__name__ = f"cautious_{plain.name}"
+    return Rule(masked, plain.start)
 
 
 class CautiousAdamW(Optimizer, rule=cautious(adamw)):

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from gradus.rules import ops
-from gradus.rules.fields import Betas, Flag, Mix, MixAndDecay, NonNegative, Scalar, decays
+from gradus.rules.fields import Betas, Decay, Flag, Mix, MixAndDecay, NonNegative, Scalar, decays
 from gradus.rules.rule import rule
 
-__all__ = ["adan", "ademamix", "lion", "schedule_free_adamw", "schedule_free_sgd", "sophia"]
+__all__ = ["adan", "ademamix", "lamb", "lars", "lion", "schedule_free_adamw", "schedule_free_sgd", "sophia"]
 
 Three = Annotated[tuple[float, float, float], decays(3)]
 
@@ -116,6 +116,54 @@ def sophia(
     ratio = exp_avg / ops.maximum(rho * hessian, eps)
     clipped = ops.maximum(ops.minimum(ratio, 1.0), -1.0)
     return param * (1 - lr * weight_decay) - lr * clipped, exp_avg, hessian
+
+
+@rule
+def lars(
+    param,
+    grad,
+    momentum_buffer,
+    *,
+    lr: NonNegative = 0.1,
+    momentum: Decay = 0.9,
+    weight_decay: NonNegative = 1e-4,
+    trust_coefficient: NonNegative = 1e-3,
+    maximize: Flag = False,
+):
+    """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
+    grad = -grad if maximize else grad
+    size, slope = ops.norm(param), ops.norm(grad)
+    known = ops.minimum(size, slope) > 0
+    trust = ops.where(known, trust_coefficient * size / ops.where(known, slope + weight_decay * size, 1.0), 1.0)
+    momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
+    return param - momentum_buffer, momentum_buffer
+
+
+@rule
+def lamb(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    *,
+    step,
+    lr: NonNegative = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0.0,
+    maximize: Flag = False,
+):
+    """θ ← θ − γ‖θ‖/‖u‖·u with u = m̂/(√v̂ + ε) + λθ."""
+    beta1, beta2 = betas
+    grad = -grad if maximize else grad
+    exp_avg = beta1 * exp_avg + (1 - beta1) * grad
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    root = ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step))
+    update = 1 / (1 - beta1**step) * exp_avg / (root + eps) + weight_decay * param
+    size, length = ops.norm(param), ops.norm(update)
+    known = ops.minimum(size, length) > 0
+    trust = ops.where(known, size / ops.where(known, length, 1.0), 1.0)
+    return param - lr * trust * update, exp_avg, exp_avg_sq
 
 
 def _weights(step, lr, warmup_steps, r, weight_lr_power, lr_max, weight_sum):

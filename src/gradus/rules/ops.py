@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FLOATS", "abs", "exp", "log", "machine", "maximum", "minimum", "power", "sign", "sqrt", "where"]
+__all__ = ["FLOATS", "abs", "exp", "log", "machine", "maximum", "mean", "minimum", "norm", "power", "sign", "sqrt", "where"]
 
 
 def sqrt(x: Any) -> Any:
@@ -53,6 +53,16 @@ def minimum(a: Any, b: Any) -> Any:
     return _machine_of(a, b).minimum(a, b)
 
 
+def norm(x: Any) -> Any:
+    """√Σx² over all elements of the tensor that is updated; for a number, which is a tensor of one, |x|."""
+    return _machine_of(x).norm(x)
+
+
+def mean(x: Any) -> Any:
+    """The mean over all elements of the tensor that is updated; of a condition, the share of those for which it holds."""
+    return _machine_of(x).mean(x)
+
+
 def where(condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition holds, else `b`; both are computed."""
     return _machine_of(condition, a, b).where(condition, a, b)
@@ -82,14 +92,21 @@ FLOATS = SimpleNamespace(
     exp=_float_exp,
     log=_float_log,
     abs=math.fabs,
+    norm=math.fabs,
+    mean=float,
     sign=lambda x: float((x > 0) - (x < 0)) if x == x else math.nan,
     power=lambda x, exponent: x**exponent,
     maximum=lambda a, b: _float_extreme(a, b, a > b),
     minimum=lambda a, b: _float_extreme(a, b, a < b),
     where=lambda condition, a, b: a if condition else b,
 )
+_ARRAYS = SimpleNamespace(
+    **{name: getattr(np, name) for name in ("sqrt", "exp", "log", "abs", "sign", "power", "maximum", "minimum", "where")},
+    norm=np.linalg.norm,
+    mean=np.mean,
+)
 _PLAIN = frozenset((float, int, bool))
-_MACHINES: list[tuple[type, Any]] = [(np.ndarray, np)]
+_MACHINES: list[tuple[type, Any]] = [(np.ndarray, _ARRAYS)]
 
 
 def machine(kind: type, names: Any) -> None:

@@ -7,7 +7,7 @@ double precision, by `Program.numbers`. The rest is done for each element, by a 
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -19,8 +19,9 @@ from gradus.rules import ops
 from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 
-__all__ = ["Node", "Program", "flattened", "trace"]
+__all__ = ["NORM", "Node", "Program", "Stage", "flattened", "trace"]
 
+_REDUCTIONS = {"norm", "mean"}
 _COMPARED = {"<", "<=", ">", ">=", "==", "!="}
 
 
@@ -34,19 +35,39 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Stage:
+    """What is done with each element for norms and means over its tensor, which are known before the next stage.
+
+    Args:
+        reads: the tensors that it reads, with the names of their elements.
+        nodes: the operations, in order.
+        results: the norms and means, each of the elements that its argument names.
+    """
+
+    reads: Mapping[str, str]
+    nodes: tuple[Node, ...]
+    results: tuple[Node, ...]
+
+
+NORM = Stage({"grad": "grad_i"}, (), (Node("norm", "norm", ("grad_i",)),))  # the gradient's, as clipping needs it
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A rule as elementwise operations in order.
 
     Args:
+        stages: what is done before, where the rule has norms or means of tensors.
         reads: the tensors that it reads, "param", "grad" or a slot, with the names of their elements.
         nodes: the operations, in order.
         writes: the tensors that it writes, with the names of their new elements.
-        arguments: the names of the numbers of the step that the nodes use.
+        arguments: the names of the numbers of the step that the nodes use, those of the stages too.
         numbers: `(step, *hyperparameters, *scalar slots) -> (arguments, new scalar slots)`, on floats or on arrays of them;
             None where a condition comes out otherwise than in this program.
         numbers_of_floats: the same on floats alone, which is a third of the time, because it need not look what they are.
     """
 
+    stages: tuple[Stage, ...]
     reads: Mapping[str, str]
     nodes: tuple[Node, ...]
     writes: Mapping[str, str]
@@ -58,7 +79,13 @@ class Program:
     @property
     def slots(self) -> tuple[str, ...]:
         """The slots that it reads or writes."""
-        return tuple(name for name in {**self.reads, **self.writes} if name not in ("param", "grad"))
+        stages = [name for stage in self.stages for name in stage.reads]
+        return tuple(name for name in dict.fromkeys([*stages, *self.reads, *self.writes]) if name not in ("param", "grad"))
+
+    @property
+    def reduced(self) -> tuple[str, ...]:
+        """The names of the norms and means, stage by stage."""
+        return tuple(node.name for stage in self.stages for node in stage.results)
 
 
 class _Tape:
@@ -207,6 +234,14 @@ class _Traces:
     maximum, minimum, where = (staticmethod(_called(name)) for name in ("maximum", "minimum", "where"))
 
     @staticmethod
+    def norm(x: Any) -> Any:
+        return _called("norm" if isinstance(x, _Element) else "abs")(x)
+
+    @staticmethod
+    def mean(x: Any) -> Any:
+        return _called("mean")(x) if isinstance(x, _Element) else x
+
+    @staticmethod
     def power(x: Any, exponent: Any) -> Any:
         if not isinstance(x, _Element) and not isinstance(exponent, _Element):
             return _applied("**", operator.pow, x, exponent)
@@ -264,7 +299,7 @@ def trace(
         InvalidInput: the rule does something that no program can be made of; the message says what.
     """
     if rule.of_tensors:
-        return Program({slot: slot for slot in rule.slots}, (), {}, (), _no_numbers, _no_numbers, "")
+        return Program((), {slot: slot for slot in rule.slots}, (), {}, (), _no_numbers, _no_numbers, "")
     tape = _Tape()
     names: list[str] = []
 
@@ -300,16 +335,49 @@ def trace(
         ) from error
     after = {"param": param, **{name: value for name, value in new.items() if name not in rule.scalars}}
     writes = {name: tape.argument(value) for name, value in after.items() if value is not elements[name]}
-    nodes = _needed(tape.nodes, writes.values())
-    used = {argument for node in nodes for argument in node.args} | set(writes.values())
-    defined = {node.name for node in nodes}
-    reads = {name: element.name for name, element in elements.items() if element.name in used}
-    arguments = tuple(sorted(used - defined - set(reads.values()), key=lambda name: (len(name), name)))
+    inputs = {name: element.name for name, element in elements.items()}
+    ends = set(writes.values())
+    stages, nodes = _stages(tape.nodes, ends, inputs), _needed(tape.nodes, ends)
+    every = [*nodes, *(node for stage in stages for node in (*stage.nodes, *stage.results))]
+    numbered = {argument for node in every for argument in node.args} | ends
+    numbered -= {node.name for node in every} | set(inputs.values())
+    arguments = tuple(sorted(numbered, key=lambda name: (len(name), name)))
     kept = [_text(new[name]) for name in rule.slots if name in rule.scalars]
     body = [*tape.lines, f"return ({_listed(arguments)}), ({_listed(kept)})"]
     source = "\n    ".join([f"def numbers({', '.join(names)}):", *body])
     numbers, numbers_of_floats = _defined(source, ops, _held), _defined(source, ops.FLOATS, operator.eq)
-    return Program(reads, nodes, writes, arguments, numbers, numbers_of_floats, source)
+    return Program(stages, _reads(inputs, nodes, ends), nodes, writes, arguments, numbers, numbers_of_floats, source)
+
+
+def _stages(nodes: Sequence[Node], ends: Collection[str], inputs: Mapping[str, str]) -> tuple[Stage, ...]:
+    """The stages before the ends can be reached: one after another where a norm is of what depends on another."""
+    depths: dict[str, int] = {}
+    for node in nodes:
+        depths[node.name] = max(depths.get(name, 0) for name in node.args) + (node.op in _REDUCTIONS)
+    results = [node for node in _needed(nodes, ends, through=True) if node.op in _REDUCTIONS]
+    stages = []
+    for depth in sorted({depths[node.name] for node in results}):
+        of_stage = tuple(node for node in results if depths[node.name] == depth)
+        reduced = {name for node in of_stage for name in node.args}
+        needed = _needed(nodes, reduced)
+        stages.append(Stage(_reads(inputs, needed, reduced), needed, of_stage))
+    return tuple(stages)
+
+
+def _needed(nodes: Sequence[Node], ends: Collection[str], *, through: bool = False) -> tuple[Node, ...]:
+    """The nodes that an end depends on, in order: after norms and means, which are known then, or through them too."""
+    wanted, kept = set(ends), []
+    for node in reversed(nodes):
+        if node.name in wanted and (through or node.op not in _REDUCTIONS):
+            wanted.update(node.args)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def _reads(inputs: Mapping[str, str], nodes: Sequence[Node], ends: Collection[str]) -> dict[str, str]:
+    """The tensors whose elements nodes, or what comes of them, are made of."""
+    used = {argument for node in nodes for argument in node.args} | set(ends)
+    return {name: element for name, element in inputs.items() if element in used}
 
 
 def _no_numbers(*_: Any) -> tuple[tuple[()], tuple[()]]:
@@ -318,16 +386,6 @@ def _no_numbers(*_: Any) -> tuple[tuple[()], tuple[()]]:
 
 def _listed(names: Sequence[str]) -> str:
     return "".join(f"{name}, " for name in names)
-
-
-def _needed(nodes: Sequence[Node], ends: Any) -> tuple[Node, ...]:
-    """The nodes that an end depends on, in order."""
-    wanted, kept = set(ends), []
-    for node in reversed(nodes):
-        if node.name in wanted:
-            wanted.update(node.args)
-            kept.append(node)
-    return tuple(reversed(kept))
 
 
 def _held(outcome: Any, expected: bool) -> bool:

@@ -2,20 +2,21 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gradus.backends.cpu.finder import Finder
-from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, norm_source
+from gradus.backends.cpu.kernels import ELEMENTS, compiled, kernel_source, stage_source
 from gradus.backends.cpu.sparse import Rows
 from gradus.backends.cpu.team import run_together
 from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
 from gradus.backends.local import local
 from gradus.backends.row import Row, fill
-from gradus.rules.trace import Program
+from gradus.rules.trace import NORM, Program, Stage
 
 __all__ = ["OnePass", "takes"]
 
@@ -51,9 +52,15 @@ class OnePass(Gathered):
         self._sparse = self.grads[0].is_sparse
         self._rows_of = Rows(self.params, self.slots)
         self._kernel = compiled(kernel_source(program, self.dtypes, self.title, stochastic=self.stochastic))
-        self._norm = norm_source(self.dtypes["grad"], 1)
+        self._stages = [
+            (stage, stage_source(stage, self.dtypes, f"{self.title}: norms and means", program.arguments, program.reduced))
+            for stage in program.stages
+        ]
+        kinds = {name: self.dtypes[name] for name in ("param", "grad")}
+        self._norm = stage_source(NORM, kinds, "The gradients' norms")
         self._addresses = self.addresses()
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
+        self._owners: Any = slice(None)  # the number of the parameter that each column of addresses is of
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
         columns = len(program.arguments) + self.stochastic
@@ -82,16 +89,13 @@ class OnePass(Gathered):
             return
         found = self._rows_of.touched(grads)  # each row that a sparse gradient touches is a piece of its own
         self.grads, self._addresses, self._pieces = found.values, found.addresses, found.pieces
-        self._which = np.ascontiguousarray(self._row_of[found.owners])
+        self._owners, self._which = found.owners, np.ascontiguousarray(self._row_of[found.owners])
         self._shares = _shares_of(self._pieces)
         self._lay_out_job()
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
-        sums = np.zeros(len(self._pieces))
-        kernel = compiled(self._norm)
-        self._run(kernel, sums.ctypes.data)
-        return self.summed(self._pieces[:, 0], sums)
+        return float((self._totals if self.shared else self._sums)(NORM, self._norm).sum())
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
@@ -103,25 +107,58 @@ class OnePass(Gathered):
 
     def update(self) -> None:
         """One update of every tensor."""
-        self._run(self._kernel, self._numbers_at)
+        if self._stages:
+            self._reduce()
+        self._run(self._kernel)
         self.done(self._scalars)
 
-    def _run(self, kernel: Callable[[int], None], numbers: int) -> None:
-        """Run a kernel over all pieces, on several threads where there is enough to do; its numbers lie at an address."""
+    def _reduce(self) -> None:
+        """Find the tensors' norms and means, stage by stage."""
+        reduced = np.zeros((self._addresses.shape[1], len(self.program.reduced)), dtype=self._numbers.dtype)
+        self._job[9], column = reduced.ctypes.data, 0
+        for stage, source in self._stages:
+            for node, totals in zip(stage.results, self._totals(stage, source).T, strict=True):
+                found = np.sqrt(totals) if node.op == "norm" else totals / self._sizes()
+                reduced[:, column] = found[self._owners]
+                column += 1
+        self._reduced = reduced  # whose address the job has
+
+    def _totals(self, stage: Stage, source: str) -> np.ndarray:
+        """What a stage's norms (their squares) and means are of, added up over each tensor: `[tensors, results]`."""
+        sums = self._sums(stage, source)
+        owners = np.arange(len(self.params))[self._owners][self._pieces[:, 0]]
+        by_tensor = [np.bincount(owners, column, len(self.params)) for column in sums.T]
+        return self.totals(torch.from_numpy(np.stack(by_tensor, axis=1))).numpy()
+
+    def _sums(self, stage: Stage, source: str) -> np.ndarray:
+        """The same, for each piece."""
+        sums = np.zeros((len(self._pieces), len(stage.results)))
+        self._job[10] = sums.ctypes.data
+        self._run(compiled(source))
+        return sums
+
+    def _sizes(self) -> np.ndarray:
+        """The elements of each tensor; of one with a sparse gradient, those of the touched rows."""
+        if not self._sparse:
+            return np.array([max(1, param.numel()) for param in self.given])
+        owners = np.arange(len(self.params))[self._owners][self._pieces[:, 0]]
+        return np.maximum(np.bincount(owners, self._pieces[:, 2], len(self.params)), 1)
+
+    def _run(self, kernel: Callable[[int], None]) -> None:
+        """Run a kernel over all pieces, on several threads where there is enough to do."""
         count = len(self._shares)
         if count == 0:
             return
         job = self._job
         job[0], job[1] = 0, count
-        job[8] = numbers
         run_together(kernel, self._job_at, min(torch.get_num_threads(), count) if count > 1 else 1)
 
     def _lay_out_job(self) -> None:
         """Note where everything lies that a kernel needs."""
-        arrays = (self._shares, self._pieces, self._addresses, self._which)
+        arrays = (self._shares, self._pieces, self._addresses, self._which, self._numbers)
         tensors, arguments = self._addresses.shape[1], self._numbers.shape[1]
-        job = np.array([0, 0, tensors, arguments, *(array.ctypes.data for array in arrays), 0], dtype=np.int64)
-        self._job, self._job_at, self._numbers_at = job.data, job.ctypes.data, self._numbers.ctypes.data
+        job = np.array([0, 0, tensors, arguments, *(array.ctypes.data for array in arrays), 0, 0], dtype=np.int64)
+        self._job, self._job_at = job.data, job.ctypes.data
 
 
 def _shares_of(pieces: np.ndarray) -> np.ndarray:

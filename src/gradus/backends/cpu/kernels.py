@@ -22,9 +22,9 @@ from gradus.backends.cpu import language
 from gradus.backends.cpu.team import Task
 from gradus.errors import GradusError
 from gradus.files import write_whole
-from gradus.rules.trace import Node, Program
+from gradus.rules.trace import Node, Program, Stage
 
-__all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "norm_source"]
+__all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "stage_source"]
 
 Kernel = Callable[[int], None]
 
@@ -54,24 +54,22 @@ _OPERATIONS = {
     "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
     "where": "{1} if {0} else {2}",
 }
+# What is added up for a norm and for a mean.
+_TERMS = {"norm": "real_float64({0}) * real_float64({0})", "mean": "real_float64({})"}
 # A job is numbers and addresses: the next share to claim, how many shares, how many tensors, how many numbers a row, and
 # where there lie the shares (first piece, last), the pieces (tensor, first element, elements), the table of addresses (a row
-# for each of param, grad and the slots), each tensor's row of numbers, and these or the sums to fill.
-_HEAD = '''"""{title}"""
+# for each of param, grad and the slots), each tensor's row of numbers, these, and the tensors' norms and means; and sums to
+# fill, piece by piece.
+_KERNEL = '''"""{title}"""
 
 from gradus.backends.cpu.language import *
 
 
 @kernel
 def run(pointer):
-    job = elements(pointer, 9)
+    job = elements(pointer, 11)
     shares = elements(at_int64(job[4], 0), (job[1], 2))
-    addresses = at_int64(job[6], 0)
-    tensors = job[2]
-'''
-_UPDATE = (
-    _HEAD
-    + """    rows = at_int64(job[7], 0)
+    addresses, rows, tensors = at_int64(job[6], 0), at_int64(job[7], 0), job[2]
     zero, one = real_{real}(0), real_{real}(1)
     share = claimed(pointer)
     while share < job[1]:
@@ -79,40 +77,17 @@ _UPDATE = (
             place = elements(at_int64(job[5], 3 * piece), 3)
             tensor, begin, count = place[0], place[1], place[2]
             ahead = at_int64(job[5], 3 * min(piece + 8, shares[share, 1] - 1))[0]
-            for column in range({columns}):
-                prefetch(addresses[column * tensors + ahead])
-            numbers = elements(at_{real}(job[8], rows[tensor] * job[3]), {arguments})
+            numbers, reduced = at_{real}(job[8], rows[tensor] * job[3]), at_{real}(job[9], tensor * {reduced})
 {setting_up}
             for i in range(count):
 {body}
+{after}
         share = claimed(pointer)
-"""
-)
-_NORM = (
-    _HEAD
-    + """    squares = at_float64(job[8], 0)
-    share = claimed(pointer)
-    while share < job[1]:
-        for piece in range(shares[share, 0], shares[share, 1]):
-            place = elements(at_int64(job[5], 3 * piece), 3)
-            tensor, begin, count = place[0], place[1], place[2]
-            grad_ = elements(at_{memory}(addresses[{row} * tensors + tensor], begin), count)
-            # Eight sums side by side, because a processor adds eight numbers as fast as one.
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-            whole = count - count % 8
-            for i in range(0, whole, 8):
-{eight}
-            for i in range(whole, count):
-                x = real_float64({read})
-                s0 += x * x
-            squares[piece] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-        share = claimed(pointer)
-"""
-)
+'''
 
 
 def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, stochastic: bool = False) -> str:
-    """The source of a program's kernel.
+    """The source of the kernel that updates tensors by a program.
 
     Args:
         program: what to do with each element.
@@ -121,38 +96,63 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
         title: what the kernel is.
         stochastic: whether a parameter in half precision is rounded by chance; the seed is the last number of a row.
     """
-    layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
-    setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(program.arguments)]
-    setting_up += [
-        f"{name}_ = elements(at_{element.memory}(addresses[{index} * tensors + tensor], begin), count)"
-        for index, (name, element) in enumerate(layout.items())
-    ]
-    body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in program.reads.items()]
-    body += [_line(node, program.arguments) for node in program.nodes]
-    written = {name: element.write for name, element in layout.items()}
+    written = {name: ELEMENTS[dtype].write for name, dtype in dtypes.items()}
+    seed = [f"seed = numbers[{len(program.arguments)}]"] if stochastic else []
     if stochastic:
-        setting_up.append(f"seed = numbers[{len(program.arguments)}]")
         written["param"] = f"rounded_to_{dtypes['param']}({{}}, seed, tensor, begin + i)"
-    body += [f"{name}_[i] = {written[name].format(value)}" for name, value in program.writes.items()]
-    return _UPDATE.format(
+    writing = [f"{name}_[i] = {written[name].format(value)}" for name, value in program.writes.items()]
+    return _source(program, dtypes, title, program.arguments, program.reduced, before=seed, each=writing)
+
+
+def stage_source(
+    stage: Stage, dtypes: Mapping[str, str], title: str, arguments: Sequence[str] = (), reduced: Sequence[str] = ()
+) -> str:
+    """The source of the kernel that adds up, for each piece, what a stage's norms (their squares) and means are of.
+
+    Args:
+        stage: what to do with each element.
+        dtypes: as in `kernel_source`.
+        title: what the kernel is.
+        arguments: the names of the numbers of the step.
+        reduced: those of the norms and means that there are.
+    """
+    results = list(enumerate(stage.results))
+    zeros = [f"sum{index} = 0.0" for index, _ in results]
+    adding = [f"sum{index} = added(sum{index}, {_TERMS[node.op].format(*node.args)})" for index, node in results]
+    sums = [f"at_float64(job[10], {len(results)} * piece)[{index}] = sum{index}" for index, _ in results]
+    return _source(stage, dtypes, title, arguments, reduced, before=zeros, each=adding, after=sums)
+
+
+def _source(
+    stage: Stage | Program,
+    dtypes: Mapping[str, str],
+    title: str,
+    arguments: Sequence[str],
+    reduced: Sequence[str],
+    *,
+    before: Sequence[str],
+    each: Sequence[str],
+    after: Sequence[str] = (),
+) -> str:
+    """The source of a kernel that does what a stage does, and a few lines more: before, with, and after each element."""
+    layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
+    setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(arguments)]
+    setting_up += [f"{name} = reduced[{index}]" for index, name in enumerate(reduced)]
+    for index, (name, element) in enumerate(layout.items()):
+        address = f"addresses[{index} * tensors + "
+        setting_up.append(f"{name}_ = elements(at_{element.memory}({address}tensor], begin), count)")
+        if name in stage.reads:
+            setting_up.append(f"prefetch({address}ahead])")
+    body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in stage.reads.items()]
+    body += [_line(node, arguments) for node in stage.nodes]
+    return _KERNEL.format(
         title=title,
         real=layout["param"].real,
-        columns=len(layout),
-        arguments=max(1, len(program.arguments) + stochastic),
-        setting_up=_indented(setting_up, 12),
-        body=_indented(body, 16),
+        reduced=len(reduced),
+        setting_up=_indented([*setting_up, *before], 12),
+        body=_indented([*body, *each], 16),
+        after=_indented(after, 12),
     )
-
-
-def norm_source(dtype: str, row: int) -> str:
-    """The source of the kernel that sums the squares of the tensors in one row of the table of addresses."""
-    element = ELEMENTS[dtype]
-    eight = [
-        line for k in range(8) for line in (f"x = real_float64({element.read.format(f'grad_[i + {k}]')})", f"s{k} += x * x")
-    ]
-    title = "The sum of squares of tensors, piece by piece, in double precision."
-    read = element.read.format("grad_[i]")
-    return _NORM.format(title=title, memory=element.memory, row=row, read=read, eight=_indented(eight, 16))
 
 
 def _line(node: Node, numbers: Sequence[str]) -> str:
@@ -162,7 +162,7 @@ def _line(node: Node, numbers: Sequence[str]) -> str:
     return f"{node.name} = {_OPERATIONS[node.op].format(*args)}"
 
 
-def _indented(lines: list[str], by: int) -> str:
+def _indented(lines: Sequence[str], by: int) -> str:
     return "\n".join(" " * by + line for line in lines)
 
 

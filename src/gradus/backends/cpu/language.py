@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
+    "added",
     "asked",
     "at_float32",
     "at_float64",
@@ -72,6 +73,16 @@ def greatest(x: Any) -> Any:
     for i in range(len(x)):
         found = max(found, abs(x[i]))
     return real_float64(found)
+
+
+@intrinsic
+def added(context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001 - Numba's signature
+    """a + b, in double precision, as a term of a sum in whatever order, so that a processor adds many numbers at once."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.fadd(*args, flags=("reassoc",))
+
+    return types.float64(types.float64, types.float64), build
 
 
 @intrinsic

@@ -15,7 +15,7 @@ from gradus.backends.gathered import Gathered, suits
 from gradus.backends.layout import cut, is_dense, laid_out
 from gradus.backends.local import local
 from gradus.backends.row import Row, fill, fill_on_device
-from gradus.rules.trace import Program
+from gradus.rules.trace import NORM, Program, Stage
 
 __all__ = ["OneLaunch", "can", "is_capturing", "is_installed", "takes"]
 
@@ -65,8 +65,13 @@ class OneLaunch(Gathered):
 
         super().__init__(rows, program, stochastic=stochastic)
         self._kernel = kernels.compiled(kernels.kernel_source(program, self.dtypes, self.title, stochastic=self.stochastic))
-        self._squares = kernels.compiled(kernels.SQUARES[self.dtypes["grad"]])
         self._block = kernels.BLOCK
+        title, known = f"{self.title}: norms and means", (program.arguments, program.reduced)
+        sources = {stage: kernels.stage_source(stage, self.dtypes, title, *known) for stage in program.stages}
+        kinds = {name: self.dtypes[name] for name in ("param", "grad")}
+        sources[NORM] = kernels.stage_source(NORM, kinds, "The gradients' norms")
+        self._sum_up = {stage: kernels.compiled(source) for stage, source in sources.items()}
+        self._total = kernels.compiled(kernels.TOTALS)
         self._device = self.params[0].device
         self._capturable = bool(rows[0].group["capturable"])
         self._lay_out(getattr(torch, kernels.ELEMENTS[self.dtypes["param"]].real))
@@ -76,7 +81,6 @@ class OneLaunch(Gathered):
         """Write the tables that the kernels read, on the device."""
         rows, sizes = self.rows, [param.numel() for param in self.params]
         pieces = cut(sizes, self._block)
-        self._owners = pieces[:, 0]
         self._grads_at = np.zeros(len(sizes), dtype=np.int64)
         # What a CUDA graph copies must stay where it is, and as it is, for as long as the graph lives.
         self._pinned = torch.empty(
@@ -84,10 +88,13 @@ class OneLaunch(Gathered):
         )
         self._addresses = self._there(self.addresses())
         self._pieces = self._there(np.ascontiguousarray(pieces[:, :2]))
+        self._ends = self._there(np.searchsorted(pieces[:, 0], np.arange(len(sizes) + 1)))
         self._sizes = self._there(np.array(sizes, dtype=np.int64))
         self._row_of = self._there(np.repeat(np.arange(len(rows)), [len(row.params) for row in rows]))
         columns = len(self.program.arguments) + self.stochastic
         self._numbers = torch.zeros((len(rows), columns), dtype=real, device=self._device)
+        self._reduced = torch.zeros((len(sizes), len(self.program.reduced)), dtype=real, device=self._device)
+        self._all_sizes = self._there(np.array([max(1, param.numel()) for param in self.given], dtype=np.float64))
 
     def _there(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -105,11 +112,27 @@ class OneLaunch(Gathered):
     @torch.no_grad()
     def squares(self) -> Any:
         """The sum of the gradients' squares; a tensor where a CUDA graph may be at work, which must not be waited for."""
-        sums = torch.zeros(len(self._pieces), dtype=torch.float64, device=self._device)
-        self._run(self._squares, sums, 1)
-        if self._capturable and not self.shared:
-            return sums.sum()
-        return self.summed(self._owners, sums.cpu().numpy())
+        total = self._totals(NORM).sum()
+        return total if self._capturable else float(total)
+
+    def _totals(self, stage: Stage) -> Tensor:
+        """What a stage's norms (their squares) and means are of, added up over each tensor: `[tensors, results]`."""
+        results = len(stage.results)
+        sums = torch.zeros((len(self._pieces), results), dtype=torch.float64, device=self._device)
+        totals = sums.new_zeros(len(self.params), results)
+        self._run(self._sum_up[stage], sums)
+        if len(sums):
+            with self._there_now():
+                self._total[(len(totals), results)](sums, self._ends, totals, results, BLOCK=self._block)
+        return self.totals(totals)
+
+    def _reduce(self) -> None:
+        """Find the tensors' norms and means, stage by stage."""
+        column = 0
+        for stage in self.program.stages:
+            for node, totals in zip(stage.results, self._totals(stage).T, strict=True):
+                self._reduced[:, column] = totals.sqrt() if node.op == "norm" else totals / self._all_sizes
+                column += 1
 
     @torch.no_grad()
     def prepare(self, scale: Any) -> bool:
@@ -129,12 +152,17 @@ class OneLaunch(Gathered):
     @torch.no_grad()
     def update(self) -> None:
         """One update of every tensor."""
-        self._run(self._kernel, self._numbers, self._numbers.shape[1])
+        self._reduce()
+        self._run(self._kernel, self._numbers)
         self.done(self._scalars)
 
-    def _run(self, kernel: Any, numbers: Tensor, columns: int) -> None:
+    def _run(self, kernel: Any, sums: Tensor) -> None:
+        """Run a kernel over all pieces; one that adds up writes sums."""
         if len(self._pieces) == 0:
             return
-        tables = (self._addresses, self._pieces, self._sizes, self._row_of, numbers)
-        with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
-            kernel[(len(self._pieces),)](*tables, len(self.params), columns, BLOCK=self._block)
+        tables = (self._addresses, self._pieces, self._sizes, self._row_of, self._numbers, self._reduced, sums)
+        with self._there_now():
+            kernel[(len(self._pieces),)](*tables, len(self.params), self._numbers.shape[1], BLOCK=self._block)
+
+    def _there_now(self) -> Any:
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()

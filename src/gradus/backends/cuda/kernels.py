@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from gradus.rules.trace import Node, Program
+from gradus.rules.trace import Node, Program, Stage
 
-__all__ = ["BLOCK", "ELEMENTS", "SQUARES", "can", "compiled", "kernel_source"]
+__all__ = ["BLOCK", "ELEMENTS", "TOTALS", "can", "compiled", "kernel_source", "stage_source"]
 
 BLOCK = 1024  # elements that one program instance updates
 
@@ -37,6 +37,8 @@ _OPERATIONS = {
     "minimum": "tl.minimum({}, {}, tl.PropagateNan.ALL)",
     "where": "tl.where({}, {}, {})",
 }
+# What is added up for a norm and for a mean.
+_TERMS = {"norm": "{0}.to(tl.float64) * {0}.to(tl.float64)", "mean": "{0}.to(tl.float64)"}
 # A table holds addresses, a row for each of param, grad and the slots; a piece is a tensor's number and a first element.
 _HEAD = '''"""{title}"""
 
@@ -45,22 +47,29 @@ import triton.language as tl
 
 
 @triton.jit(do_not_specialize=('tensors', 'arguments'))
-def run(addresses, pieces, sizes, rows, numbers, tensors, arguments, BLOCK: tl.constexpr):
+def run(addresses, pieces, sizes, rows, numbers, reduced, sums, tensors, arguments, BLOCK: tl.constexpr):
     REAL: tl.constexpr = tl.{real}
     piece = tl.program_id(0)
     tensor = tl.load(pieces + 2 * piece)
     index = tl.load(pieces + 2 * piece + 1) + tl.arange(0, BLOCK)
     inside = index < tl.load(sizes + tensor)
 '''
-_SQUARES = """    grad_ = tl.load(addresses + tensors + tensor).to(tl.pointer_type(tl.{memory})) + index
-    grad = tl.load(grad_, inside, other=0).to(tl.float64)
-    tl.store(numbers + piece, tl.sum(grad * grad))
-"""
-SQUARES = {
-    name: _HEAD.format(title="The sum of squares of each piece, in double precision.", real="float64")
-    + _SQUARES.format(memory=element.memory)
-    for name, element in ELEMENTS.items()
-}
+TOTALS = '''"""The sums of a tensor's pieces, which begin and end at places of their own, each after the other."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit(do_not_specialize=('results',))
+def run(sums, ends, totals, results, BLOCK: tl.constexpr):
+    tensor, result = tl.program_id(0), tl.program_id(1)
+    end = tl.load(ends + tensor + 1)
+    total = tl.zeros((BLOCK,), tl.float64)
+    for begin in range(tl.load(ends + tensor), end, BLOCK):
+        piece = begin + tl.arange(0, BLOCK)
+        total += tl.load(sums + piece * results + result, piece < end, other=0)
+    tl.store(totals + tensor * results + result, tl.sum(total))
+'''
 # Half of what is cut off, and so to the nearest, to even in the middle; or something by chance: `gradus.backends.rounding`.
 _NEAREST = """    up = 0x7FFF + ((bits >> 16) & 1)
 """
@@ -85,7 +94,8 @@ _TO_FLOAT16 = """    bits = {value}.to(tl.uint32, bitcast=True)
 
 def can(program: Program) -> bool:
     """Whether a kernel can do what a program says."""
-    return all(node.op in _OPERATIONS for node in program.nodes)
+    parts: list[Stage | Program] = [program, *program.stages]
+    return all(node.op in _OPERATIONS for part in parts for node in part.nodes)
 
 
 def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, stochastic: bool) -> str:
@@ -97,22 +107,50 @@ def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, st
         title: what it is called by whoever reads it.
         stochastic: whether a parameter in half precision is rounded by chance; the seed is the last number of a row.
     """
+    body = _source(program, dtypes, title, program.arguments, program.reduced)
+    for name, value in program.writes.items():
+        by_chance = len(program.arguments) if stochastic and name == "param" else None
+        body += _rounded(value, ELEMENTS[dtypes[name]].memory, by_chance) + f"    tl.store({name}_, rounded, inside)\n"
+    return body
+
+
+def stage_source(
+    stage: Stage, dtypes: Mapping[str, str], title: str, arguments: Sequence[str] = (), reduced: Sequence[str] = ()
+) -> str:
+    """The source of the kernel that adds up, for each piece, what a stage's norms (their squares) and means are of.
+
+    Args:
+        stage: what to do with each element.
+        dtypes: as in `kernel_source`.
+        title: what it is called by whoever reads it.
+        arguments: the names of the numbers of the step.
+        reduced: those of the norms and means that there are.
+    """
+    body = _source(stage, dtypes, title, arguments, reduced)
+    for index, node in enumerate(stage.results):
+        term = _TERMS[node.op].format(*node.args)
+        body += f"    tl.store(sums + piece * {len(stage.results)} + {index}, tl.sum(tl.where(inside, {term}, 0)))\n"
+    return body
+
+
+def _source(
+    stage: Stage | Program, dtypes: Mapping[str, str], title: str, arguments: Sequence[str], reduced: Sequence[str]
+) -> str:
+    """The source of a kernel that does what a stage does, but for what comes of it."""
     layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
     real = layout["param"].real
+    written = stage.writes if isinstance(stage, Program) else ()
     lines = [
         f"{name}_ = tl.load(addresses + {number} * tensors + tensor).to(tl.pointer_type(tl.{element.memory})) + index"
         for number, (name, element) in enumerate(layout.items())
-        if name in program.reads or name in program.writes
+        if name in stage.reads or name in written
     ]
     lines.append("row = tl.load(rows + tensor) * arguments")
-    lines += [f"{name} = tl.load(numbers + row + {index})" for index, name in enumerate(program.arguments)]
-    lines += [f"{value} = tl.load({name}_, inside, other=0).to(REAL)" for name, value in program.reads.items()]
-    lines += [_line(node, program.arguments, real) for node in program.nodes]
-    body = "".join(f"    {line}\n" for line in lines)
-    for name, value in program.writes.items():
-        by_chance = len(program.arguments) if stochastic and name == "param" else None
-        body += _rounded(value, layout[name].memory, by_chance) + f"    tl.store({name}_, rounded, inside)\n"
-    return _HEAD.format(title=title, real=real) + body
+    lines += [f"{name} = tl.load(numbers + row + {index})" for index, name in enumerate(arguments)]
+    lines += [f"{name} = tl.load(reduced + tensor * {len(reduced)} + {index})" for index, name in enumerate(reduced)]
+    lines += [f"{value} = tl.load({name}_, inside, other=0).to(REAL)" for name, value in stage.reads.items()]
+    lines += [_line(node, arguments, real) for node in stage.nodes]
+    return _HEAD.format(title=title, real=real) + "".join(f"    {line}\n" for line in lines)
 
 
 def _rounded(value: str, memory: str, seed: int | None) -> str:
