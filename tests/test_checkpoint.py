@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import gradus
@@ -24,6 +23,7 @@ from gradus.checkpoint import Checkpoints, DamagedCheckpoint, latest, load, save
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.schedules import Constant, Cosine, Plateau
+from processes import spawned
 
 HEADER = struct.Struct("<8sIQ32s")
 
@@ -423,9 +423,8 @@ def test_what_the_thread_meets_is_raised_later(then: str, tmp_path: Path, monkey
 # Several processes
 
 
-def _two_save(rank: int, meeting: str, folder: str) -> None:
+def _two_save(rank: int, _: int, folder: str) -> None:
     """What each of two processes does under DDP."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.manual_seed(rank)
     model = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
     with Checkpoints(folder) as checkpoints:
@@ -441,13 +440,12 @@ def _two_save(rank: int, meeting: str, folder: str) -> None:
         with pytest.raises(GradusError, match="doesn't fit"):
             checkpoints.load(model=wrong)
     torch.save(drawn, f"{folder}/drawn{rank}")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
 def test_two_processes_agree(tmp_path: Path) -> None:
     """Under DDP one file is written, each process gets its own random state, and a failure of one is raised in both."""
-    multiprocessing.spawn(_two_save, (str(tmp_path / "meeting"), str(tmp_path / "saved")), nprocs=2)
+    spawned(_two_save, 2, str(tmp_path / "saved"))
     assert names(tmp_path / "saved") == ["drawn0", "drawn1", "step-000000000003.ckpt"]
     assert not torch.equal(torch.load(tmp_path / "saved" / "drawn0"), torch.load(tmp_path / "saved" / "drawn1"))
     path = tmp_path / "saved" / "step-000000000003.ckpt"

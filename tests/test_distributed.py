@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import gradus.optim
 from gradus.schedules import Constant, Plateau
-from optim_registry import CLASSES, OF_ELEMENTS, program_of
+from processes import spawned
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
 STEPS = 10
@@ -53,14 +52,13 @@ def _alone(clip: float | None) -> list[torch.Tensor]:
     return [param.detach() for param in net.parameters()]
 
 
-def _train(rank: int, meeting: str, kind: str, backend: str, clip: float | None, out: str) -> None:
+def _train(rank: int, world: int, kind: str, backend: str, clip: float | None, out: str) -> None:
     """What each process does: half of every batch, and a save and a load in the middle."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     net = _wrapped(kind)
     optimizer = gradus.optim.AdamW(net.parameters(), lr=0.01, backend=backend, clip_norm=clip)
     for step, (inputs, targets) in enumerate(_batches()):
         optimizer.zero_grad()
-        ((net(inputs[rank::2]) - targets[rank::2]) ** 2).mean().backward()
+        ((net(inputs[rank::world]) - targets[rank::world]) ** 2).mean().backward()
         optimizer.step()
         if step == STEPS // 2:
             saved = optimizer.state_dict()
@@ -68,15 +66,13 @@ def _train(rank: int, meeting: str, kind: str, backend: str, clip: float | None,
             optimizer.load_state_dict(saved)
     params = [param.full_tensor() if hasattr(param, "full_tensor") else param for param in net.parameters()]
     torch.save([param.detach() for param in params], f"{out}{rank}")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
 @pytest.mark.parametrize(("backend", "clip"), [("auto", 0.1), ("reference", None), ("reference", 0.1)])
 def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None, tmp_path: Path) -> None:
     """Under DDP and FSDP2 (parameters as DTensors), clipping and a resume included, two processes do what one does."""
-    arguments = (str(tmp_path / "meeting"), kind, backend, clip, str(tmp_path / "params"))
-    multiprocessing.spawn(_train, arguments, nprocs=2)
+    spawned(_train, 2, kind, backend, clip, str(tmp_path / "params"))
     for rank in range(2):
         for got, want in zip(torch.load(tmp_path / f"params{rank}"), _alone(clip), strict=True):
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
@@ -94,27 +90,25 @@ def _take_steps(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step(closure)
 
 
-def _train_whole(rank: int, meeting: str, out: str) -> None:
+def _train_whole(rank: int, _: int, out: str, names: list[str]) -> None:
     """What each process does, on the whole of every batch, since SOAP's axes turn on the last bit of a gradient."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     trained = {}
-    for name in WHOLE:
+    for name in names:
         net = _wrapped("FSDP2")
         optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
         _take_steps(net, optimizer)
         trained[name] = [param.full_tensor().detach() for param in net.parameters()]
     torch.save(trained, f"{out}{rank}")
-    torch.distributed.destroy_process_group()
-
-
-WITH_NORMS = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).stages]
-WHOLE = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *WITH_NORMS]
 
 
 def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Path) -> None:
     """Under FSDP2, unevenly shared matrices and vectors included, norms and factors are of the tensor and not of a part."""
-    multiprocessing.spawn(_train_whole, (str(tmp_path / "meeting"), str(tmp_path / "params")), nprocs=2)
-    for name in WHOLE:
+    from optim_registry import CLASSES, OF_ELEMENTS, program_of  # which takes long, and every process imports this module
+
+    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).stages]
+    names = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *with_norms]
+    spawned(_train_whole, 2, str(tmp_path / "params"), names)
+    for name in names:
         net = _net()
         optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
         _take_steps(net, optimizer)
@@ -123,9 +117,8 @@ def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Pa
                 torch.testing.assert_close(got, want.detach(), msg=lambda text, name=name: f"{name}: {text}")
 
 
-def _observe(rank: int, meeting: str, out: str) -> None:
+def _observe(rank: int, _: int, out: str) -> None:
     """Each process sees metrics of its own."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = gradus.Scheduler(optimizer, lr=Constant() * Plateau(patience=0, factor=0.5))
     rates = []
@@ -133,12 +126,11 @@ def _observe(rank: int, meeting: str, out: str) -> None:
         scheduler.observe(metric)
         rates.append(optimizer.param_groups[0]["lr"])
     torch.save(rates, f"{out}{rank}")
-    torch.distributed.destroy_process_group()
 
 
 def test_a_metric_is_judged_once_for_all_processes(tmp_path: Path) -> None:
     """However the processes' metrics differ, all go by the first one's, so that their rates are the same."""
-    multiprocessing.spawn(_observe, (str(tmp_path / "meeting"), str(tmp_path / "rates")), nprocs=2)
+    spawned(_observe, 2, str(tmp_path / "rates"))
     for rank in range(2):
         assert torch.load(tmp_path / f"rates{rank}") == [1.0, 1.0, 0.5, 0.5, 0.25]
 
@@ -155,19 +147,18 @@ class Failing(torch.autograd.Function):
         raise RuntimeError("injected")
 
 
-def _find(rank: int, meeting: str, kind: str, out: str) -> None:
+def _find(rank: int, world: int, kind: str, out: str) -> None:
     """Each process tests the range on batches of its own, and keeps what it found and what it was left with.
 
     Further tests are broken off in the loss, in the pass forward and in the pass backward. After each a twin that was left
     alone trains on with it.
     """
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     pairs = []
     for _ in range(2):
         net = _wrapped(kind)
         pairs.append((net, torch.optim.AdamW(net.parameters(), lr=0.01)))
     net, optimizer = pairs[0]
-    batches = [(inputs[rank::2], targets[rank::2]) for inputs, targets in _batches()[: STEPS - rank]]
+    batches = [(inputs[rank::world], targets[rank::world]) for inputs, targets in _batches()[: STEPS - rank]]
 
     def tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
         params = optimizer.param_groups[0]["params"]
@@ -205,13 +196,12 @@ def _find(rank: int, meeting: str, kind: str, out: str) -> None:
                 its_optimizer.step()
         same += [before, after], [tensors(its_optimizer) for _, its_optimizer in pairs]
     torch.save((found, same), f"{out}{rank}")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", ["DDP", "FSDP1", "FSDP1, original parameters", "FSDP2"])
 def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str, tmp_path: Path) -> None:
     """Whatever batches each process has, all find the same, have everything back, also after errors, and train on alike."""
-    multiprocessing.spawn(_find, (str(tmp_path / "meeting"), kind, str(tmp_path / "found")), nprocs=2)
+    spawned(_find, 2, kind, str(tmp_path / "found"))
     one, other = (torch.load(tmp_path / f"found{rank}") for rank in range(2))
     assert one[0] == other[0] != ""
     for _, same in (one, other):

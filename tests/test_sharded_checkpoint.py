@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from gradus.checkpoint.file import packed, read
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.schedules import Cosine
+from processes import spawned
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch can't distribute")
 
@@ -77,31 +77,6 @@ def bits(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): bits(member) for key, member in value.items()}
     return [bits(member) for member in value] if isinstance(value, (list, tuple)) else value
-
-
-def spawned(act: Callable[..., None], world: int, *given: Any) -> None:
-    """Have so many processes do something together; 0 is this one alone, without any others."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = act, world, f"{folder}/meeting", *given
-        if world > 1:
-            multiprocessing.spawn(_in_one, arguments, nprocs=world)
-        elif world == 1:
-            _in_one(0, *arguments)
-        else:
-            act(0, world, *given)
-
-
-def _in_one(rank: int, act: Callable[..., None], world: int, meeting: str, *given: Any) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-    try:
-        act(rank, world, *given)
-    finally:
-        torch.distributed.destroy_process_group()
-        torch.set_num_threads(threads)  # one process alone is this one
-    if world > 1:
-        os._exit(0)  # gloo's threads may be taken down in the wrong order at an orderly end, which aborts the process
 
 
 # On other numbers of processes
