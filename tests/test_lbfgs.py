@@ -276,6 +276,22 @@ def test_products_of_an_older_state_are_not_taken() -> None:
     assert got == pytest.approx(want, rel=1e-6)
 
 
+def test_hooks_may_look_at_the_state_and_load_another() -> None:
+    """What a hook puts into a state is in what is saved, and what it gives instead of a state is what is loaded."""
+    problem, same = Problem(), Problem()
+    optimizer = LBFGS(problem.net.parameters(), max_iter=3)
+    problem.losses(optimizer, 2)
+    whole = copy.deepcopy(optimizer.state_dict())
+    hook = optimizer.register_state_dict_pre_hook(lambda optimizer: optimizer.state.update(note=7))
+    assert optimizer.state_dict()["state"]["note"] == 7
+    hook.remove()
+    same.net.load_state_dict(problem.net.state_dict())
+    other = LBFGS(same.net.parameters())
+    other.register_load_state_dict_pre_hook(lambda *_: whole)
+    other.load_state_dict({"anything": "else"})
+    assert same.losses(other, 2) == problem.losses(optimizer, 2)
+
+
 def test_groups_are_one_vector_with_rates_of_their_own() -> None:
     """Several groups take the steps of one, and a group of rate 0 stands still."""
     one, many, frozen = Problem(), Problem(), Problem()

@@ -278,11 +278,12 @@ class LBFGS(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in the form of torch's LBFGS; and products of its vectors, with which it goes on bit for bit."""
         saved = super().state_dict()
-        pairs, products = (self._history.as_lists(), self._history.products()) if self._history is not None else ({}, {})
-        saved["state"] = {
-            key: {**_cloned(kept), **pairs, **({"products": {"n_iter": kept["n_iter"], **products}} if products else {})}
-            for key, kept in saved["state"].items()
-        }
+        kept = saved["state"].get(0)  # the first parameter's, which is that of all
+        if kept is not None:
+            whole = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
+            if self._history is not None:
+                whole.update(self._history.as_lists(), products={"n_iter": kept["n_iter"], **self._history.products()})
+            saved["state"][0] = whole
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -324,8 +325,3 @@ def _check(options: Mapping[str, Any]) -> None:
     for name, check in _CHECKS.items():
         if name in options:
             check(name, options[name])
-
-
-def _cloned(state: dict[str, Any]) -> dict[str, Any]:
-    """A state whose vectors are its own, for they are written to again."""
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -39,7 +39,7 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
         return torch.empty_like(like).copy_(value.detach())
 
     def vectors(name: str) -> list[Tensor]:
-        values = saved.get(name) or []
+        values = [] if saved.get(name) is None else saved[name]
         if not isinstance(values, list):
             raise InvalidInput(f"the saved {name} must be a list of vectors; got {values!r}")
         return [vector(name, value) for value in values]
