@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import logging
+import math
 import os
 import resource
 import struct
@@ -94,7 +95,7 @@ def damaged(draw: Any, wholes: list[Any]) -> Any:
 
 
 @st.composite
-def changed(draw: Any, trees: list[Any]) -> Any:
+def changed(draw: Any, trees: list[Any], scraps: Any = SCRAPS) -> Any:
     """A tree of dicts and lists in which something is replaced, left out or added."""
     tree = copy.deepcopy(draw(st.sampled_from(trees)))
     for _ in range(draw(st.integers(1, 3))):
@@ -105,11 +106,11 @@ def changed(draw: Any, trees: list[Any]) -> Any:
                 break
             node = node[key]
         if not len(node) or (isinstance(node, dict) and draw(st.integers(0, 4)) == 0):
-            node[draw(st.text(max_size=5))] = draw(SCRAPS) if isinstance(node, dict) else None
+            node[draw(st.text(max_size=5))] = draw(scraps) if isinstance(node, dict) else None
         elif draw(st.integers(0, 3)) == 0:
             del node[key]
         else:
-            node[key] = draw(SCRAPS)
+            node[key] = draw(scraps)
     return tree
 
 
@@ -256,13 +257,23 @@ def a_schedulers_state() -> dict[str, Any]:
 
 OF_OPTIMIZERS = {name: stepped(stepped(an_optimizer(name))).state_dict() for name in OPTIMIZERS}
 OF_SCHEDULER = a_schedulers_state()
+TENSORS = st.sampled_from(
+    [
+        *(torch.full(shape, value) for shape in ((), (1,), (3,), (3, 2), (0,)) for value in (0.0, -1.0, math.inf, math.nan)),
+        torch.ones(3, dtype=torch.complex64),
+        torch.ones(3, dtype=torch.bool),
+        torch.ones(3).to_sparse(),
+        torch.ones(3, device="meta"),
+    ]
+)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # what NumPy says of a rate of 1e308 in single precision
 @fuzzed
 @given(st.data(), st.sampled_from(OPTIMIZERS))
 def test_an_optimizers_state(data: st.DataObject, name: str) -> None:
     """A state is taken up, and the training goes on, or is refused and nothing is changed."""
-    state, optimizer = data.draw(changed([OF_OPTIMIZERS[name]])), an_optimizer(name)
+    state, optimizer = data.draw(changed([OF_OPTIMIZERS[name]], SCRAPS | TENSORS)), an_optimizer(name)
     try:
         optimizer.load_state_dict(state, strict=False) if name != "LBFGS" else optimizer.load_state_dict(state)
     except InvalidInput:

@@ -604,7 +604,8 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     state = _state(optimizer)
     swapped = _state(optimizer)
     swapped["state"] = {0: swapped["state"][1], 1: swapped["state"][0]}
-    negative, broken = _state(optimizer), _state(optimizer)
+    negative, broken, sparse = _state(optimizer), _state(optimizer), _state(optimizer)
+    sparse["state"][0]["exp_avg"] = torch.ones(2).to_sparse()
     negative["state"][0]["step"], broken["state"][1]["step"] = torch.tensor(-1.0), 1.5
     theirs = torch.optim.AdamW(params(shapes=[(2,), (3,)])).state_dict()
     for wrong, message in (
@@ -614,6 +615,10 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
             "the saved state is of the rule 'lion', and this optimizer's is 'adam'",
         ),
         (swapped, r"a parameter of shape \(2,\) has a exp_avg of shape \(2,\); the saved one's is \(3,\)"),
+        (
+            sparse,
+            r"the saved exp_avg must be a dense tensor with memory, .*; got torch\.sparse_coo of torch\.float32 on cpu",
+        ),
         (negative, "a saved step is a count; got -1"),
         (broken, "a saved step is a count; got 1.5"),
         (theirs, "the saved state decays weights apart from the gradient, as AdamW does"),

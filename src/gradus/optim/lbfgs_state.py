@@ -32,8 +32,8 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
     """
 
     def vector(name: str, value: Any) -> Tensor:
-        fits = isinstance(value, Tensor) and value.shape == like.shape and value.is_floating_point() and not value.is_sparse
-        if not fits:
+        fits = isinstance(value, Tensor) and value.shape == like.shape and value.is_floating_point()
+        if not fits or value.layout != like.layout or value.is_meta != like.is_meta:
             given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else repr(value)
             raise InvalidInput(f"the saved {name} must be a vector of {len(like)} real numbers; got {given}")
         return torch.empty_like(like).copy_(value.detach())

@@ -108,10 +108,11 @@ def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
             if hyper in optimizer.rule.hypers and not isinstance(described.default, bool):
                 raise InvalidInput(f"the saved state isn't of {name}: its groups have no {hyper!r}")
             continue
-        if hyper == "decoupled_weight_decay" and saved[hyper] != optimizer.defaults[hyper]:
+        decoupled = saved[hyper] if hyper == "decoupled_weight_decay" else None
+        if isinstance(decoupled, bool) and decoupled != optimizer.defaults[hyper]:
             raise InvalidInput(
-                f"the saved state decays weights {'apart from' if saved[hyper] else 'within'} the gradient, as "
-                f"{'AdamW' if saved[hyper] else 'Adam'} does; build that optimizer and load it there"
+                f"the saved state decays weights {'apart from' if decoupled else 'within'} the gradient, as "
+                f"{'AdamW' if decoupled else 'Adam'} does; build that optimizer and load it there"
             )
         if described.check is not None:
             described.check(f"the saved {hyper}", saved[hyper])
@@ -159,6 +160,11 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
             expected = "none" if slot is None else f"shape {tuple(slot.shape)}"
             raise InvalidInput(
                 f"a parameter of shape {tuple(param.shape)} has a {name} of {expected}; the saved one's is {shape}"
+            )
+        if value.layout != slot.layout or value.is_meta != slot.is_meta or value.is_complex() > slot.is_complex():
+            raise InvalidInput(
+                f"the saved {name} must be a dense tensor with memory, of real numbers unless the parameter is complex; got "
+                f"{value.layout} of {value.dtype} on {value.device}"
             )
         kept[name] = slot.copy_(value)
     # torch's SGD counts no steps; that there is a momentum says that one has been done.

@@ -92,7 +92,7 @@ def one_of(*choices: Any) -> Check:
     """One of a few values."""
 
     def check(name: str, value: Any) -> None:
-        if value not in choices:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):  # a tensor can't be compared
             raise InvalidInput(f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}")
 
     return check
