@@ -19,6 +19,7 @@ from gradus.gallery.demonstrations.race import ends
 from gradus.gallery.landscapes import LANDSCAPES
 from gradus.gallery.racers import RACERS, Racer
 from gradus.gallery.training import one_thread
+from gradus.gallery.walk import is_of_tensors
 
 POINTS, STEPS, RATE = 10_000, 150, 0.01
 ROUNDS = 3
@@ -32,10 +33,15 @@ def timed(call: Any) -> float:
     return time.perf_counter() - begun
 
 
+def hypers_of(racer: Racer) -> dict[str, Any]:
+    """All hyperparameters of a racer."""
+    defaults = {name: hyper.default for name, hyper in racer.optimizer.rule.hypers.items()}
+    return defaults | {"lr": RATE} | dict(racer.hypers)
+
+
 def run_floats(racer: Racer, start: tuple[float, float]) -> None:
     """One point as two plain floats, each with its own slots: the fastest loop that plain Python has."""
-    rule = racer.optimizer.rule
-    hypers = {name: hyper.default for name, hyper in rule.hypers.items()} | {"lr": RATE} | dict(racer.hypers)
+    rule, hypers = racer.optimizer.rule, hypers_of(racer)
     (x, y), of_x, of_y = start, dict.fromkeys(rule.slots, 0.0), dict.fromkeys(rule.slots, 0.0)
     for step in range(1, STEPS + 1):
         a, b = x * x + y - 11, x + y * y - 7
@@ -57,7 +63,7 @@ def race_table() -> None:
             lambda r=racer: ends(r, landscape, starts, STEPS, RATE),
             lambda r=racer: [ends(r, landscape, one, STEPS, RATE) for one in some],
         ]
-        if not racer.optimizer.rule.of_tensors:
+        if not is_of_tensors(racer.optimizer.rule, hypers_of(racer)):
             ways.append(lambda r=racer: [run_floats(r, tuple(one)) for one in some.tolist()])
         rounds = [[timed(way) for way in ways] for _ in range(ROUNDS)]
         population, *loops = (statistics.median(way) for way in zip(*rounds, strict=True))

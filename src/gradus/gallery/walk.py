@@ -11,7 +11,7 @@ from gradus.errors import InvalidInput
 from gradus.rules import Rule
 from gradus.rules.trace import trace
 
-__all__ = ["Gradient", "Walk", "iterates"]
+__all__ = ["Gradient", "Walk", "is_of_tensors", "iterates"]
 
 Gradient = Callable[[Any, int], Any]  # (where, number of the update from 1) -> the gradient there
 
@@ -71,7 +71,7 @@ class Walk:
         self.rule, self.where, self.step = rule, start, 0
         self.grad: Any = None
         self.hypers = {name: hyper.default for name, hyper in rule.hypers.items()} | hypers
-        self._of_tensors = _is_of_tensors(rule, self.hypers)
+        self._of_tensors = is_of_tensors(rule, self.hypers)
         if self._of_tensors and not (isinstance(start, np.ndarray) and start.ndim):
             raise InvalidInput(f"{rule.name} is a rule of whole tensors; the start must be an array; got {start!r}")
         self.slots = _slots_of_columns(rule, start, self.hypers) if self._of_tensors else _slots(rule, self.hypers)
@@ -99,7 +99,7 @@ def _slots(rule: Rule, hypers: Mapping[str, Any]) -> dict[str, Any]:
     return {slot: hypers[start] if isinstance(start, str) else start for slot, start in starts.items()}
 
 
-def _is_of_tensors(rule: Rule, hypers: Mapping[str, Any]) -> bool:
+def is_of_tensors(rule: Rule, hypers: Mapping[str, Any]) -> bool:
     """Whether an element's update depends on others of its tensor."""
     if rule.of_tensors:
         return True
