@@ -6,10 +6,10 @@ import torch
 from hypothesis import settings
 
 # A failure says something about the change at hand: each run tries the same cases. Faults that nobody has met yet are looked
-# for by `make fuzz`.
-settings.register_profile("repeatable", derandomize=True)
-if "GRADUS_FUZZ_CASES" not in os.environ:
-    settings.load_profile("repeatable")
+# for by `make fuzz`. How long a case takes says something about the machine, where nothing else is asked for.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("searching", deadline=None)
+settings.load_profile("searching" if "GRADUS_FUZZ_CASES" in os.environ else "repeatable")
 
 if not torch.cuda.is_available():  # they are interpreted, which must be asked for before Triton is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")

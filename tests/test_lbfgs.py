@@ -141,7 +141,7 @@ class Passes:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("engine", KINDS)
 @given(size=LENGTHS, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_pair_is_written_with_its_products(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
     """A step is t times the direction and a change the difference of gradients, to the bit; all products are those in double
     precision, but for the rounding of their own sums.
@@ -160,7 +160,7 @@ def test_a_pair_is_written_with_its_products(engine: str, dtype: torch.dtype, si
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("engine", KINDS)
 @given(size=LENGTHS, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_products_are_those_of_double_precision(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
     """The products of the kept pairs with a gradient are those in double precision, in the pairs' order."""
     passes = Passes(engine, dtype, size, data)
@@ -170,7 +170,7 @@ def test_products_are_those_of_double_precision(engine: str, dtype: torch.dtype,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("engine", KINDS)
 @given(size=LENGTHS, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.DataObject) -> None:
     """A direction is the sum in double precision but for a rounding a term, with its slope and its greatest element."""
     passes = Passes(engine, dtype, size, data)
@@ -186,7 +186,7 @@ def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.
 
 
 @given(size=LENGTHS, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_number_of_threads_finds_the_same(size: int, data: st.DataObject) -> None:
     """The products and the direction have the same bits however many threads share the work."""
     passes, threads = Passes("kernels", torch.float32, size, data), torch.get_num_threads()

@@ -479,7 +479,7 @@ def factor(tree: Any, t: int) -> float:
 
 
 @given(tree=TREES, interruption=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_compositions_nest(tree: Any, interruption: int) -> None:
     """A composition to depth 3 is what its definition says at each step, and after a resume in any order.
 

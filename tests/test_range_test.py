@@ -519,7 +519,7 @@ def cliff(start, edge, low=0.5, high=2.3):
 
 
 @given(st.floats(-5, -2), st.floats(0.5, 2.5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_on_a_straight_fall_each_rule_gives_what_its_formula_says(start, decades):
     """Minimum/10, valley, steepest and the interval are where hand arithmetic puts them."""
     low, high = 10**start, 10 ** (start + decades)
@@ -548,7 +548,7 @@ def test_smiths_criterion_is_the_turn_of_the_metric():
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30), st.floats(0, 0.95))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_smoothing_is_a_weighted_mean(values, beta):
     """Each smoothed value is the plain sum of weights β^|i−j| divided by theirs; constants stay, and β = 0 does nothing."""
     want = [
@@ -561,7 +561,7 @@ def test_smoothing_is_a_weighted_mean(values, beta):
 
 
 @given(st.lists(st.integers(0, 8).map(float), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_valley_is_the_middle_of_a_longest_falling_subsequence(values):
     """No falling subsequence is longer, by comparison with all there are."""
     longest = rules._longest_falling(values)

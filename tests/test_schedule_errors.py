@@ -199,7 +199,7 @@ def test_refused_with_a_reason(case: Refused) -> None:
 
 
 @given(text=st.text(max_size=60) | st.text("CosineLr()>*+,.=0123456789 '\"[]_-", max_size=60))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_no_text_does_anything_but_parse_or_refuse(text: str) -> None:
     """Any text is a schedule or refused with InvalidInput; nothing else happens."""
     with contextlib.suppress(InvalidInput):
@@ -219,7 +219,7 @@ _scraps = st.recursive(
 
 
 @given(scrap=_scraps)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_no_json_does_anything_but_load_or_refuse(scrap: object) -> None:
     """Any JSON in the place of a schedule is a schedule or refused with InvalidInput; nothing else happens."""
     import json

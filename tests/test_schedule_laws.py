@@ -127,7 +127,7 @@ def test_text_round_trip(name: str) -> None:
 
 @given(one=COMPOSITIONS)
 @example(one=OneCycle(1, pct_start=5e-324))  # a span so short that a step over it is infinite
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_compositions_are_schedules(one: Schedule) -> None:
     """Whatever is composed evaluates alike alone and in arrays, and comes back from its JSON and its text."""
     together = one(np.arange(80))
@@ -143,7 +143,7 @@ def test_compositions_are_schedules(one: Schedule) -> None:
 
 
 @given(a=ENDING_LEAVES, b=ENDING_LEAVES, c=LEAVES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_composition_is_associative(a: Schedule, b: Schedule, c: Schedule) -> None:
     """(a ∘ b) ∘ c equals a ∘ (b ∘ c), as values, for >>, *, +, min and max."""
     assert (a >> b) >> c == a >> (b >> c)
@@ -154,7 +154,7 @@ def test_composition_is_associative(a: Schedule, b: Schedule, c: Schedule) -> No
 
 
 @given(a=ENDING_LEAVES, b=LEAVES, t=st.integers(0, 100))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_operators_do_what_they_say(a: Schedule, b: Schedule, t: int) -> None:
     """a >> b is a before its length and b from its own 0 after; the others act step by step."""
     assert isinstance(a.length, int)
@@ -168,7 +168,7 @@ def test_operators_do_what_they_say(a: Schedule, b: Schedule, t: int) -> None:
 
 
 @given(a=ENDING_LEAVES, n=st.integers(0, 30), k=st.integers(1, 5), t=st.integers(0, 200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_methods_do_what_they_say(a: Schedule, n: int, k: int, t: int) -> None:
     """delay shifts, take stops, skip begins later, stretch slows, staircase waits, repeat and mirror go on."""
     length = a.length
@@ -190,7 +190,7 @@ def test_methods_do_what_they_say(a: Schedule, n: int, k: int, t: int) -> None:
 
 
 @given(a=ENDING_LEAVES, b=ENDING_LEAVES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lengths_follow(a: Schedule, b: Schedule) -> None:
     """Lengths add up in a sequence; side by side the longer one counts, and constants don't."""
     assert isinstance(a.length, int)

@@ -64,7 +64,7 @@ def assert_same(schedule: Schedule, base: float, expected: list[float], upto: in
 
 
 @given(base=rates, length=lengths, start=st.floats(0.01, 1), end=st.floats(0.01, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_linear_is_torchs(base: float, length: int, start: float, end: float) -> None:
     """Linear(n, start, end) times the base is LinearLR(start_factor, end_factor, total_iters=n)."""
     expected = torch_rates(lambda o: lr_scheduler.LinearLR(o, start, end, total_iters=length), base)
@@ -72,7 +72,7 @@ def test_linear_is_torchs(base: float, length: int, start: float, end: float) ->
 
 
 @given(base=rates, length=lengths, ratio=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_cosine_is_torchs(base: float, length: int, ratio: float) -> None:
     """Cosine(n, end) times the base is CosineAnnealingLR(T_max=n, eta_min=base·end) up to step n; after it ours holds."""
     expected = torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, length, eta_min=base * ratio), base)
@@ -81,7 +81,7 @@ def test_cosine_is_torchs(base: float, length: int, ratio: float) -> None:
 
 
 @given(base=rates, length=lengths, power=st.floats(0.5, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_polynomial_is_torchs(base: float, length: int, power: float) -> None:
     """Polynomial(n, power) times the base is PolynomialLR(total_iters=n, power)."""
     expected = torch_rates(lambda o: lr_scheduler.PolynomialLR(o, total_iters=length, power=power), base)
@@ -89,21 +89,21 @@ def test_polynomial_is_torchs(base: float, length: int, power: float) -> None:
 
 
 @given(base=rates, gamma=gammas)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_exponential_is_torchs(base: float, gamma: float) -> None:
     """Exponential(gamma) times the base is ExponentialLR(gamma)."""
     assert_same(Exponential(gamma), base, torch_rates(lambda o: lr_scheduler.ExponentialLR(o, gamma), base))
 
 
 @given(base=rates, every=lengths, gamma=gammas)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_step_is_torchs(base: float, every: int, gamma: float) -> None:
     """Step(every, gamma) times the base is StepLR(step_size=every, gamma)."""
     assert_same(Step(every, gamma=gamma), base, torch_rates(lambda o: lr_scheduler.StepLR(o, every, gamma), base))
 
 
 @given(base=rates, milestones=st.lists(lengths, max_size=5).map(sorted), gamma=gammas)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_multi_step_is_torchs(base: float, milestones: list[int], gamma: float) -> None:
     """MultiStep(milestones, gamma) times the base is MultiStepLR(milestones, gamma), one named twice counting twice."""
     expected = torch_rates(lambda o: lr_scheduler.MultiStepLR(o, milestones, gamma), base)
@@ -118,7 +118,7 @@ def test_multi_step_is_torchs(base: float, milestones: list[int], gamma: float) 
     mode=st.sampled_from(["triangular", "triangular2", "exp_range"]),
     gamma=st.floats(0.9, 1),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_cyclic_is_torchs(low: float, high: float, up: int, down: int, mode: Any, gamma: float) -> None:
     """Cyclic(up, down, low, high, mode, gamma) is CyclicLR(base_lr=low, max_lr=high, …) in each of its modes."""
 
@@ -135,7 +135,7 @@ def test_cyclic_is_torchs(low: float, high: float, up: int, down: int, mode: Any
     anneal=st.sampled_from(["cos", "linear"]),
     three=st.booleans(),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_one_cycle_is_torchs(peak: float, total: int, pct: float, anneal: Any, three: bool) -> None:
     """OneCycle(N − 1) with its peak at pct·N − 1 is OneCycleLR(total_steps=N, pct_start=pct), which counts from one."""
 
@@ -156,7 +156,7 @@ def test_one_cycle_is_torchs(peak: float, total: int, pct: float, anneal: Any, t
 
 
 @given(base=rates, period=st.integers(1, 20), growth=st.integers(1, 3), ratio=st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_restarts_without_endpoint_are_torchs(base: float, period: int, growth: int, ratio: float) -> None:
     """CosineRestarts(T_0, growth=T_mult, endpoint=False) times the base is CosineAnnealingWarmRestarts(T_0, T_mult)."""
 
@@ -168,7 +168,7 @@ def test_restarts_without_endpoint_are_torchs(base: float, period: int, growth: 
 
 
 @given(period=st.integers(2, 30), growth=st.floats(1, 3), end=st.floats(0, 0.9), cycles=st.integers(1, 6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_restarts_reach_their_end_value(period: int, growth: float, end: float, cycles: int) -> None:
     """Every cycle of CosineRestarts starts at its peak and has the end value at its last step, for any growth."""
     schedule = CosineRestarts(period, growth=growth, end=end, cycles=cycles)
@@ -312,7 +312,7 @@ def test_rectification_is_radams(beta2: float) -> None:
     steps=st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 100), min_size=1, max_size=20),
     distribution=st.sampled_from(["uniform", "normal"]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_noise_is_a_function_of_seed_and_step(seed: int, steps: list[int], distribution: Any) -> None:
     """Noise has the same values alone, in NumPy, in torch and in JAX, in any order and from equal definitions."""
     import jax.numpy as jnp

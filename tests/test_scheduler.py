@@ -61,7 +61,7 @@ def test_groups_hold_base_times_schedule(name: str, tensors: bool) -> None:
 
 
 @given(schedule=COMPOSITIONS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_it_is_lambda_lr(schedule: Schedule) -> None:
     """Any composition does to the groups what torch's LambdaLR does with it as a function."""
     ours, theirs = an_optimizer(), an_optimizer()
@@ -232,7 +232,7 @@ metrics = st.lists(st.floats(-5, 5) | st.just(math.nan), min_size=1, max_size=60
     cooldown=st.integers(0, 3),
     threshold=st.floats(0, 0.5),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_plateau_is_torchs(
     seen: list[float], mode: Any, threshold_mode: Any, patience: int, cooldown: int, threshold: float
 ) -> None:
