@@ -296,9 +296,8 @@ def test_plot_says_what_a_schedule_does_and_what_looks_wrong(command):
 
 def test_find_draws_writes_and_ends_with_an_option_that_compare_takes(command, tmp_path):
     """The last line of `gradus find` is --lr and the suggestion, and `gradus compare --lr found` trains at it."""
-    code, out, err = command(
-        "find", "--option", "momentum=0.9", "--option", "nesterov=True", "--seeds", "2", "--steps", "50"
-    )
+    options = ["--option", "momentum=0.9", "--option", "nesterov=True", "--seeds", "2", "--start", "0.01", "--end", "0.3"]
+    code, out, err = command("find", *options, "--steps", "50")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} == {".gitignore", "range.json", "range.png"}
