@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ class OnePass(Gathered):
         self._norm = stage_source(NORM, kinds, "The gradients' norms")
         self._addresses = self.addresses()
         self._which = self._row_of = np.repeat(np.arange(len(rows)), [len(row.params) for row in rows])
-        self._owners: Any = slice(None)  # the number of the parameter that each column of addresses is of
+        self._owners = np.arange(len(self.params))  # the number of the parameter that each column of addresses is of
         self._pieces = cut([param.numel() for param in self.params], _PIECE)
         self._shares = _shares_of(self._pieces)
         columns = len(program.arguments) + self.stochastic
@@ -95,7 +94,8 @@ class OnePass(Gathered):
 
     def squares(self) -> float:
         """The sum of the gradients' squares."""
-        return float((self._totals if self.shared else self._sums)(NORM, self._norm).sum())
+        sums = self._sums(NORM, self._norm)
+        return float((self._added_up(sums) if self.shared else sums).sum())
 
     def prepare(self, scale: float | None) -> bool:
         """Calculate the numbers of the step; whether the program is made for them. Nothing is changed yet."""
@@ -117,32 +117,26 @@ class OnePass(Gathered):
         reduced = np.zeros((self._addresses.shape[1], len(self.program.reduced)), dtype=self._numbers.dtype)
         self._job[9], column = reduced.ctypes.data, 0
         for stage, source in self._stages:
-            for node, totals in zip(stage.results, self._totals(stage, source).T, strict=True):
-                found = np.sqrt(totals) if node.op == "norm" else totals / self._sizes()
+            sums = self._sums(stage, source)
+            *totals, sizes = self._added_up(np.column_stack([sums, self._pieces[:, 2]])).T
+            for node, total in zip(stage.results, totals, strict=True):
+                found = np.sqrt(total) if node.op == "norm" else total / np.maximum(sizes, 1)
                 reduced[:, column] = found[self._owners]
                 column += 1
         self._reduced = reduced  # whose address the job has
 
-    def _totals(self, stage: Stage, source: str) -> np.ndarray:
-        """What a stage's norms (their squares) and means are of, added up over each tensor: `[tensors, results]`."""
-        sums = self._sums(stage, source)
-        owners = np.arange(len(self.params))[self._owners][self._pieces[:, 0]]
-        by_tensor = [np.bincount(owners, column, len(self.params)) for column in sums.T]
-        return self.totals(torch.from_numpy(np.stack(by_tensor, axis=1))).numpy()
-
     def _sums(self, stage: Stage, source: str) -> np.ndarray:
-        """The same, for each piece."""
+        """What a stage's norms (their squares) and means are of, added up over each piece: `[pieces, results]`."""
         sums = np.zeros((len(self._pieces), len(stage.results)))
         self._job[10] = sums.ctypes.data
         self._run(compiled(source))
         return sums
 
-    def _sizes(self) -> np.ndarray:
-        """The elements of each tensor; of one with a sparse gradient, those of the touched rows."""
-        if not self._sparse:
-            return np.array([max(1, param.numel()) for param in self.given])
-        owners = np.arange(len(self.params))[self._owners][self._pieces[:, 0]]
-        return np.maximum(np.bincount(owners, self._pieces[:, 2], len(self.params)), 1)
+    def _added_up(self, sums: np.ndarray) -> np.ndarray:
+        """Sums over pieces, `[pieces, n]`, added up over each tensor: `[tensors, n]`."""
+        owners = self._owners[self._pieces[:, 0]]
+        by_tensor = [np.bincount(owners, column, len(self.params)) for column in sums.T]
+        return self.totals(torch.from_numpy(np.stack(by_tensor, axis=1))).numpy()
 
     def _run(self, kernel: Callable[[int], None]) -> None:
         """Run a kernel over all pieces, on several threads where there is enough to do."""
