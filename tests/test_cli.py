@@ -218,6 +218,16 @@ def test_train_keeps_the_weights_and_the_rows(command, tmp_path):
     assert score(model, task) == pytest.approx((rows[1].test_loss, rows[1].test_accuracy))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [("SGD", None), ("gradus.optim.SGD", None), ("AdamW", 1e-3), ("Lion", 1e-4), ("Adafactor", 1e-2)]
+)
+def test_without_a_rate_an_optimizer_has_its_own(command, tmp_path, optimizer, rate):
+    """The task's rate is for SGD; another optimizer is trained at its default, and not a hundred times as high."""
+    assert command("train", "--epochs", "1", "--optimizer", optimizer)[0] == 0
+    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+        assert store.rows(1)[0].lr == (tasks.digits().lr if rate is None else rate)
+
+
 def test_a_training_that_diverges_fails(command, tmp_path):
     """A run that diverges leaves with 1 and says where; nothing is put in the place of weights."""
     code, out, err = command("train", "--epochs", "1", "--lr", "1e6")

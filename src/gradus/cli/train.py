@@ -43,7 +43,10 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An argument of the optimizer, such as momentum=0.9; repeatable."),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="The learning rate; the task's own by default.")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="The learning rate; by default the task's own with SGD, and else the optimizer's default."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data; 30 for the built-in tasks.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples in an update; the task's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the order of the examples and all else drawn.")] = 0,

@@ -28,7 +28,7 @@ from gradus.schedules import Schedule
 from gradus.store import STORE_FILE, Store
 from gradus.sweep import EXECUTORS, Ended, Machine, reference_runs
 from gradus.tasks import Task, load_task
-from gradus.training import check_every, check_run, pick_device
+from gradus.training import check_every, check_run, pick_device, rate_for
 
 __all__ = ["HEADINGS", "Comparison", "Finished", "Summary", "compare", "train_one"]
 
@@ -149,7 +149,7 @@ def train_one(
         model: another network than the task's, as `gradus.tasks.load_model` takes it.
         optimizer: as `Run` takes it, like the next.
         options: the optimizer's further arguments.
-        lr: the learning rate; the task's own unless given, as are the next two.
+        lr: the learning rate; the task's own unless given, as are the next two; of another optimizer than SGD, its default.
         epochs: passes over the data.
         batch_size: examples in an update.
         seed: of everything that is drawn.
@@ -175,7 +175,7 @@ def train_one(
         name=name,
         task=task,
         schedule=schedule,
-        lr=loaded.lr if lr is None else lr,
+        lr=rate_for(optimizer, loaded) if lr is None else lr,
         epochs=loaded.epochs if epochs is None else epochs,
         batch_size=loaded.batch_size if batch_size is None else batch_size,
         seed=seed,

@@ -11,10 +11,10 @@ from gradus.tasks import Task
 from gradus.training.guard import Guard, check_policy
 from gradus.training.keeper import Keeper
 from gradus.training.loop import Training, score
-from gradus.training.setup import build_optimizer, fresh_model, pick_device
+from gradus.training.setup import build_optimizer, fresh_model, pick_device, rate_for
 from gradus.training.trouble import DIVERGED_AT, Diverged, NonFinite
 
-__all__ = ["DIVERGED_AT", "Diverged", "NonFinite", "check_every", "check_run", "pick_device", "score", "train"]
+__all__ = ["DIVERGED_AT", "Diverged", "NonFinite", "check_every", "check_run", "pick_device", "rate_for", "score", "train"]
 
 
 def train(

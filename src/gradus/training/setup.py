@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from gradus.randomness import seed_for
 from gradus.runs import Run
 from gradus.tasks import Task, load_model
 
-__all__ = ["build_optimizer", "fresh_model", "needs_closure", "own_randomness", "pick_device", "reseed"]
+__all__ = ["build_optimizer", "fresh_model", "needs_closure", "own_randomness", "pick_device", "rate_for", "reseed"]
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -47,17 +47,33 @@ def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     Raises:
         InvalidInput: there is none of that name, or it can't be made so.
     """
-    kind = getattr(torch.optim, run.optimizer, getattr(gradus.optim, run.optimizer.removeprefix("gradus.optim."), None))
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind.__name__ == "Optimizer":
-        raise InvalidInput(
-            f"the optimizer must be the name of a class in torch.optim, such as SGD; or of one in gradus.optim, such as "
-            f"Lion or gradus.optim.SGD; got {run.optimizer!r}"
-        )
+    kind = _optimizer_class(run.optimizer)
     try:
-        optimizer: torch.optim.Optimizer = cast(Any, kind)(model.parameters(), lr=run.lr, **dict(run.options))
+        optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=run.lr, **dict(run.options))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}") from None
     return optimizer
+
+
+def rate_for(optimizer: str, task: Task) -> float:
+    """The learning rate where none is given: the task's own for SGD, which it is meant for; else the optimizer's default.
+
+    Raises:
+        InvalidInput: there is no optimizer of that name.
+    """
+    kind = _optimizer_class(optimizer)
+    default = inspect.signature(kind).parameters["lr"].default
+    return task.lr if kind.__name__ == "SGD" or not isinstance(default, (int, float)) else float(default)
+
+
+def _optimizer_class(name: str) -> Any:
+    kind = getattr(torch.optim, name, getattr(gradus.optim, name.removeprefix("gradus.optim."), None))
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind.__name__ == "Optimizer":
+        raise InvalidInput(
+            f"the optimizer must be the name of a class in torch.optim, such as SGD; or of one in gradus.optim, such as "
+            f"Lion or gradus.optim.SGD; got {name!r}"
+        )
+    return kind
 
 
 @contextmanager
