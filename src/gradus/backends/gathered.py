@@ -11,6 +11,7 @@ from torch.autograd.graph import increment_version
 from gradus.backends.local import completed, is_shared, local, placement
 from gradus.backends.rounding import HALF
 from gradus.backends.row import Row
+from gradus.rules import ops
 from gradus.rules.trace import Program
 
 __all__ = ["DTYPES", "Gathered", "suits"]
@@ -86,6 +87,11 @@ class Gathered:
     def totals(self, sums: Tensor) -> Tensor:
         """Sums over each tensor, `[tensors, n]`, over all processes where tensors are shared out."""
         return completed(self.given, sums) if self.shared else sums
+
+    @staticmethod
+    def reduced(op: str, totals: Any, sizes: Any) -> Any:
+        """The norm or the mean of each tensor, of what was added up for it and how many elements it has."""
+        return ops.sqrt(totals) if op == "norm" else totals / sizes
 
     def done(self, scalars: Sequence[Sequence[Any]]) -> None:
         """Count an update that has been done, which left these in the scalar slots of each row."""

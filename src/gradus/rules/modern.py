@@ -118,6 +118,11 @@ def sophia(
     return param * (1 - lr * weight_decay) - lr * clipped, exp_avg, hessian
 
 
+def _ratio(known, length, other):
+    """One length over another where that is known, else 1."""
+    return ops.where(known, length / ops.where(known, other, 1.0), 1.0)
+
+
 @rule
 def lars(
     param,
@@ -133,8 +138,7 @@ def lars(
     """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
     grad = -grad if maximize else grad
     size, slope = ops.norm(param), ops.norm(grad)
-    known = ops.minimum(size, slope) > 0
-    trust = ops.where(known, trust_coefficient * size / ops.where(known, slope + weight_decay * size, 1.0), 1.0)
+    trust = _ratio(ops.minimum(size, slope) > 0, trust_coefficient * size, slope + weight_decay * size)
     momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
     return param - momentum_buffer, momentum_buffer
 
@@ -161,8 +165,7 @@ def lamb(
     root = ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step))
     update = 1 / (1 - beta1**step) * exp_avg / (root + eps) + weight_decay * param
     size, length = ops.norm(param), ops.norm(update)
-    known = ops.minimum(size, length) > 0
-    trust = ops.where(known, size / ops.where(known, length, 1.0), 1.0)
+    trust = _ratio(ops.minimum(size, length) > 0, size, length)
     return param - lr * trust * update, exp_avg, exp_avg_sq
 
 

@@ -120,8 +120,7 @@ class OnePass(Gathered):
             sums = self._sums(stage, source)
             *totals, sizes = self._added_up(np.column_stack([sums, self._pieces[:, 2]])).T
             for node, total in zip(stage.results, totals, strict=True):
-                found = np.sqrt(total) if node.op == "norm" else total / np.maximum(sizes, 1)
-                reduced[:, column] = found[self._owners]
+                reduced[:, column] = self.reduced(node.op, total, np.maximum(sizes, 1))[self._owners]
                 column += 1
         self._reduced = reduced  # whose address the job has
 

@@ -122,7 +122,7 @@ class OneLaunch(Gathered):
         totals = sums.new_zeros(len(self.params), results)
         self._run(self._sum_up[stage], sums)
         if len(sums):
-            with self._there_now():
+            with self._on_device():
                 self._total[(len(totals), results)](sums, self._ends, totals, results, BLOCK=self._block)
         return self.totals(totals)
 
@@ -131,7 +131,7 @@ class OneLaunch(Gathered):
         column = 0
         for stage in self.program.stages:
             for node, totals in zip(stage.results, self._totals(stage).T, strict=True):
-                self._reduced[:, column] = totals.sqrt() if node.op == "norm" else totals / self._all_sizes
+                self._reduced[:, column] = self.reduced(node.op, totals, self._all_sizes)
                 column += 1
 
     @torch.no_grad()
@@ -161,8 +161,8 @@ class OneLaunch(Gathered):
         if len(self._pieces) == 0:
             return
         tables = (self._addresses, self._pieces, self._sizes, self._row_of, self._numbers, self._reduced, sums)
-        with self._there_now():
+        with self._on_device():
             kernel[(len(self._pieces),)](*tables, len(self.params), self._numbers.shape[1], BLOCK=self._block)
 
-    def _there_now(self) -> Any:
+    def _on_device(self) -> Any:
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
