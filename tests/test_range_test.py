@@ -898,7 +898,9 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"val_loader": [(INPUTS, TARGETS)]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate": 2}, {"val_loader": [(INPUTS, TARGETS)]}], ids=["alone", "accumulated", "a val_loader"]
+)
 def test_a_single_batch_is_refused_before_any_update(kind, options):
     """Whatever gives one batch and no more is an error that says how to train on all data at once, and nothing was done."""
     net, optimizer, _ = made("dropout", "Adam", 1)
