@@ -43,7 +43,7 @@ FIELDS = [
     Refused(lambda: CosineRestarts(5, growth=0.5), "CosineRestarts's growth must be a finite number, 1 or more; got 0.5"),
     Refused(lambda: CosineRestarts(5, cycles=0), "cycles must be a whole number from 1, or None for no end; got 0"),
     Refused(lambda: g.Lambda(3), "Lambda's function must be callable; got 3"),
-    Refused(lambda: g.Lambda("no_such_module:f"), "No module named 'no_such_module'"),
+    Refused(lambda: g.Lambda("no_such_module:f"), "there is no module 'no_such_module'"),
     Refused(lambda: g.Lambda("math:no_such_function"), "no_such_function"),
     Refused(lambda: g.epochs(-1), "epochs(...) takes a number from 0 to 2^53; got -1"),
     Refused(lambda: g.fraction(1.5), "fraction(...) is a part of the whole run, from 0 to 1; got 1.5"),

@@ -3,7 +3,6 @@
 A leaf with a length n goes from `start` at t = 0 to `end` at t = n and holds `end` after; the others go on for ever.
 """
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from itertools import count, pairwise
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
+from gradus.names import imported
 from gradus.schedules.evaluation import SCALARS, between
 from gradus.schedules.fields import Beta, Factor, Length, Milestones, Period, Points, Positive, Real, Unfilled, one_of
 from gradus.schedules.schedule import Schedule
@@ -423,9 +423,9 @@ class Lambda(Schedule):
     """Whatever a Python function says: η(t) = function(t).
 
     Args:
-        function: takes the step and gives a number; or its name, "package.module:function", to be imported. A function
-            without such a name (a bare `lambda`) works and can't be saved. Over an array it is called once an element,
-            but for a JAX tracer, which it is given whole.
+        function: takes the step and gives a number; or its name, "package.module:function", to be imported from the current
+            folder or Python's path. A function without such a name (a bare `lambda`) works and can't be saved. Over an
+            array it is called once an element, but for a JAX tracer, which it is given whole.
 
     Raises:
         InvalidInput: the name can't be imported, or what it names isn't callable.
@@ -460,11 +460,7 @@ class Lambda(Schedule):
 
 def _imported(what: str, value: Any) -> Callable[[Any], float]:
     if isinstance(value, str):
-        module, _, name = value.partition(":")
-        try:
-            value = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InvalidInput(f'{what} must be a function or its name, "package.module:function": {error}') from None
+        value = imported(value, what)
     if not callable(value):
         raise InvalidInput(f"{what} must be callable; got {value!r}")
     return value  # type: ignore[no-any-return]  # what it returns can't be known before it is called
@@ -475,8 +471,8 @@ def _importable_name(function: Any) -> str | None:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not name or module == "__main__":
         return None
+    path = f"{module}:{name}"
     try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
+        return path if imported(path) is function else None
+    except InvalidInput:
         return None
-    return f"{module}:{name}" if found is function else None

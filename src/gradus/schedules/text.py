@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.schedules import recipes, spans
 from gradus.schedules.schedule import KINDS, Schedule
 
@@ -121,12 +122,7 @@ class _Reader:
 
     def function(self, node: ast.expr, name: str) -> Any:
         if name not in self.names:
-            import difflib  # only a typo pays for it
-
-            near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.5) or difflib.get_close_matches(
-                name.lower(), {known.lower(): known for known in self.names}, n=1, cutoff=0.5
-            )
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = did_you_mean(name, self.names)
             raise self.refuse(node, f"unknown schedule {name!r}{hint}; known are {', '.join(sorted(self.names))}")
         if getattr(self.names[name], "_imports", False) and not self.trusted:
             raise self.refuse(node, f"{name} names a function to import, and importing runs code: pass trusted=True")
@@ -135,7 +131,8 @@ class _Reader:
     def method(self, node: ast.expr, owner: ast.expr, name: str) -> Any:
         schedule = self.value(owner)
         if not isinstance(schedule, Schedule) or name not in _METHODS:
-            raise self.refuse(node, f"no method .{name} here; a schedule has .{', .'.join(_METHODS)}")
+            hint = did_you_mean(name, _METHODS)
+            raise self.refuse(node, f"no method .{name} here{hint}; a schedule has .{', .'.join(_METHODS)}")
         return getattr(schedule, name)
 
     def call(self, node: ast.Call, name: str, function: Any) -> Any:

@@ -1,0 +1,121 @@
+"""Laws of names that people type: the nearest known one is offered, and an import path means the same everywhere."""
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradus.errors import InvalidInput
+from gradus.names import current_folder_first, did_you_mean, imported
+
+KNOWN = ["Cosine", "CosineRestarts", "Linear", "weight_decay", "fashion-mnist", "AdamW", "Adam"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("Cosne", "Cosine"), ("adamw", "AdamW"), ("weightDecay", "weight_decay"), ("fashion_mnist", "fashion-mnist")],
+)
+def test_a_slip_of_the_fingers_gets_the_name_that_was_meant(typed, meant):
+    """Letters left out or swapped, another case, and another kind of dash lead to the known name."""
+    assert did_you_mean(typed, KNOWN) == f" (did you mean {meant}?)"
+
+
+@given(st.text(max_size=200))
+def test_a_hint_names_a_known_name_or_nothing(typed):
+    """Whatever is typed, what is offered is one of the known names, or there is no hint."""
+    assert did_you_mean(typed, KNOWN) in ("", *(f" (did you mean {one}?)" for one in KNOWN))
+
+
+@pytest.mark.parametrize("typed", ["", "xyz", "Cosne" * 100, 3, None])
+def test_what_is_near_to_nothing_gets_no_hint(typed):
+    """Where no known name is near, or what was typed is no name, there is no hint."""
+    assert did_you_mean(typed, KNOWN) == ""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a module of the user's; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_names.py").write_text(
+        "import own_helper\n\nclass Deep:\n    inside = 7\n\ndef saw(t):\n    return t % 2\n"
+    )
+    (tmp_path / "own_helper.py").write_text("")
+    (tmp_path / "own_broken.py").write_text("\nimport not_there_at_all\n")
+    (tmp_path / "own_torn.py").write_text("def f(:\n")
+    (tmp_path / "own_script.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "own_failing.py").write_text("def f():\n    raise OSError('no\\nway')\nf()\n")
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_an_import_path_is_found_in_the_current_folder(folder):
+    """The module and those beside it that it imports are found, a name may lie deeper, and Python's path is as before."""
+    before = list(sys.path)
+    assert imported("own_names:saw")(3) == 1
+    assert imported("own_names:Deep.inside") == 7
+    assert sys.path == before
+    (folder / "own_later.py").write_text("x = 1\n")
+    assert imported("own_later:x") == 1
+
+
+def test_the_current_folder_comes_before_other_modules_of_the_name(folder, monkeypatch, tmp_path_factory):
+    """Of two modules of one name the one in the current folder is meant."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "own_twice.py").write_text("where = 'elsewhere'\n")
+    (folder / "own_twice.py").write_text("where = 'here'\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    assert imported("own_twice:where") == "here"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (
+            "own_nmes:saw",
+            "thing 'own_nmes:saw': there is no module 'own_nmes' (did you mean own_names?); it must be package.",
+        ),
+        ("own_names.deep:saw", "there is no module 'own_names.deep'"),
+        ("nowhere.deep:saw", "there is no module 'nowhere'; it must be"),
+        ("own_names:swa", "thing 'own_names:swa': the module own_names has no 'swa' (did you mean saw?)"),
+        ("own_names:Deep.insde", "the module own_names has no 'Deep.insde'"),
+        (
+            "own_broken:f",
+            "can't be imported: ModuleNotFoundError: No module named 'not_there_at_all' ({}/own_broken.py, line 2)",
+        ),
+        ("own_torn:f", "can't be imported: SyntaxError: invalid syntax ({}/own_torn.py, line 1)"),
+        ("own_script:f", "can't be imported: SystemExit: 3 ({}/own_script.py, line 2)"),
+        ("own_failing:f", "can't be imported: OSError: no way ({}/own_failing.py, line 2)"),
+        ("own_names.py:saw", "must be package.module:name, with the module on Python's path or in the current folder"),
+        ("./own_names.py:saw", "(did you mean own_names:saw?)"),
+        ("sub/own_names:saw", "(did you mean sub.own_names:saw?)"),
+        ("own_names", "thing 'own_names' must be package.module:name"),
+        ("own_names:", "must be package.module:name"),
+        (":saw", "must be package.module:name"),
+        ("own_names:saw:x", "must be package.module:name"),
+        (".own_names:saw", "must be package.module:name"),
+        ("own_names:saw()", "must be package.module:name"),
+    ],
+)
+def test_a_bad_import_path_is_one_sentence_that_says_what_is_wrong(path, said, folder):
+    """No such module, an error in it with its place, no such name, and a wrong form are told apart, each in one line."""
+    before = list(sys.path)
+    with pytest.raises(InvalidInput) as refused:
+        imported(path, "thing")
+    assert said.format(folder) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert sys.path == before
+
+
+def test_a_folder_that_is_gone_is_no_obstacle(folder):
+    """Where the current folder has been removed, what is on Python's path is found."""
+    (folder / "gone").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder / "gone")
+        (folder / "gone").rmdir()
+        with current_folder_first():
+            assert imported("math:sqrt")(4.0) == 2.0
+        with pytest.raises(InvalidInput, match="there is no module 'own_nowhere'"):
+            imported("own_nowhere:f")
