@@ -35,7 +35,7 @@ def printed(source: str, name: str) -> str:
     torch.manual_seed(0)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(source, name, "exec"), {"__name__": "__main__"})  # noqa: S102 - our own scripts
+        exec(compile(source, name, "exec"), {"__name__": "__main__"})
     return out.getvalue()
 
 
