@@ -47,7 +47,8 @@ def quick(*arguments):
 
 ERRORS = [
     (("compare", "--task", "nope"), 2, "unknown task 'nope'"),
-    (("compare", "--task", "nope:task"), 2, "task 'nope:task' can't be imported"),
+    (("compare", "--task", "nope:task"), 2, "task 'nope:task': there is no module 'nope'"),
+    (("train", 'Lambda("nope:saw")'), 2, "Lambda's function 'nope:saw': there is no module 'nope'"),
     (("compare", "--schedule", "m=Cosne(3)"), 2, "did you mean Cosine?"),
     (("compare", "--schedule", "Cosine(3)"), 2, '--schedule takes NAME="..."'),
     (("compare", "--schedule", "m=1", "--schedule", "m=2"), 2, "'m' is given twice"),
@@ -171,17 +172,21 @@ def test_where_nothing_finishes_the_command_fails(command):
 
 
 def test_a_task_of_the_users_own_lies_beside_the_users_work(command, tmp_path):
-    """`--task module:function` finds a module in the folder where the command runs."""
+    """`--task module:function` and the function of a `Lambda` are found in the folder where the command runs."""
+    (tmp_path / "own_saw_for_cli.py").write_text("def saw(t):\n    return 0.5 if t % 2 else 1.0\n")
     (tmp_path / "own_task_for_cli.py").write_text(
         "from gradus.tasks import digits\nfrom dataclasses import replace\n"
-        "def small():\n    task = digits()\n"
+        "def small():\n    import own_saw_for_cli\n    task = digits()\n"
         "    return replace(task, name='small', train=tuple(part[:100] for part in task.train))\n"
     )
-    code, out, _ = command(*quick("--task", "own_task_for_cli:small", "--only", "constant"))
-    sys.modules.pop("own_task_for_cli")
-    sys.path.remove(str(tmp_path))
+    path = list(sys.path)
+    saw = "saw=Lambda('own_saw_for_cli:saw')"
+    code, out, _ = command(*quick("--task", "own_task_for_cli:small", "--only", "constant", "--schedule", saw))
+    for name in ("own_task_for_cli", "own_saw_for_cli"):
+        sys.modules.pop(name)
     assert code == 0
-    assert "own_task_for_cli:small: 1 run in" in out
+    assert "own_task_for_cli:small: 2 runs in" in out
+    assert sys.path == path
 
 
 def test_runs_lists_the_runs_and_shows_the_rows_of_one(command, tmp_path):

@@ -1,11 +1,15 @@
 """Laws of names that people type: the nearest known one is offered, and an import path means the same everywhere."""
 
+import importlib
+import subprocess
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.completer import IPCompleter
 
+import gradus
 from gradus.errors import InvalidInput
 from gradus.names import current_folder_first, did_you_mean, imported
 
@@ -119,3 +123,29 @@ def test_a_folder_that_is_gone_is_no_obstacle(folder):
             assert imported("math:sqrt")(4.0) == 2.0
         with pytest.raises(InvalidInput, match="there is no module 'own_nowhere'"):
             imported("own_nowhere:f")
+
+
+@pytest.mark.parametrize("module", ["gradus", "gradus.gallery"])
+def test_a_room_lists_its_public_names_and_offers_the_nearest(module):
+    """dir() has each public name, each can be had, IPython completes it, and a mistyped one is told the name meant."""
+    room = importlib.import_module(module)
+    assert set(room.__all__) <= set(dir(room))
+    assert all(getattr(room, name) is not None for name in room.__all__)
+    completer = IPCompleter(namespace={"room": room}, use_jedi=False)
+    assert {f"room.{name}" for name in room.__all__} <= set(completer.attr_matches("room."))
+    name = room.__all__[-1]
+    with pytest.raises(AttributeError, match=rf"module '{module}' has no attribute '{name}x' \(did you mean {name}\?\)"):
+        getattr(room, f"{name}x")
+
+
+def test_the_package_has_its_errors():
+    """`gradus.GradusError` is the one error to catch, and `gradus.InvalidInput` is one of it."""
+    assert issubclass(gradus.InvalidInput, (gradus.GradusError, ValueError))
+    with pytest.raises(gradus.GradusError):
+        gradus.schedules.parse("nope")
+
+
+def test_python_runs_the_package_as_the_command():
+    """`python -m gradus` is the command line."""
+    done = subprocess.run([sys.executable, "-m", "gradus", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"gradus {gradus.__version__}\n")

@@ -766,17 +766,17 @@ def test_a_task_of_ones_own_is_found_by_its_path() -> None:
 
 
 OWN = [
-    ("gradus_test_good:absent", "can't be imported: AttributeError: .*absent.*; it must be package.module:function"),
-    ("gradus_test_good:", "can't be imported: AttributeError"),
-    ("gradus_test_absent:task", "can't be imported: ModuleNotFoundError: No module named 'gradus_test_absent'"),
+    ("gradus_test_good:absent", "the module gradus_test_good has no 'absent'"),
+    ("gradus_test_good:", "must be package.module:name"),
+    ("gradus_test_absent:task", "there is no module 'gradus_test_absent'"),
     ("gradus_test_needs:task", "can't be imported: ModuleNotFoundError: No module named 'gradus_test_absent'"),
     ("gradus_test_raises:task", "can't be imported: RuntimeError: no licence"),
     ("gradus_test_leaves:task", "can't be imported: SystemExit: 0"),
     ("gradus_test_syntax:task", "can't be imported: SyntaxError: .*gradus_test_syntax.py, line 1"),
-    (":task", "can't be imported: ValueError: Empty module name"),
-    (".relative:task", "can't be imported: TypeError"),
+    (":task", "must be package.module:name"),
+    (".relative:task", "must be package.module:name"),
     ("gradus_test_good:something_else", "must return a Task; it returned dict"),
-    ("gradus_test_good:number", "can't be made: TypeError: 'int' object is not callable"),
+    ("gradus_test_good:number", "must be a function that takes nothing; it is int"),
     ("gradus_test_good:needs", "can't be made: TypeError: .*missing 1 required positional argument: 'what'"),
     ("gradus_test_good:fails", "can't be made: KeyError: 'data.csv'"),
 ]
@@ -786,7 +786,7 @@ OWN = [
 @pytest.mark.parametrize(("name", "message"), OWN)
 def test_a_task_that_cannot_be_had_is_refused(name: str, message: str) -> None:
     """A function that can't be imported, fails or returns no task is refused by its path, with what Python said."""
-    with pytest.raises(InvalidInput, match=f"task '{name}' {message}"):
+    with pytest.raises(InvalidInput, match=f"task '{name}':? {message}"):
         load_task(name)
 
 
@@ -800,5 +800,8 @@ def test_an_error_written_for_a_person_is_passed_on() -> None:
 @pytest.mark.parametrize("name", ["", "mnist", "Digits", "gradus.tasks"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     """A name that is no task's is refused, and the known ones are named."""
-    with pytest.raises(InvalidInput, match=f"unknown task '{name}'; known are digits, fashion-mnist, or package.module"):
+    hint = r" \(did you mean digits\?\)" if name == "Digits" else ""
+    with pytest.raises(
+        InvalidInput, match=f"unknown task '{name}'{hint}; known are digits, fashion-mnist, or package.module"
+    ):
         load_task(name)

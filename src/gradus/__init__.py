@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "GradusError",
+    "InvalidInput",
     "RangeTest",
     "Run",
     "Scheduler",
@@ -18,6 +20,7 @@ __all__ = [
     "checkpoint",
     "compare",
     "compare_schedules",
+    "errors",
     "explain",
     "from_torch",
     "from_transformers",
@@ -25,13 +28,16 @@ __all__ = [
     "lr_scheduler",
     "optim",
     "range_test",
+    "rules",
     "schedules",
+    "tasks",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from gradus import checkpoint, gallery, lr_scheduler, optim, schedules
+    from gradus import checkpoint, errors, gallery, lr_scheduler, optim, rules, schedules, tasks
     from gradus.comparison import compare
+    from gradus.errors import GradusError, InvalidInput
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
     from gradus.rangetest import RangeTest, range_test
@@ -43,6 +49,8 @@ if TYPE_CHECKING:
     from gradus.training import train
 
 _ROOMS = {
+    "GradusError": "errors",
+    "InvalidInput": "errors",
     "RangeTest": "rangetest",
     "Run": "runs",
     "Scheduler": "scheduler",
@@ -63,6 +71,12 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
-    if name in ("checkpoint", "gallery", "lr_scheduler", "optim", "schedules"):
+    if name in __all__:
         return importlib.import_module(f"gradus.{name}")
-    raise AttributeError(f"module 'gradus' has no attribute {name!r}")
+    from gradus.names import did_you_mean
+
+    raise AttributeError(f"module 'gradus' has no attribute {name!r}{did_you_mean(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -10,13 +10,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Column, Table
-from rich.text import Text
-
 from gradus.runs import Row, Run
 from gradus.sweep import Ended, Event, Started
+from gradus.untouched import random_untouched
+
+with random_untouched():
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+    from rich.table import Column, Table
+    from rich.text import Text
 
 __all__ = ["BarView", "DownloadBars", "LineView", "NotebookView", "StepBar", "View", "pick_view"]
 

@@ -1,6 +1,5 @@
 """`gradus compare`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,8 +67,6 @@ def compare(
     The six: constant, square-root, factor, multi-factor, cosine, cosine with warmup.
     """
     named = named_schedules(schedule or [], unnamed=False)
-    if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
-        sys.path.insert(0, str(Path.cwd()))
     with stopping_kindly(out / STORE_FILE):
         with Console(stderr=True).status("loading torch"):  # it takes seconds, and the other commands don't need it
             from gradus.comparison import compare as run_comparison

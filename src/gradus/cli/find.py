@@ -1,6 +1,5 @@
 """`gradus find`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,8 +44,6 @@ def find(
     from the same folder.
     """
     options = optimizer_options(option or [])
-    if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
-        sys.path.insert(0, str(Path.cwd()))
     with Console(stderr=True).status("loading torch"):  # it takes seconds
         from gradus.plots import png, terminal_range
         from gradus.rangetest.of_task import FOUND_FILE

@@ -1,6 +1,5 @@
 """`gradus train`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +63,6 @@ def train(
     Each epoch's row goes into the store, which `gradus runs` shows. The weights are in DIR/NAME.ckpt in the end.
     """
     definition = Constant() if schedule is None else parse(schedule, trusted=True)  # typed by the person who runs it
-    if ":" in f"{task}{model}":  # a module of the user's own lies beside the user's work
-        sys.path.insert(0, str(Path.cwd()))
     with stopping_kindly(out / STORE_FILE):
         with Console(stderr=True).status("loading torch"):
             from gradus.comparison import train_one

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS, Demonstration
+from gradus.names import did_you_mean
 
 __all__ = [
     "DEMONSTRATIONS",
@@ -71,4 +72,8 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.gallery.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module 'gradus.gallery' has no attribute {name!r}")
+    raise AttributeError(f"module 'gradus.gallery' has no attribute {name!r}{did_you_mean(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

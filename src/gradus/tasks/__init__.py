@@ -1,13 +1,13 @@
 """What is trained: data sets and models by name, and a user's own by import path."""
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
 
 from gradus.errors import GradusError, InvalidInput
+from gradus.names import current_folder_first, did_you_mean, imported
 from gradus.tasks.digits import digits
 from gradus.tasks.fashion_mnist import Progress, fashion_mnist
 from gradus.tasks.models import DigitsNet, LeNet
@@ -39,7 +39,7 @@ def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progre
     if name == "fashion-mnist":
         return fashion_mnist(data_dir, progress=progress)
     if ":" not in name:
-        raise InvalidInput(f"unknown task {name!r}; known are {', '.join(TASKS)}, or package.module:function of your own")
+        raise _unknown("task", name, TASKS)
     return _own("task", name, Task)
 
 
@@ -55,22 +55,25 @@ def load_model(name: str) -> nn.Module:
     if name in MODELS:
         return MODELS[name]()
     if ":" not in name:
-        raise InvalidInput(f"unknown model {name!r}; known are {', '.join(MODELS)}, or package.module:function of your own")
+        raise _unknown("model", name, MODELS)
     return _own("model", name, nn.Module)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> InvalidInput:
+    hint = did_you_mean(name, known)
+    return InvalidInput(
+        f"unknown {what} {name!r}{hint}; known are {', '.join(known)}, or package.module:function of your own"
+    )
 
 
 def _own(what: str, name: str, kind: type[_Kind]) -> _Kind:
     """What the function of that import path makes, which must be of that kind."""
-    module, _, function = name.partition(":")
+    make = imported(name, what)
+    if not callable(make):
+        raise InvalidInput(f"{what} {name!r} must be a function that takes nothing; it is {type(make).__name__}")
     try:
-        make = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:  # a module of the user's may raise anything, or be a script that leaves
-        reason = f"{type(error).__name__}: {error}"
-        raise InvalidInput(
-            f"{what} {name!r} can't be imported: {reason}; it must be package.module:function, on Python's path"
-        ) from error
-    try:
-        made = make()
+        with current_folder_first():  # it may import what lies beside it
+            made = make()
     except GradusError:
         raise
     except Exception as error:
