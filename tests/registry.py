@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -26,6 +26,7 @@ from gradus.schedules import (
     Rectification,
     Rex,
     Schedule,
+    Span,
     Step,
     Tanh,
     absolute,
@@ -47,6 +48,31 @@ from gradus.schedules import (
 )
 from gradus.schedules import max as highest
 from gradus.schedules import min as lowest
+
+
+class Saw(Schedule):
+    """A kind of a user's own: nothing but fields and a formula."""
+
+    length: int
+    teeth: int = 3
+    low: float = 0.25
+
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.low + (1 - self.low) * (1 - ops.progress(t, self.length) * self.teeth % 1)
+
+
+class Stairs(Schedule):
+    """Another one, which goes on for ever, gives whole numbers, and has a field of each sort."""
+
+    every: int | Span
+    heights: tuple[int, ...] = (1, 3)
+    mode: Literal["up", "down"] = "up"
+    inner: Schedule = Constant(2.0)
+    name: str | None = None
+
+    def at(self, t: Any, ops: Any) -> Any:
+        low, high = self.heights if self.mode == "up" else self.heights[::-1]
+        return ops.where(t // self.every % 2 == 0, low + 0 * t, high + 0 * t)
 
 
 def halving(t: int) -> float:
@@ -88,6 +114,9 @@ SCHEDULES: dict[str, Schedule] = {
     "noise, normal": Noise(0.3, seed=5, center=0.0, distribution="normal"),
     "noise, slow": Noise(0.1, seed=1).stretch(3),
     "lambda": Lambda(halving),
+    "own": Saw(10),
+    "own, in a composition": Saw(10, low=0.5) >> Saw(7, teeth=1) * 0.5,
+    "own, of whole numbers": Stairs(4, (2, 5), mode="down", name="it's (a:b(c)"),
     "triangular": Cyclic(4, low=0.1, high=0.7),
     "triangular2": Cyclic(4, 3, low=0.1, mode="triangular2"),
     "exp_range": Cyclic(3, 5, mode="exp_range", gamma=0.99),
@@ -145,6 +174,8 @@ TEMPLATES: dict[str, tuple[Schedule, Schedule]] = {
     "rest repeated": (Cosine(rest()).repeat(4), Cosine(250).repeat(4)),
     "rest stretched": (Cosine(rest()).stretch(4), Cosine(250).stretch(4)),
     "rest taken": (Exponential(0.9).take(rest()), Exponential(0.9).take(1000)),
+    "own": (warmup(10) >> Saw(rest()), warmup(10) >> Saw(990)),
+    "own, endless": (Stairs(epochs(1)), Stairs(100)),
     "milestones": (MultiStep((epochs(3), epochs(6))), MultiStep((300, 600))),
     "points": (Piecewise(((0, 1.0), (epochs(1), 0.5))), Piecewise(((0, 1.0), (100, 0.5)))),
     "period": (CosineRestarts(epochs(1), growth=2, cycles=3), CosineRestarts(100, growth=2, cycles=3)),

@@ -1,9 +1,8 @@
 """Schedules that go up and down: triangles, one cycle, warm restarts."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from gradus.errors import InvalidInput
 from gradus.schedules.evaluation import SCALARS, between
@@ -14,7 +13,6 @@ from gradus.schedules.spans import Span
 __all__ = ["CosineRestarts", "Cyclic", "OneCycle"]
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Cyclic(Schedule):
     """Triangles: from `low` up to `high` and back, for ever.
 
@@ -42,9 +40,7 @@ class Cyclic(Schedule):
     mode: Annotated[str, one_of("triangular", "triangular2", "exp_range")] = "triangular"
     gamma: Decay = 1.0
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         up: Any = self.up
         down: Any = self.up if self.down is None else self.down
         cycle = t // (up + down)
@@ -57,7 +53,6 @@ class Cyclic(Schedule):
         return between(self.low, self.high, height)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class OneCycle(Schedule):
     """One cycle, then an end far below the start: `start` → `peak` at p = pct_start·n → `end` at n, held after.
 
@@ -86,11 +81,11 @@ class OneCycle(Schedule):
     anneal: Annotated[str, one_of("cosine", "linear")] = "cosine"
     three_phase: Flag = False
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         if self.three_phase and self.pct_start > 0.5:
             raise InvalidInput(f"with three_phase, pct_start must be at most 0.5: it is spent twice; got {self.pct_start}")
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         n: Any = self.length
         t = ops.real(t)  # the peak may lie between two steps
         knots = [(0, self.start), (self.pct_start * n, self.peak), (n, self.end)]
@@ -104,7 +99,6 @@ class OneCycle(Schedule):
         return value
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class CosineRestarts(Schedule):
     """Cosine cycles that start again at the top: SGDR.
 
@@ -158,7 +152,7 @@ class CosineRestarts(Schedule):
             cycle = ops.where(self._begin(cycle, ops) > t, cycle - 1, cycle)
         return cycle if self.cycles is None else ops.clip(cycle, 0, self.cycles - 1)
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         cycle = self._cycle(t, ops)
         begin, following = self._begin(cycle, ops), self._begin(cycle + 1, ops)
         last = following - begin - 1 if self.endpoint else following - begin

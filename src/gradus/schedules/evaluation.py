@@ -1,6 +1,6 @@
 """The few operations a formula is written in, over one Python number or over a whole array.
 
-A schedule writes its formula once, as `_at(t, ops)`. Given `SCALARS`, `t` is an `int` and the answer a `float`; given
+A schedule writes its formula once, as `at(t, ops)`. Given `SCALARS`, `t` is an `int` and the answer a `float`; given
 an `Arrays`, `t` is an array of steps and the answer an array of the same kind (NumPy, torch, JAX and whatever else
 follows the array API, tracers included). The clock stays in integers until a formula divides it, so no step is lost to
 rounding; the arithmetic is float64 wherever the array library has it.
@@ -17,7 +17,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 
-__all__ = ["SCALARS", "STEP_LIMIT", "Arrays", "between", "clock"]
+__all__ = ["SCALARS", "STEP_LIMIT", "Arrays", "between", "clock", "finished"]
 
 STEP_LIMIT = 2**63  # steps are 64-bit integers in every array library
 _LOG_LARGEST = 600.0  # e^600 is about 1e260: growth stops here, with room for a factor before it overflows
@@ -37,7 +37,7 @@ def _power(base: float, exponent: float) -> float:
 
 def _pieces(t: float, starts: Sequence[int], phases: Sequence[Any]) -> Any:
     index = bisect_right(starts, t) - 1
-    return phases[index]._at(t - starts[index], SCALARS)
+    return phases[index].at(t - starts[index], SCALARS)
 
 
 def between(start: float, end: float, done: Any) -> Any:
@@ -57,9 +57,11 @@ SCALARS: Any = SimpleNamespace(
     minimum=min,
     maximum=max,
     floor=math.floor,
+    sin=math.sin,
     cos=math.cos,
     tanh=math.tanh,
     sqrt=math.sqrt,
+    exp=math.exp,
     log=math.log,
     log1p=math.log1p,
     expm1=math.expm1,
@@ -74,8 +76,8 @@ class Arrays:
 
     def __init__(self, xp: Any, real: Any) -> None:
         self.xp, self.dtype = xp, real
-        self.cos, self.tanh, self.sqrt = xp.cos, xp.tanh, xp.sqrt
-        self.log, self.log1p, self.expm1 = xp.log, xp.log1p, xp.expm1
+        self.sin, self.cos, self.tanh, self.sqrt = xp.sin, xp.cos, xp.tanh, xp.sqrt
+        self.exp, self.log, self.log1p, self.expm1 = xp.exp, xp.log, xp.log1p, xp.expm1
         self.floor = xp.floor
         self.minimum, self.maximum, self.where, self.clip = xp.minimum, xp.maximum, xp.where, xp.clip
 
@@ -111,7 +113,7 @@ class Arrays:
         value = None
         for index, (start, phase) in enumerate(zip(starts, phases, strict=True)):
             until = starts[index + 1] - start if index + 1 < len(starts) else None
-            here = phase._at(self.clip(t - start, 0, until), self)
+            here = phase.at(self.clip(t - start, 0, until), self)
             value = here if value is None else self.where(t < start, value, here)
         return value
 
@@ -145,7 +147,7 @@ class _NumPy(Arrays):
         bounds = [*np.searchsorted(t, starts), len(t)]
         for start, phase, low, high in zip(starts, phases, bounds, bounds[1:], strict=False):
             if low < high:
-                value[low:high] = phase._at(t[low:high] - start, self)
+                value[low:high] = phase.at(t[low:high] - start, self)
         return value
 
 
@@ -198,3 +200,32 @@ def _has_dtype(xp: Any, name: str, t: Any) -> bool:
     except (AttributeError, TypeError, ValueError, NotImplementedError):
         return hasattr(xp, name)
     return name in known
+
+
+def finished(owner: Any, value: Any, t: Any, ops: Any) -> Any:
+    """What a formula gave at t, as a float or an array of floats, and finite; a tracer has no values to look at."""
+    if ops is SCALARS:
+        return _finite_number(owner, value, t)
+    if getattr(value, "shape", None) != t.shape:  # one number for all steps
+        value = ops.full(t, 0.0) + value
+    if not ops.xp.isdtype(value.dtype, "real floating"):
+        value = ops.real(value)
+    if not _is_traced(value) and not bool(ops.xp.all(ops.xp.isfinite(value))):
+        wrong = int(np.asarray(t)[~np.isfinite(np.asarray(value))].ravel()[0])
+        raise InvalidInput(_NOT_FINITE.format(owner=owner, t=wrong))
+    return value
+
+
+_NOT_FINITE = "{owner!r} is no finite number at step {t}; look for a division by 0, a root below 0 or too large a power"
+
+
+def _finite_number(owner: Any, value: Any, t: int) -> float:
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise InvalidInput(f"{owner!r} must give a number at step {t}; it gives {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInput(_NOT_FINITE.format(owner=owner, t=t))
+    return number

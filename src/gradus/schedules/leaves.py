@@ -5,14 +5,14 @@ A leaf with a length n goes from `start` at t = 0 to `end` at t = n and holds `e
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
 from gradus.names import imported
+from gradus.schedules.codec import importable_name
 from gradus.schedules.evaluation import SCALARS, between
-from gradus.schedules.fields import Beta, Factor, Length, Milestones, Period, Points, Positive, Real, Unfilled, one_of
+from gradus.schedules.fields import Beta, Factor, Length, Milestones, Period, Points, Positive, Real, Unfilled, one_of, shown
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Constant(Schedule):
     """Always the same: η(t) = value.
 
@@ -47,13 +46,10 @@ class Constant(Schedule):
 
     value: Real = 1.0
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return ops.full(t, self.value)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Linear(Schedule):
     """A straight line: η(t) = start + (end − start)·t/n, then `end`.
 
@@ -70,11 +66,10 @@ class Linear(Schedule):
     start: Real = 1.0
     end: Real = 0.0
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return between(self.start, self.end, ops.progress(t, self.length))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Cosine(Schedule):
     """Half a wave: η(t) = end + (start − end)·((1 + cos(π·(t/n)^k))/2)^power, then `end`.
 
@@ -98,12 +93,11 @@ class Cosine(Schedule):
     k: Positive = 1.0
     power: Positive = 1.0
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         wave = (1 + ops.cos(math.pi * ops.progress(t, self.length) ** self.k)) * 0.5
         return between(self.end, self.start, wave**self.power)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Polynomial(Schedule):
     """A power of what is left: η(t) = end + (start − end)·(1 − (t/n)^k)^power, then `end`.
 
@@ -129,11 +123,10 @@ class Polynomial(Schedule):
     power: Positive = 1.0
     k: Positive = 1.0
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return between(self.end, self.start, (1 - ops.progress(t, self.length) ** self.k) ** self.power)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Tanh(Schedule):
     """A hyperbolic tangent: η(t) = end + (start − end)·(tanh high − tanh x)/(tanh high − tanh low), then `end`.
 
@@ -162,20 +155,19 @@ class Tanh(Schedule):
     low: Real = -6.0
     high: Real = 3.0
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         if not math.tanh(self.low) < math.tanh(self.high):
             raise InvalidInput(
                 f"Tanh needs low < high, and both near enough to 0 for the tangent to change between them "
                 f"(such as -6 and 3); got low={self.low}, high={self.high}"
             )
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         top, bottom = math.tanh(self.high), math.tanh(self.low)
         x = between(self.low, self.high, ops.progress(t, self.length))
         return between(self.end, self.start, (top - ops.tanh(x)) / (top - bottom))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Rex(Schedule):
     """A reflected hyperbola: η(t) = end + (start − end)·(1 − t/n)/(1 − d·t/n), then `end`.
 
@@ -196,12 +188,11 @@ class Rex(Schedule):
     end: Real = 0.0
     d: Unfilled = 0.5
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         done = ops.progress(t, self.length)
         return between(self.end, self.start, (1 - done) / (1 - self.d * done))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Exponential(Schedule):
     """The same factor over and over, down to a floor: η(t) = max(floor, start·gamma^(t/every)).
 
@@ -220,14 +211,11 @@ class Exponential(Schedule):
     floor: Real = 0.0
     every: Period = 1
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         value = self.start * ops.power(self.gamma, ops.real(t) / self.every)
         return ops.maximum(value, ops.full(t, self.floor))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Step(Schedule):
     """A staircase: η(t) = start·gamma^⌊t/every⌋.
 
@@ -244,13 +232,10 @@ class Step(Schedule):
     gamma: Factor = 0.1
     start: Real = 1.0
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return self.start * ops.power(self.gamma, t // self.every)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class MultiStep(Schedule):
     """A staircase with stairs of its own: η(t) = start·gamma^(how many milestones aren't after t).
 
@@ -267,18 +252,17 @@ class MultiStep(Schedule):
     gamma: Factor = 0.1
     start: Real = 1.0
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         _require_order(self, self.milestones, strict=False)
 
     @property
     def length(self) -> int | Span:
         return self.milestones[-1] if self.milestones else 0
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return self.start * ops.power(self.gamma, ops.count(t, self.milestones))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Piecewise(Schedule):
     """Through given points: the last point's value, or a line or half a wave from each point to the next.
 
@@ -298,7 +282,7 @@ class Piecewise(Schedule):
     _starts: ClassVar[tuple[int, ...]]
     _pieces: ClassVar[tuple[Schedule, ...]]
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         steps: tuple[Any, ...] = tuple(step for step, _ in self.points)
         values = [value for _, value in self.points]
         _require_order(self, steps, strict=True)
@@ -316,7 +300,7 @@ class Piecewise(Schedule):
     def length(self) -> int | Span:
         return self.points[-1][0]
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return ops.pieces(t, self._starts, self._pieces)
 
 
@@ -326,7 +310,6 @@ def _require_order(owner: Schedule, steps: tuple[Any, ...], *, strict: bool) -> 
             raise InvalidInput(f"the steps of {owner!r} must come in order; {after} follows {before}")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class PowerLaw(Schedule):
     """A power of the time: η(t) = start·(1 + t/timescale)^−exponent.
 
@@ -348,13 +331,10 @@ class PowerLaw(Schedule):
     timescale: Period = 1
     start: Real = 1.0
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return self.start * (1 + ops.real(t) / self.timescale) ** -self.exponent
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class InverseSqrt(Schedule):
     """One over the square root: η(t) = start / √(1 + t/timescale).
 
@@ -372,13 +352,11 @@ class InverseSqrt(Schedule):
     start: Real = 1.0
 
     exponent: ClassVar[float] = 0.5
-    length: ClassVar[None] = None
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return PowerLaw._at(self, t, ops)  # type: ignore[arg-type]  # it has the fields, one of them for the class
+    def at(self, t: Any, ops: Any) -> Any:
+        return PowerLaw.at(self, t, ops)  # type: ignore[arg-type]  # it has the fields, one of them for the class
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Rectification(Schedule):
     """RAdam's variance rectification as a warmup: η(t) = √((ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ)).
 
@@ -397,11 +375,10 @@ class Rectification(Schedule):
 
     beta2: Beta = 0.999
 
-    length: ClassVar[None] = None
     _longest: ClassVar[float]  # ρ∞
     _first: ClassVar[int]  # s₀
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         longest = 2 / (1 - self.beta2) - 1
         first = next(s for s in count(1) if self._missing_length(s, SCALARS) < longest - 4)
         object.__setattr__(self, "_longest", longest)
@@ -413,12 +390,11 @@ class Rectification(Schedule):
         s = ops.minimum(ops.real(s), ops.full(s, 40 / rate))  # nothing is missing from there on, to double precision
         return 2 * s / ops.expm1(s * rate)
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         missing, longest = self._missing_length(t + self._first, ops), self._longest
         return ops.sqrt((1 - missing / (longest - 4)) * (1 - missing / (longest - 2)) / (1 - missing / longest))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Lambda(Schedule):
     """Whatever a Python function says: η(t) = function(t).
 
@@ -438,18 +414,17 @@ class Lambda(Schedule):
 
     function: Annotated[Callable[[Any], float], lambda what, value: _imported(what, value)]
 
-    length: ClassVar[None] = None
     _imports: ClassVar[bool] = True
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return ops.each(self.function, t)
 
     def __repr__(self) -> str:
-        name = _importable_name(self.function)
+        name = importable_name(self.function)
         return f"Lambda({name!r})" if name else f"Lambda({self.function!r})"
 
     def _saved_fields(self) -> dict[str, str]:
-        name = _importable_name(self.function)
+        name = importable_name(self.function)
         if name is None:
             raise InvalidInput(
                 f"{self.function!r} can't be saved: nothing can be imported by its name; "
@@ -462,17 +437,5 @@ def _imported(what: str, value: Any) -> Callable[[Any], float]:
     if isinstance(value, str):
         value = imported(value, what)
     if not callable(value):
-        raise InvalidInput(f"{what} must be callable; got {value!r}")
+        raise InvalidInput(f"{what} must be callable; got {shown(value)}")
     return value  # type: ignore[no-any-return]  # what it returns can't be known before it is called
-
-
-def _importable_name(function: Any) -> str | None:
-    """The "module:function" under which importing finds this very function again."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not module or not name or module == "__main__":
-        return None
-    path = f"{module}:{name}"
-    try:
-        return path if imported(path) is function else None
-    except InvalidInput:
-        return None

@@ -6,7 +6,6 @@ that `observed` maps to the next one.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
@@ -36,17 +35,12 @@ _Mode = Annotated[str, one_of("min", "max")]
 _ThresholdMode = Annotated[str, one_of("rel", "abs")]
 
 
-class MetricFactor(Schedule):
+class MetricFactor(Schedule, abstract=True):
     """A factor that moves when a metric is observed. As a schedule it is what it is before the first one: 1."""
 
-    length: ClassVar[None] = None
     _driven: ClassVar[bool] = True
 
-    mode: Any
-    threshold: Any
-    threshold_mode: Any
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return ops.full(t, 1.0)
 
     def initial(self) -> State:
@@ -57,7 +51,7 @@ class MetricFactor(Schedule):
         """The state after one more metric. Its `factor` is what the schedule is multiplied by from now on."""
         raise NotImplementedError
 
-    def _improves(self, metric: float, best: float | None) -> bool:
+    def _improves(self: Any, metric: float, best: float | None) -> bool:
         """Whether a metric is better than the best one by more than the threshold. One that is no number never is."""
         sign = 1 if self.mode == "min" else -1  # a comparison with a number that is none is false
         if best is None:
@@ -67,7 +61,6 @@ class MetricFactor(Schedule):
         return bool(sign * metric < sign * best - self.threshold)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Plateau(MetricFactor):
     """Lower the factor when a metric has stopped improving: factor ← max(factor·f, min_factor) after `patience` bad metrics.
 
@@ -115,7 +108,6 @@ class Plateau(MetricFactor):
         return {"factor": factor, "best": best, "bad": 0, "cooling": self.cooldown}
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Greedy(MetricFactor):
     """Raise the factor while a metric improves and lower it while it doesn't: factor/f after `patience` good metrics in a
     row, factor·f after as many bad ones, between `min_factor` and `max_factor`.

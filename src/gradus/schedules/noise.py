@@ -1,8 +1,7 @@
 """Noise that has no state: each value is a function of the seed and the step alone."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from gradus.schedules.fields import Factor, Real, Seed, one_of
 from gradus.schedules.schedule import Schedule
@@ -13,7 +12,6 @@ _START = (0x9E37, 0x79B9)  # any words would do; the golden ratio's are customar
 _SECOND = 0x85EB  # what tells a step's second number from its first
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Noise(Schedule):
     """Another value at each step, the same ones for the same seed: η(t) = center + spread·x(seed, t).
 
@@ -39,9 +37,7 @@ class Noise(Schedule):
     center: Real = 1.0
     distribution: Annotated[str, one_of("uniform", "normal")] = "uniform"
 
-    length: ClassVar[None] = None
-
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         words = _hashed(self.seed, ops.whole(t))
         even = _unit(words, ops)
         if self.distribution == "uniform":

@@ -3,16 +3,28 @@
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
 from gradus.errors import InvalidInput
 from gradus.schedules import codec
-from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock
-from gradus.schedules.fields import Length, Period, Positive, Times, one_of
+from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished
+from gradus.schedules.fields import PLAIN, Check, Length, Period, Positive, Times, check_of, one_of
 from gradus.schedules.spans import Span, Units
 
 __all__ = [
@@ -34,9 +46,10 @@ __all__ = [
     "joined",
 ]
 
-KINDS: dict[str, type["Schedule"]] = {}  # every kind of schedule by its class name: what JSON and text may speak of
+KINDS: dict[str, type["Schedule"]] = {}  # Gradus's own kinds by their names; others go by "module:name" in JSON and text
 
 
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 class Schedule:
     """A pure function of an integer step, as a value: it compares, hashes, prints, and saves as JSON.
 
@@ -45,6 +58,8 @@ class Schedule:
 
     Schedules compose: `a >> b` runs a, then b from its own 0; `a * b` and `a + b` act step by step, and so do
     `gradus.schedules.min` and `max`; a number stands for a constant.
+
+    A subclass is a new kind: its annotations are its fields, and `at` is its formula.
 
     Raises:
         InvalidInput: a step that is no integer, or negative; a template that hasn't been resolved.
@@ -67,16 +82,38 @@ class Schedule:
         def length(self) -> int | Span | None:
             """The step from which it holds its last value; None where it goes on for ever."""
 
-    def __init_subclass__(cls) -> None:
-        if not cls.__name__.startswith("_"):
+    _checks: ClassVar[tuple[tuple[str, Check], ...]]
+
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        """Make the subclass a frozen dataclass whose fields are checked; `abstract` ones are no kind of their own."""
+        ours = cls.__module__.startswith("gradus.")
+        if not ours:
+            _refuse_dunders(cls)
+        try:
+            dataclass(frozen=True, repr=False, eq=False)(cls)
+        except (TypeError, ValueError) as error:  # a default that can be changed, or one missing after another
+            raise InvalidInput(f"{cls.__name__} can't be a schedule: {error}") from None
+        cls._checks = _checks_of(cls)
+        for name in ("__repr__", "__eq__", "__hash__"):  # so a decorator of the user's, @dataclass, changes nothing
+            setattr(cls, name, getattr(cls, name))
+        del cls.__setattr__, cls.__delattr__  # those of the base will do
+        if ours and not abstract and not cls.__name__.startswith("_"):
             KINDS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        for name, check in _checks(type(self)):
+        for name, check in self._checks:
             object.__setattr__(self, name, check(f"{type(self).__name__}'s {name}", getattr(self, name)))
+        if not hasattr(type(self), "length") and "length" not in vars(self):
+            object.__setattr__(self, "length", None)
         object.__setattr__(self, "_missing", frozenset(span.needs for span in self._spans()))
         if not self._missing:
-            self._settle()
+            self.validate()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     # Written once here: dataclass would compile a pair for each kind, at a third of this package's import time.
 
@@ -91,12 +128,19 @@ class Schedule:
 
     # What each kind of schedule says of itself
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        """The value at t, which is 0 or later and may lie between two steps, in the operations of `ops`."""
-        raise NotImplementedError
+    def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002 - for those who define it
+        """The formula: the value at t, which is 0 or later and may lie between two steps, in the operations of `ops`.
 
-    def _settle(self) -> None:
-        """With no spans left: check the fields against each other and prepare what evaluation needs."""
+        It is called with one number, and with whole arrays; `gradus.schedules.evaluation` has the operations.
+        """
+        raise InvalidInput(f"{type(self).__name__} has no formula; define its method at(self, t, ops)")
+
+    def validate(self) -> None:
+        """Check the fields against each other, and prepare what evaluation needs; called when no spans are left.
+
+        Raises:
+            InvalidInput: of the kind's own.
+        """
 
     @property
     def endless(self) -> bool:
@@ -125,9 +169,11 @@ class Schedule:
 
     def __call__(self, t: Any) -> Any:
         if type(t) is int and 0 <= t < STEP_LIMIT and not self._missing:
-            return self._at(t, SCALARS)
+            value = self.at(t, SCALARS)
+            return value if type(value) is float and value - value == 0 else finished(self, value, t, SCALARS)
         self._require_concrete()
-        return self._at(*clock(t))
+        steps, ops = clock(t)
+        return finished(self, self.at(steps, ops), steps, ops)
 
     def _require_concrete(self) -> None:
         if self._missing:
@@ -301,14 +347,14 @@ class Schedule:
     # Text and JSON
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._arguments()})"
+        return f"{codec.name_of(type(self), KINDS) or type(self).__name__}({self._arguments()})"
 
     def _arguments(self) -> str:
         arguments = []
-        for position, field in enumerate(fields(cast(Any, self))):
-            value = getattr(self, field.name)
-            if field.default is MISSING or value != field.default:
-                arguments.append(repr(value) if position == 0 else f"{field.name}={value!r}")
+        for position, one in enumerate(fields(cast(Any, self))):
+            value = getattr(self, one.name)
+            if one.default is MISSING or value != one.default:
+                arguments.append(f"{one.name}={value!r}" if position or one.kw_only else repr(value))
         return ", ".join(arguments)
 
     def _bracketed(self, precedence: int) -> str:
@@ -318,9 +364,9 @@ class Schedule:
         """The definition as JSON; `Schedule.from_json` gives back an equal schedule.
 
         Raises:
-            InvalidInput: it holds a `Lambda` of a function that can't be found again by its name.
+            InvalidInput: it holds a `Lambda` of a function, or is of a class, that can't be found again by its name.
         """
-        return codec.dumps(self)
+        return codec.dumps(self, KINDS)
 
     @staticmethod
     def from_json(text: str, *, trusted: bool = False) -> "Schedule":
@@ -328,7 +374,7 @@ class Schedule:
 
         Args:
             text: the JSON.
-            trusted: import the functions that a `Lambda` names. Importing runs code, so only for text of your own.
+            trusted: import the functions and classes that it names. Importing runs code, so only for text of your own.
 
         Raises:
             InvalidInput: the text is no schedule, or of an unknown version, kind or field; each is named.
@@ -337,7 +383,7 @@ class Schedule:
         >>> Schedule.from_json(Cosine(20).to_json()) == Cosine(20)
         True
         """
-        schedule: Schedule = codec.loads(text, KINDS, trusted=trusted)
+        schedule: Schedule = codec.loads(text, Schedule, KINDS, trusted=trusted)
         return schedule
 
 
@@ -345,8 +391,30 @@ def _scaled(schedule: Schedule, base: float, t: Any) -> Any:
     return base * schedule(t)
 
 
-def _checks(kind: Any) -> list[tuple[str, Any]]:
-    return [(field.name, cast(Any, field.type).__metadata__[0]) for field in fields(kind)]  # Annotated[type, check]
+def _refuse_dunders(kind: type) -> None:
+    for name, instead in (("__init__", "declare its fields"), ("__post_init__", "check them in validate(self)")):
+        if name in vars(kind):
+            raise InvalidInput(f"{kind.__name__} can't have a {name} of its own: a schedule is a value; {instead} instead")
+
+
+def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
+    declared = fields(kind)
+    hints: dict[str, Any] = {}
+    if any(isinstance(one.type, str) for one in declared):  # under `from __future__ import annotations`
+        try:
+            hints = get_type_hints(kind, include_extras=True)
+        except (NameError, TypeError, SyntaxError) as error:
+            raise InvalidInput(f"the annotations of {kind.__name__} can't be read: {error}") from None
+    for one in declared:
+        if not one.init:
+            raise InvalidInput(f"{kind.__name__}'s {one.name} must be given when it is made; make what follows a property")
+    return tuple((one.name, _check_of(kind, one.name, hints.get(one.name, one.type))) for one in declared)
+
+
+def _check_of(kind: type, name: str, annotation: Any) -> Check:
+    if name == "length" and get_origin(annotation) is not Annotated:  # whatever it is called, it is counted in steps
+        annotation = int | Span | None if NoneType in get_args(annotation) else int | Span
+    return check_of(f"{kind.__name__}'s {name}", annotation)
 
 
 def _parts_of(value: Any) -> Iterator[Span | Schedule]:
@@ -413,6 +481,7 @@ def _phases(what: str, value: Any) -> tuple[Schedule, ...]:
     return phases
 
 
+PLAIN[Schedule] = _member
 Member = Annotated[Schedule, _member]
 EndingMember = Annotated[Schedule, _ending]
 Members = Annotated[tuple[Schedule, ...], _members]
@@ -450,7 +519,6 @@ class _Node(Schedule):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class _Composite(_Node):
     members: Members
 
@@ -470,7 +538,6 @@ class _Composite(_Node):
         return f" {self._symbol} ".join(member._bracketed(self._precedence + 1) for member in self.members)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Sequence(_Composite):
     """`a >> b`: each member over its own length, then the next from its own 0; the last one goes on past its end.
 
@@ -486,7 +553,7 @@ class Sequence(_Composite):
     _precedence: ClassVar[int] = 1
     _starts: ClassVar[tuple[int, ...]]
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         starts = [0]
         for phase in self.members[:-1]:
             starts.append(starts[-1] + len(phase))
@@ -498,7 +565,7 @@ class Sequence(_Composite):
         self._require_concrete()
         return self._starts
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         return ops.pieces(t, self._starts, self.members)
 
     @property
@@ -537,11 +604,10 @@ class _Pointwise(_Composite):
     def _combine(self, ops: Any, a: Any, b: Any) -> Any:
         raise NotImplementedError
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return reduce(lambda a, b: self._combine(ops, a, b), (member._at(t, ops) for member in self.members))
+    def at(self, t: Any, ops: Any) -> Any:
+        return reduce(lambda a, b: self._combine(ops, a, b), (member.at(t, ops) for member in self.members))
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Product(_Pointwise):
     """`a * b`: the product of the values at each step. Factors that follow a metric may be among its members."""
 
@@ -554,7 +620,6 @@ class Product(_Pointwise):
         return a * b
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Sum(_Pointwise):
     """`a + b`: the sum of the values at each step."""
 
@@ -565,7 +630,6 @@ class Sum(_Pointwise):
         return a + b
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Minimum(_Pointwise):
     """`min(a, b)`: the lowest value at each step."""
 
@@ -576,7 +640,6 @@ class Minimum(_Pointwise):
         return ops.minimum(a, b)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Maximum(_Pointwise):
     """`max(a, b)`: the highest value at each step."""
 
@@ -590,7 +653,7 @@ class Maximum(_Pointwise):
 class _Wrapper(_Node):
     """One schedule seen through a change of its clock; printed as a method call on it."""
 
-    schedule: Any
+    schedule: Member
 
     @property
     def endless(self) -> bool:
@@ -601,14 +664,13 @@ class _Wrapper(_Node):
         return f"{self.schedule._bracketed(4)}.{type(self).__name__.lower()}({'' if argument is None else repr(argument)})"
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Repeat(_Wrapper):
     """`a.repeat(times)`: a(t mod length), so many times in all or for ever; its end value is held after the last time."""
 
     schedule: EndingMember
     times: Times = None
 
-    def _settle(self) -> None:
+    def validate(self) -> None:
         if not self.schedule.length:
             raise InvalidInput(f"a schedule of no steps can't be repeated: {self.schedule!r}")
 
@@ -619,18 +681,17 @@ class Repeat(_Wrapper):
     def _length(self) -> int:
         return len(self.schedule) * (self.times or 0)
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         period = len(self.schedule)
         position = t % period
         if self.times is not None:
             position = ops.where(t < period * self.times, position, period)
-        return self.schedule._at(position, ops)
+        return self.schedule.at(position, ops)
 
     def _resolved(self, units: Units) -> Schedule:
         return Repeat(self.schedule._resolved(units.shared(self.times or 1)), self.times)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Delay(_Wrapper):
     """`a.delay(steps)`: a(max(t - steps, 0))."""
 
@@ -640,15 +701,14 @@ class Delay(_Wrapper):
     def _length(self) -> int:
         return len(self.schedule) + self.steps  # type: ignore[operator]  # concrete here
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(ops.clip(t - self.steps, 0, None), ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(ops.clip(t - self.steps, 0, None), ops)
 
     def _resolved(self, units: Units) -> Schedule:
         steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
         return Delay(self.schedule._resolved(units.less(steps, repr(self))), steps)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Stretch(_Wrapper):
     """`a.stretch(factor)`: a(t / factor), over `factor` times the steps (rounded up to whole ones)."""
 
@@ -658,14 +718,13 @@ class Stretch(_Wrapper):
     def _length(self) -> int:
         return math.ceil(len(self.schedule) * self.factor)
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(ops.real(t) / self.factor, ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(ops.real(t) / self.factor, ops)
 
     def _resolved(self, units: Units) -> Schedule:
         return Stretch(self.schedule._resolved(units.slowed(self.factor)), self.factor)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Skip(_Wrapper):
     """`a.skip(steps)`: a(t + steps)."""
 
@@ -675,8 +734,8 @@ class Skip(_Wrapper):
     def _length(self) -> int:
         return max(len(self.schedule) - self.steps, 0)  # type: ignore[operator]  # concrete here
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(t + self.steps, ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(t + self.steps, ops)
 
     def _resolved(self, units: Units) -> Schedule:
         steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
@@ -684,7 +743,6 @@ class Skip(_Wrapper):
         return Skip(self.schedule._resolved(longer), steps)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Staircase(_Wrapper):
     """`a.staircase(every)`: a(every·⌊t/every⌋)."""
 
@@ -695,11 +753,10 @@ class Staircase(_Wrapper):
         every: Any = self.every
         return int(-(-len(self.schedule) // every) * every)  # up to a whole stair
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(t // self.every * self.every, ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(t // self.every * self.every, ops)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Take(_Wrapper):
     """`a.take(steps)`: a(min(t, steps))."""
 
@@ -713,8 +770,8 @@ class Take(_Wrapper):
     def _length(self) -> int:
         return self.steps  # type: ignore[return-value]  # concrete here
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(ops.clip(t, 0, self.steps), ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(ops.clip(t, 0, self.steps), ops)
 
     def _fills(self) -> bool:
         return isinstance(self.steps, Span) and self.steps.unit == "rest"
@@ -724,7 +781,6 @@ class Take(_Wrapper):
         return Take(self.schedule._resolved(units.with_budget(steps)), steps)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class After(_Wrapper):
     """`a.after("mirror")` runs back and forth for ever; `a.after("raise")` refuses steps past the end.
 
@@ -741,20 +797,19 @@ class After(_Wrapper):
     def _length(self) -> int:
         return len(self.schedule)
 
-    def _at(self, t: Any, ops: Any) -> Any:
+    def at(self, t: Any, ops: Any) -> Any:
         length = len(self.schedule)
         if self.mode == "mirror" and length:
             there_and_back = t % (2 * length)
-            return self.schedule._at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
+            return self.schedule.at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
         if self.mode == "raise" and ops.largest(t) > length:
             raise InvalidInput(
                 f"{self!r} was told to end at step {length}, and step {ops.largest(t):.0f} was asked for; "
                 f'train no longer, or let it hold its last value: .after("hold")'
             )
-        return self.schedule._at(t, ops)
+        return self.schedule.at(t, ops)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Absolute(_Wrapper):
     """`absolute(a)`: attached to an optimizer, a is the value itself and not a factor of each group's own."""
 
@@ -763,8 +818,8 @@ class Absolute(_Wrapper):
     def _length(self) -> int:
         return len(self.schedule)
 
-    def _at(self, t: Any, ops: Any) -> Any:
-        return self.schedule._at(t, ops)
+    def at(self, t: Any, ops: Any) -> Any:
+        return self.schedule.at(t, ops)
 
     def __repr__(self) -> str:
         return f"absolute({self.schedule!r})"

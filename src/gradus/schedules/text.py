@@ -1,12 +1,13 @@
 """Schedules as a person types them: the printed form, read back without evaluating it as Python.
 
 The text is taken apart by Python's own parser and rebuilt from a short list: schedules, recipes and spans by name, their
-methods, `>> * +`, and arithmetic on numbers.
+methods, `>> * / + - **`, and arithmetic on numbers. A class of the user's own goes by its import path, "own:Saw(10)".
 """
 
 import ast
 import inspect
 import operator
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,15 @@ from typing import Any
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.schedules import recipes, spans
+from gradus.schedules.codec import kind_of
+from gradus.schedules.fields import shown
 from gradus.schedules.schedule import KINDS, Schedule
 
 __all__ = ["parse"]
 
 _LONGEST = 10_000  # characters
+_LARGEST = 1e308  # of a number that is calculated
+_PATH = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|([^\W\d][\w.]*):([^\W\d][\w.]*)(?=\s*\()""")  # outside of strings
 _METHODS = ("after", "clip", "delay", "repeat", "skip", "staircase", "stretch", "take")
 _LARGEST_POWER = 64  # 10**9 is a handy way to write a length; 9**9**9 is a way to hang a program
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -44,7 +49,7 @@ def parse(text: str, *, trusted: bool = False) -> Schedule:
 
     Args:
         text: such as "warmup(5) >> Cosine(15, end=0.03)".
-        trusted: import the functions that a `Lambda` names. Importing runs code, so only for text of your own.
+        trusted: import the functions and classes that it names. Importing runs code, so only for text of your own.
 
     Raises:
         InvalidInput: the text can't be understood; the message names the place and what would be known there.
@@ -53,31 +58,42 @@ def parse(text: str, *, trusted: bool = False) -> Schedule:
     Linear(5, start=0.0, end=1.0) >> Cosine(15, end=0.03)
     """
     if not isinstance(text, str) or not text.strip():
-        raise InvalidInput(f'a schedule\'s text must be something like "warmup(5) >> Cosine(15)"; got {text!r}')
+        raise InvalidInput(f'a schedule\'s text must be something like "warmup(5) >> Cosine(15)"; got {shown(text)}')
     if len(text) > _LONGEST:
         raise InvalidInput(f"a schedule's text has at most {_LONGEST:,} characters; this has {len(text):,}")
     value = _Reader(text.strip(), trusted).read()
     if isinstance(value, (int, float)):
         return KINDS["Constant"](value)  # type: ignore[call-arg]  # the leaf
     if not isinstance(value, Schedule):
-        raise InvalidInput(f"{text!r} is no schedule but {value!r}")
+        raise InvalidInput(f"{text!r} is no schedule but {shown(value)}")
     return value
 
 
 class _Reader:
     def __init__(self, text: str, trusted: bool) -> None:
         self.text, self.trusted, self.names = text, trusted, _vocabulary()
+        self.paths: dict[str, str] = {}  # "own.Saw": "own:Saw"
 
     def read(self) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's parser remarks on what is refused below anyway
-                tree = ast.parse(self.text, mode="eval")
+                tree = ast.parse(_PATH.sub(self.dotted, self.text), mode="eval")
             return self.value(tree.body)
         except SyntaxError as error:
             raise InvalidInput(f"can't read {self.text!r}: {error.msg}, at character {error.offset or 1}") from None
+        except UnicodeEncodeError as error:  # half of a surrogate pair
+            raise InvalidInput(f"can't read {self.text!r}: {error.reason}, at character {error.start + 1}") from None
         except (RecursionError, MemoryError):
             raise InvalidInput("this schedule's text is nested too deeply") from None
+
+    def dotted(self, found: re.Match[str]) -> str:
+        """An import path with a dot for its colon, which Python's parser takes for an attribute."""
+        if found[1] is None:
+            return found[0]
+        path = f"{found[1]}.{found[2]}"
+        self.paths[path] = found[0]
+        return path
 
     def refuse(self, node: ast.expr, why: str) -> InvalidInput:
         return InvalidInput(f"can't read {self.text!r}: {why}, at character {node.col_offset + 1}")
@@ -94,6 +110,8 @@ class _Reader:
                 return self.operation(node, type(op), self.value(left), self.value(right))
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name, self.function(node, name))
+            case ast.Call(func=ast.Attribute() as path) if ast.unparse(path) in self.paths:
+                return self.call(node, self.paths[ast.unparse(path)], self.own(node, self.paths[ast.unparse(path)]))
             case ast.Call(func=ast.Attribute(value=owner, attr=name)):
                 return self.call(node, name, self.method(node, owner, name))
             case ast.Name(id=name):
@@ -116,9 +134,14 @@ class _Reader:
         if numbers and op is ast.RShift:
             raise self.refuse(node, ">> joins schedules, and these are two numbers")
         try:
-            return _OPERATORS[op](left, right)
+            value = _OPERATORS[op](left, right)
+        except InvalidInput as error:
+            raise InvalidInput(f"in {self.text!r}: {error}") from None
         except (ArithmeticError, TypeError) as error:
             raise self.refuse(node, str(error)) from None
+        if numbers and (isinstance(value, complex) or not abs(value) <= _LARGEST):
+            raise self.refuse(node, "this is no finite number")
+        return value
 
     def function(self, node: ast.expr, name: str) -> Any:
         if name not in self.names:
@@ -127,6 +150,11 @@ class _Reader:
         if getattr(self.names[name], "_imports", False) and not self.trusted:
             raise self.refuse(node, f"{name} names a function to import, and importing runs code: pass trusted=True")
         return self.names[name]
+
+    def own(self, node: ast.expr, name: str) -> Any:
+        if not self.trusted:
+            raise self.refuse(node, f"{name} is a class to import, and importing runs code: pass trusted=True")
+        return kind_of(name, Schedule)
 
     def method(self, node: ast.expr, owner: ast.expr, name: str) -> Any:
         schedule = self.value(owner)
@@ -148,6 +176,8 @@ class _Reader:
             return function(*arguments, **named)
         except InvalidInput as error:
             raise InvalidInput(f"in {self.text!r}: {error}") from None
+        except TypeError as error:
+            raise self.refuse(node, f"{name}{_signature(function)}: {error}") from None
 
 
 def _signature(function: Any) -> str:

@@ -82,8 +82,13 @@ def _end(schedule: Schedule, words: str) -> str:
 
 @singledispatch
 def _words(schedule: Schedule) -> str:
-    """What a kind of schedule does; every kind has its own below."""
-    raise NotImplementedError(type(schedule).__name__)
+    """What a kind of schedule does; every kind has its own below, but for a class of the user's own."""
+    name, length = f"follows {type(schedule).__name__}", schedule.length
+    over = "" if length is None else f" over {length_in_words(length)}"
+    if schedule._missing:
+        return name + over
+    end = "" if schedule.endless else f" to {number(schedule(len(schedule)))}"
+    return f"{name} from {number(schedule(0))}{end}{over}"
 
 
 def _way(schedule: Any, along: str) -> str:
