@@ -1,5 +1,6 @@
 """The classic mistakes of schedules, each found where it is and not where it isn't."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +14,18 @@ from gradus.schedules import (
     CosineRestarts,
     Exponential,
     InverseSqrt,
+    Lambda,
     Linear,
+    MultiStep,
     OneCycle,
     Schedule,
+    Step,
     absolute,
     check,
     cooldown,
     epochs,
     fraction,
+    parse,
     rest,
     sgdr,
     warmup,
@@ -28,64 +33,143 @@ from gradus.schedules import (
     wsd,
     wsd_s,
 )
+from gradus.schedules.lint import LAWS, Law
 from registry import SCHEDULES
 
 START = {"start": 0.01}
 
-# What has the mistake, what is near it and has none, and a part of what is said.
-CASES: dict[str, tuple[Schedule, Schedule, dict[str, Any], str]] = {
-    "ends-early": (
-        warmup(10, **START) >> Cosine(590),
-        warmup(10, **START) >> Cosine(950),
-        {},
-        "it ends at step 600 of 1,000 and holds 0 from there",
-    ),
-    "ends-late": (
-        warmup(10, **START) >> Cosine(1990),
-        warmup(10, **START) >> Cosine(1050),
-        {},
-        "it needs 2,000 steps and the run has 1,000",
-    ),
-    "starts-at-zero": (
-        warmup(100) >> Cosine(900),
-        warmup(100, start=0.01) >> Cosine(900),
-        {},
-        "the first update does nothing, for the value at step 0 is 0",
-    ),
-    "jump": (
-        warmup(100, **START) >> Cosine(900, start=0.3),
-        warmup(100, **START) >> Cosine(900, start=0.6),
-        {},
-        "it jumps from 1 to 0.3 at step 100",
-    ),
-    "floor-not-reached": (
-        Exponential(0.9999, floor=0.01),
-        Exponential(0.99, floor=0.01),
-        {},
-        "it is to fall to 0.01, and in 1,000 steps comes down to 0.904",
-    ),
-    "long-warmup": (
-        warmup(300, **START) >> Cosine(700),
-        warmup(200, **START) >> Cosine(800),
-        {"beta2": 0.99},
-        "it warms up over 300 steps, and the memory of beta2 = 0.99 asks for 200",
-    ),
+
+def codes(schedule: Schedule, steps: int | None, rank: str | None = None, **options: Any) -> list[str]:
+    """The codes of what is found, of one rank or both."""
+    return [finding.code for finding in check(schedule, steps, **options) if rank in (None, finding.rank)]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: f"{law.code}, {law.rank}")
+def test_each_law_has_its_example(law: Law) -> None:
+    """A law's example has what the law is about, of its rank, and has nothing else that is of a mistake's rank."""
+    found = check(parse(law.schedule), **law.options)
+    assert (law.code, law.rank) in [(finding.code, finding.rank) for finding in found]
+    assert {finding.code for finding in found if finding.rank == "mistake"} <= {law.code}
+
+
+# What is near a mistake and is none, by the mistake's code.
+NEAR: dict[str, tuple[Schedule, dict[str, Any]]] = {
+    "ends-early": (warmup(10, **START) >> Cosine(950), {}),
+    "ends-early, stairs": (MultiStep((100, 200)), {}),
+    "ends-early, a level written out": (Cosine(200, end=0.1) >> Constant(0.1), {}),
+    "ends-late": (warmup(10, **START) >> Cosine(1050), {}),
+    "ends-late, a milestone at the run's end": (MultiStep((500, 1000)), {}),
+    "vanishes": (Step(100, gamma=0.5), {}),
+    "hardly-falls": (Exponential(0.9999), {}),
+    "rises-again": (Cosine(1000).after("mirror"), {}),
+    "rises-again, cut before it turns": (Cosine(500).after("mirror").take(500) >> Linear(500, start=0.1), {}),
+    "ends-mid-cycle": (CosineRestarts(100), {}),
+    "jump": (warmup(100, **START) >> Cosine(900, start=0.95), {}),
+    "jump, a constant warmup": (Constant(0.1).take(100) >> Cosine(900), {}),
+    "jump, levels": (Constant().take(500) >> Constant(0.1), {}),
+    "jump, a restart": (Cosine(500) >> Cosine(500, start=0.5), {}),
+    "rate-as-factor": (0.01 * Cosine(1000), {"base": 3e-4}),
+    "rate-as-factor, over 1": (absolute(Cosine(1000, start=3e-4)).schedule, {"base": 1.0}),
+    "factor-as-rate": (absolute(Cosine(1000)), {"base": 1.0}),
+    "end-as-rate": (Cosine(1000, end=0.1), {"base": 3e-4}),
+    "grows": (Linear(1000, start=1.0, end=25.0), {}),
+    "floor-not-reached": (Exponential(0.99, floor=0.01), {}),
+    "long-warmup": (warmup(200, **START) >> Cosine(800), {"beta2": 0.99}),
 }
 
 
-def codes(schedule: Schedule, steps: int, **options: Any) -> list[str]:
-    """The codes of what is found."""
-    return [finding.code for finding in check(schedule, steps, **options)]
+@pytest.mark.parametrize("case", NEAR)
+def test_what_is_near_a_mistake_is_none(case: str) -> None:
+    """A schedule on the right side of each line has nothing said against it."""
+    schedule, options = NEAR[case]
+    assert check(schedule, 1000, **options) == []
 
 
-@pytest.mark.parametrize("code", CASES)
-def test_each_mistake_is_named(code: str) -> None:
-    """The mistake, and no other, is found; its sentence says where it is, and what near it is none."""
-    wrong, right, options, words = CASES[code]
-    (finding,) = check(wrong, 1000, **options)
-    assert finding.code == code
-    assert words in str(finding)
-    assert check(right, 1000, **options) == []
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        Cosine(500),
+        absolute(Cosine(500)),
+        Cosine(250).stretch(2),
+        Cosine(400).delay(100),
+        Cosine(600).skip(100),
+        Cosine(500) * 0.3,
+        0.3 * (Cosine(500) * Linear(400)),
+        Cosine(500).staircase(10),
+        warmup(10) >> (Cosine(490) + 0.0),
+        Cosine(500).after("mirror"),
+        absolute(Constant(0.1) * (warmup(10) >> Cosine(490).after("mirror"))),
+        Cosine(500).after("raise"),
+        Cosine(500).clip(0.0, 0.8),
+    ],
+    ids=repr,
+)
+def test_a_mistake_is_seen_behind_compositions(hidden: Schedule) -> None:
+    """A fall that is over in half of the run is a mistake, whatever it is wrapped in."""
+    assert any(finding.rank == "mistake" for finding in check(hidden, 1000))
+    (late,) = [finding.code for finding in check(hidden, 200) if finding.rank == "mistake"]
+    assert late == "ends-late"
+
+
+@pytest.mark.parametrize("step", [10, 30, 90])
+@pytest.mark.parametrize("make", [Cosine, Linear, OneCycle, lambda n: warmup(n // 10) >> Linear(n - n // 10)])
+def test_a_length_in_the_wrong_unit_is_named(step: int, make: Callable[[int], Schedule]) -> None:
+    """A length of as many steps as the run has epochs is a mistake either way round, and the message names the unit."""
+    (early,) = [finding for finding in check(make(step), step * 500, steps_per_epoch=500) if finding.rank == "mistake"]
+    (late,) = [finding for finding in check(make(step * 500), step, steps_per_epoch=500) if finding.rank == "mistake"]
+    assert (early.code, late.code) == ("ends-early", "ends-late")
+    assert f"epochs({step}) counts them" in str(early)
+    assert "updates" in str(late)
+
+
+@pytest.mark.parametrize("times", [2, 4, 8])
+def test_a_multiple_of_the_run_is_named(times: int) -> None:
+    """Where a length is a multiple or a part of the run's, the message says what multiplies."""
+    (early,), (late,) = check(Linear(1000), 1000 * times), check(Linear(1000 * times), 1000)
+    assert f"{times} times its steps" in str(early)
+    assert f"{times} times the run's steps" in str(late)
+
+
+@pytest.mark.parametrize("schedule", [warmup(100) >> Cosine(900), warmup(fraction(0.05)) >> Cosine(rest(), end=0.01)])
+def test_a_warmup_from_zero_is_a_note(schedule: Schedule) -> None:
+    """The first update of a warmup does nothing, which is worth a note and no more."""
+    (found,) = check(schedule, 1000, base=3e-4)
+    assert (found.code, found.rank, found.step) == ("starts-at-zero", "note", 0)
+
+
+def test_without_a_length_only_what_needs_none_is_looked_for() -> None:
+    """Heights, joints and milestones are looked at without a run's length, and its end isn't."""
+    assert codes(Cosine(1000, start=3e-4), None, base=3e-4) == ["rate-as-factor"]
+    assert codes(warmup(10) >> Cosine(90, start=0.5), None) == ["jump"]
+    assert codes(MultiStep((3, 3)), None) == ["milestone-twice"]
+    assert codes(Step(30), None, base=0.1) == []
+
+
+def test_a_function_of_the_users_is_asked_for_steps_of_the_run_only() -> None:
+    """A table may be as long as the run; without a length it isn't asked at all."""
+    table = [0.1] * 10
+    schedule = Lambda(table.__getitem__)
+    assert codes(schedule, 10, base=0.1) == ["rate-as-factor"]
+    assert codes(schedule, None, base=0.1) == []
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay", "betas[0]"])
+def test_other_hyperparameters_needn_t_come_down(name: str) -> None:
+    """Only a learning rate is expected to fall to the run's end."""
+    for schedule in (
+        Linear(300, start=0.85, end=0.95),
+        Cosine(100),
+        Step(30),
+        Cosine(500, start=0.95, end=0.85) >> warmup(500),
+    ):
+        assert [finding for finding in check(absolute(schedule), 1000, name=name, base=0.9) if finding.code != "jump"] == []
+
+
+def test_mistakes_come_first() -> None:
+    """Mistakes come before notes, and each in the order of the run."""
+    found = check(warmup(100) >> Cosine(400, start=0.5), 1000)
+    assert [finding.rank for finding in found] == ["mistake", "mistake", "note"]
+    assert [finding.step for finding in found] == [100, 500, 0]
 
 
 @pytest.mark.parametrize(
@@ -129,22 +213,22 @@ def test_any_schedule_can_be_checked(name: str, steps: int) -> None:
         assert str(finding)
 
 
-@given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(1.0, 20.0))
+@given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(1.05, 20.0))
 def test_a_jump_is_a_ratio_above_the_factor(before: float, after: float, factor: float) -> None:
-    """Two constant phases are a jump where their ratio, either way up, is above the factor."""
-    schedule = Constant(before).take(10) >> Constant(after)
+    """A rise that hands over to a fall is a jump where the ratio of their values, either way up, is above the factor."""
+    schedule = Linear(10, start=0.0, end=before) >> Linear(10, start=after)
     high, low = max(before, after), min(before, after)
     assert ("jump" in codes(schedule, 20, factor=factor)) == (high > factor * low)
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
-def test_a_length_is_judged_by_a_tenth_of_the_run(length: int, steps: int) -> None:
-    """A fall to 0 ends early below nine tenths of the run, late above ten ninths of it, and otherwise with it."""
-    found = set(codes(Linear(length), steps)) & {"ends-early", "ends-late"}
-    if length < 0.9 * steps:
+def test_a_length_is_judged_by_the_run(length: int, steps: int) -> None:
+    """A fall to 0 ends early where more than a tenth of the run, and more than a step, is left, late above 1.25 times it."""
+    found = set(codes(Linear(length), steps, rank="mistake")) & {"ends-early", "ends-late"}
+    if length < 0.9 * steps and length < steps - 1:
         assert found == {"ends-early"}
     else:
-        assert found == ({"ends-late"} if 0.9 * length > steps else set())
+        assert found == ({"ends-late"} if length > 1.25 * steps else set())
 
 
 def test_templates_are_made_for_the_run() -> None:

@@ -1,6 +1,6 @@
 """The errors that Gradus raises on purpose: a sentence each, saying what must hold, what was given and the way out."""
 
-__all__ = ["GradusError", "InvalidInput"]
+__all__ = ["GradusError", "InvalidInput", "ScheduleMistake"]
 
 
 class GradusError(Exception):
@@ -9,3 +9,10 @@ class GradusError(Exception):
 
 class InvalidInput(GradusError, ValueError):
     """What the caller gave can't be used as it is (the command line leaves with exit code 2)."""
+
+
+class ScheduleMistake(UserWarning):
+    """What a Scheduler was given looks like a mistake, which `gradus.check` finds.
+
+    It is a warning, for it may be meant: `warnings.simplefilter("ignore", gradus.errors.ScheduleMistake)`.
+    """

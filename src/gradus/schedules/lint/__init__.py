@@ -1,0 +1,60 @@
+"""The classic mistakes of a schedule, found before anything is trained."""
+
+from gradus.errors import InvalidInput
+from gradus.schedules.lint.laws import LAWS, Finding, Law
+from gradus.schedules.lint.plan import Plan
+from gradus.schedules.lint.run import PlannedRun
+from gradus.schedules.schedule import Schedule
+
+__all__ = ["LAWS", "Finding", "Law", "check"]
+
+
+def check(
+    schedule: Schedule,
+    total_steps: int | None = None,
+    *,
+    steps_per_epoch: float | None = None,
+    base: float | None = None,
+    name: str = "lr",
+    beta2: float | None = None,
+    factor: float = 1.1,
+) -> list[Finding]:
+    """What looks like a mistake in a schedule, or is worth a note; an empty list where nothing does.
+
+    It looks through every composition. The manual's page "What check finds" has the codes with their ranks and rules.
+
+    Args:
+        schedule: concrete, or a template that the next two make concrete.
+        total_steps: the steps of the run, in what the schedule counts: optimizer updates, unless it is stepped once an
+            epoch. Without it only what needs no length is looked for.
+        steps_per_epoch: steps in one pass over the data, for `epochs` and to tell updates from epochs.
+        base: the value that the schedule multiplies, or replaces where it is `absolute`.
+        name: the hyperparameter. Only a learning rate ("lr") is expected to come down.
+        beta2: the optimizer's, if the warmup is to be looked at: its memory asks for 2/(1 − beta2) steps (Ma and Yarats,
+            On the Adequacy of Untuned Warmup for Adaptive Optimization, 2021, section 4).
+        factor: by how much neighbouring phases may differ where they meet.
+
+    Returns:
+        Mistakes first, then notes, each in the order of their steps.
+
+    Raises:
+        InvalidInput: a length that is no whole number above 0, or a template that needs more than that.
+
+    >>> from gradus.schedules import Cosine, warmup
+    >>> for finding in check(warmup(100) >> Cosine(900, start=0.3), 2500):
+    ...     print(f"{finding.rank}: {finding}")
+    mistake: it jumps from 1 to 0.3 at step 100, where one phase hands over to the next; let the next one start at 1
+    mistake: it ends at step 1,000 of 2,500 and holds 0 for 60 % of the run; let it end with the run: .resolve(...) with rest()
+    note: the first update does nothing, for the value at step 0 is 0; start above it, such as warmup(n, start=1 / n)
+    """  # noqa: E501 - sentences as they come
+    if total_steps is not None and (isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1):
+        raise InvalidInput(f"check's total_steps must be a whole number above 0; got {total_steps!r}")
+    if beta2 is not None and not 0 <= beta2 < 1:
+        raise InvalidInput(f"check's beta2 must be at least 0 and below 1; got {beta2!r}")
+    concrete = schedule.resolve(total_steps, steps_per_epoch=steps_per_epoch)
+    concrete._require_concrete()
+    plan = Plan(concrete)
+    findings = [*plan.heights(base, total_steps, name), *plan.jumps(total_steps, factor), *plan.milestones(total_steps)]
+    if total_steps is not None:
+        findings += PlannedRun(plan, total_steps, steps_per_epoch).findings(name, beta2)
+    return sorted(findings, key=lambda finding: (finding.rank, finding.step))
