@@ -138,9 +138,9 @@ def test_the_version_is_the_packages(command):
 
 def test_compare_prints_lines_and_a_table_and_says_what_it_wrote(command, tmp_path):
     """Where there is no terminal, each epoch is a line on standard error, and standard output has the final table."""
-    code, out, err = command(*quick("--only", "cosine", "--schedule", 'mine="0.5"'.replace('"', "")))
+    code, out, err = command(*quick("--only", "constant", "--schedule", 'mine="0.5"'.replace('"', "")))
     assert code == 0
-    assert [line.split()[0] for line in err.splitlines()] == ["cosine", "mine"]
+    assert [line.split()[0] for line in err.splitlines()] == ["constant", "mine"]
     assert all("epoch 1/1" in line for line in err.splitlines())
     for heading in ("schedule", "train loss", "train %", "test %", "best epoch", "seconds", "images/s"):
         assert heading in out
@@ -204,6 +204,23 @@ def test_runs_lists_the_runs_and_shows_the_rows_of_one(command, tmp_path):
     assert [line[:4] for line in lines] == [[str(r.epoch), str(r.step), f"{r.lr:.4g}", f"{r.train_loss:.4f}"] for r in rows]
     code, _, err = command("runs", "99")
     assert (code, err) == (2, "gradus: there is no run 99 in gradus-runs/store.sqlite; `gradus runs` lists them\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "Cosine(30)", "--epochs", "1", "--threads", "1", "--name", "mine"),
+        quick("--only", "constant", "--without", "constant", "--schedule", "mine=Cosine(30)"),
+    ],
+    ids=["train", "compare"],
+)
+def test_a_mistake_is_shown_before_anything_is_trained(arguments, command):
+    """`gradus train` and `gradus compare` say what looks like a mistake before the first epoch, and go on."""
+    code, _, err = command(*arguments)
+    first, second = err.splitlines()
+    assert code == 0
+    assert first.startswith("mine: this looks like a mistake: it needs 30 steps and the run has 1")
+    assert "epoch 1/1" in second
 
 
 def test_train_keeps_the_weights_and_the_rows(command, tmp_path):
@@ -304,9 +321,9 @@ def test_plot_says_what_a_schedule_does_and_what_looks_wrong(command):
     words = " ".join(out.split())
     assert code == 0
     assert "Cosine(100): Falls along a cosine from 1 to 0 over 100 steps and holds 0." in words
-    assert "check: it ends at step 100 of 200 and holds 0 from there" in words
+    assert "mistake: it ends at step 100 of 200 and holds 0 for 50 % of the run" in words
     assert "a: Rises linearly from 0.1 to 1 over 10 steps and holds 1. wrote" in words
-    assert "check" not in command("plot", "Cosine(100)")[1]
+    assert "mistake" not in command("plot", "Cosine(100)")[1]
 
 
 def test_find_draws_writes_and_ends_with_an_option_that_compare_takes(command, tmp_path):
@@ -443,7 +460,10 @@ def test_the_same_command_again_keeps_the_finished_runs_and_says_so(command, mon
     code, out, err = command(*arguments)
     assert code == 0
     assert "2 runs (1 kept from before)" in out
-    assert [line.split()[0] for line in err.splitlines()] == ["cosine"]
+    assert [line.split()[0] for line in err.splitlines()] == [
+        "cosine:",
+        "cosine",
+    ]  # what looks like a mistake, and its epoch
 
 
 @pytest.mark.parametrize("name", ["results.json", "curves.png"])

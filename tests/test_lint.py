@@ -1,6 +1,7 @@
 """The classic mistakes of schedules, each found where it is and not where it isn't."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,3 +251,14 @@ def test_refused_with_a_reason(arguments: dict[str, Any], message: str) -> None:
     """What can't be is refused, with what must hold and what was given."""
     with pytest.raises(InvalidInput, match=message):
         check(Cosine(10), **arguments)
+
+
+def test_the_manual_has_every_law() -> None:
+    """The manual's table is the table of laws, line by line."""
+    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    assert table == [
+        f"| `{law.code}` | {law.rank} | {law.rule} | `{law.schedule}`, "
+        f"`{', '.join(f'{name}={value!r}' for name, value in law.options.items())}` |"
+        for law in LAWS
+    ]

@@ -20,7 +20,7 @@ with random_untouched():
     from rich.table import Column, Table
     from rich.text import Text
 
-__all__ = ["BarView", "DownloadBars", "LineView", "NotebookView", "StepBar", "View", "pick_view"]
+__all__ = ["BarView", "DownloadBars", "LineView", "NotebookView", "StepBar", "View", "pick_view", "print_mistakes"]
 
 
 class View(Protocol):
@@ -48,6 +48,20 @@ def pick_view(runs: Sequence[Run], draw: Callable[[], Any], console: Console | N
     # Rich takes FORCE_COLOR for a terminal; a file would be filled with the commands that move bars about.
     live = console.file.isatty() and not console.is_dumb_terminal
     return BarView(runs, console) if live else LineView(runs, console)
+
+
+def print_mistakes(runs: Sequence[Run], steps_per_epoch: int, console: Console | None = None) -> None:
+    """Say what looks like a mistake in the runs' schedules, once for each schedule, before anything is trained.
+
+    Args:
+        runs: what is going to be executed.
+        steps_per_epoch: updates in one pass over the training data.
+        console: where it goes; standard error unless given.
+    """
+    console = console or Console(stderr=True)
+    for name, run in {run.name: run for run in runs}.items():
+        for finding in run.mistakes(steps_per_epoch):
+            console.print(f"{name}: this looks like a mistake: {finding}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _in_notebook() -> bool:

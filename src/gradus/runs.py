@@ -9,7 +9,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from gradus.errors import InvalidInput
-from gradus.schedules import Absolute, Schedule
+from gradus.schedules import Absolute, Finding, Schedule
+from gradus.schedules.lint import mistakes
 
 __all__ = ["Row", "Run"]
 
@@ -96,6 +97,20 @@ class Run:
         return self.schedule.resolve(
             self.epochs * steps_per_epoch, steps_per_epoch=steps_per_epoch, samples_per_step=self.batch_size
         )
+
+    def mistakes(self, steps_per_epoch: int) -> list[Finding]:
+        """What looks like a mistake in the schedule, as `gradus.check` finds it.
+
+        Args:
+            steps_per_epoch: updates in one pass over the training data.
+
+        Raises:
+            InvalidInput: the schedule can't be counted in this run.
+        """
+        schedule = self.resolved(steps_per_epoch)
+        if self.per == "epoch":
+            return mistakes(schedule, self.epochs, base=self.lr)
+        return mistakes(schedule, self.epochs * steps_per_epoch, steps_per_epoch=steps_per_epoch, base=self.lr)
 
     def rates(self, steps_per_epoch: int) -> list[float]:
         """The learning rate of each epoch, or of each update where the schedule counts those.

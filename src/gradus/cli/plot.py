@@ -37,7 +37,7 @@ def plot(
 ) -> None:
     """Show schedules in the terminal and as PNG, without training.
 
-    Under the plot each is told in a sentence and, where the run's length is given, with what looks like a mistake.
+    Under the plot each is told in a sentence, with what looks like a mistake or is worth a note; --steps shows more of it.
     """
     if steps is not None and not 1 <= steps <= 2**53:
         raise InvalidInput(f"--steps must be a whole number from 1; got {steps}")
@@ -53,8 +53,8 @@ def plot(
     typer.echo(terminal_plot(shown, until, width=min(Console().width, 100)))
     for name, schedule in shown.items():
         print_wrapped(f"{name}: {explain(schedule)}" if len(shown) > 1 else explain(schedule))
-        for finding in check(schedule, steps) if steps else ():
-            print_wrapped(f"  check: {finding}")
+        for finding in check(schedule, steps, steps_per_epoch=steps_per_epoch):
+            print_wrapped(f"  {finding.rank}: {finding}")
     if out.parent == RESULTS:
         make_ignored_folder(out.parent)
     write_whole(out, png(picture))

@@ -22,7 +22,7 @@ from gradus.comparison.resume import StoredSweep
 from gradus.errors import InvalidInput
 from gradus.files import RESULTS, locked, make_ignored_folder, write_whole
 from gradus.plots import Picture
-from gradus.progress import DownloadBars, pick_view
+from gradus.progress import DownloadBars, pick_view, print_mistakes
 from gradus.runs import Run
 from gradus.schedules import Schedule
 from gradus.store import STORE_FILE, Store
@@ -108,6 +108,7 @@ def compare(
     with locked(folder), Store(folder / STORE_FILE) as store:
         sweep = StoredSweep(store, runs, conditions)
         kept = len(runs) - len(sweep.left())
+        print_mistakes([entry.run for entry in sweep.left()], steps)
         start = time.perf_counter()
         _execute(sweep, machine, lambda: comparison_picture(task, sweep.so_far(), steps))
         seconds = time.perf_counter() - start
@@ -187,6 +188,7 @@ def train_one(
     )
     steps = loaded.steps_per_epoch(run.batch_size)
     check_run(run, loaded)  # refused now, before anything is written
+    print_mistakes([run], steps)
     folder = make_ignored_folder(Path(out))
     machine, conditions = _with_checkpoints(_machine(picked, 1, threads, data_dir, 1), folder, checkpoint_every)
     last = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('.-') or 'run'}.ckpt"

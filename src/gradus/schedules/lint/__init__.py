@@ -1,12 +1,14 @@
 """The classic mistakes of a schedule, found before anything is trained."""
 
+from typing import Any
+
 from gradus.errors import InvalidInput
 from gradus.schedules.lint.laws import LAWS, Finding, Law
 from gradus.schedules.lint.plan import Plan
 from gradus.schedules.lint.run import PlannedRun
 from gradus.schedules.schedule import Schedule
 
-__all__ = ["LAWS", "Finding", "Law", "check"]
+__all__ = ["LAWS", "Finding", "Law", "check", "mistakes"]
 
 
 def check(
@@ -58,3 +60,18 @@ def check(
     if total_steps is not None:
         findings += PlannedRun(plan, total_steps, steps_per_epoch).findings(name, beta2)
     return sorted(findings, key=lambda finding: (finding.rank, finding.step))
+
+
+def mistakes(schedule: Schedule, total_steps: int | None = None, **options: Any) -> list[Finding]:
+    """The mistakes alone, for those who tell of them before a run; none where the schedule can't be asked ahead.
+
+    Args:
+        schedule: as `check` takes it.
+        total_steps: likewise.
+        **options: likewise.
+    """
+    try:
+        found = check(schedule, total_steps, **options)
+    except Exception:  # a function of the user's may refuse what it wasn't made for, and the run itself will tell
+        return []
+    return [finding for finding in found if finding.rank == "mistake"]
