@@ -13,6 +13,7 @@ from gradus.schedules import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
     Exponential,
     InverseSqrt,
     Lambda,
@@ -26,6 +27,7 @@ from gradus.schedules import (
     cooldown,
     epochs,
     fraction,
+    noam,
     parse,
     rest,
     sgdr,
@@ -58,6 +60,7 @@ NEAR: dict[str, tuple[Schedule, dict[str, Any]]] = {
     "ends-early": (warmup(10, **START) >> Cosine(950), {}),
     "ends-early, stairs": (MultiStep((100, 200)), {}),
     "ends-early, a level written out": (Cosine(200, end=0.1) >> Constant(0.1), {}),
+    "ends-early, a floor that cuts the curve": (Cosine(1000).clip(low=0.1), {}),
     "ends-late": (warmup(10, **START) >> Cosine(1050), {}),
     "ends-late, a milestone at the run's end": (MultiStep((500, 1000)), {}),
     "vanishes": (Step(100, gamma=0.5), {}),
@@ -121,6 +124,17 @@ def test_a_length_in_the_wrong_unit_is_named(step: int, make: Callable[[int], Sc
     assert (early.code, late.code) == ("ends-early", "ends-late")
     assert f"epochs({step}) counts them" in str(early)
     assert "updates" in str(late)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [Step(100), MultiStep((100,)), CosineRestarts(100), Cyclic(50), Linear(100).repeat(), noam(512, 100), InverseSqrt(3000)],
+    ids=repr,
+)
+def test_what_has_no_end_may_be_too_slow_too(schedule: Schedule) -> None:
+    """Stairs, cycles, warmups and decays that do nothing yet in a short run are found, and in a long one they aren't."""
+    assert codes(schedule, 10, rank="mistake") != []
+    assert codes(schedule, 220, rank="mistake") == []
 
 
 @pytest.mark.parametrize("times", [2, 4, 8])

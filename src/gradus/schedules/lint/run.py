@@ -77,8 +77,10 @@ class PlannedRun:
             yield end, "mistake" if end > _LATE * self.steps else "note"
 
     def _is_cut_short(self, part: Placed, end: float) -> bool:
-        first, here, there = (float(part.schedule(part.own_time(time))) for time in (part.begin, self.steps, end))
-        return abs(there - here) > _LEFT * max(abs(first), abs(here), abs(there))
+        times = (part.begin, self.steps, end - part.scale, end)  # a cycle's low is before its end
+        first, here, before, there = (float(part.schedule(part.own_time(time))) for time in times)
+        height = max(abs(first), abs(here), abs(there))
+        return max(abs(before - here), abs(there - here)) > _LEFT * height
 
     def _ends_late(self, step: int, rank: Rank) -> Finding:
         message = (
@@ -92,12 +94,13 @@ class PlannedRun:
     def _early(self) -> Iterator[Finding]:
         """Either held at what it has come down to, or faded away."""
         settled, faded, length = self._settled(), self._faded(), self.schedule.length
-        ends = isinstance(length, int)
-        if settled < self.steps - 1 and ends and self.last < _NEAR * self.peak:
+        ends, ends_with_run = isinstance(length, int), isinstance(length, int) and length >= _NEAR * self.steps
+        holds = settled < self.steps - 1 and self.last < _NEAR * self.peak
+        if holds and ends and not ends_with_run:
             yield from self._holds(settled, is_nothing=faded < self.steps)
-        elif self._part_after(faded) > (0.5 if ends else 0.25):
+        elif self._part_after(faded) > (0.5 if ends_with_run else 0.25):
             yield self._vanishes(faded)
-        elif settled < self.steps - 1 and self.last < _NEAR * self.peak:
+        elif holds and not ends:
             yield from self._holds(settled, is_nothing=False)
 
     def _holds(self, since: int, *, is_nothing: bool) -> Iterator[Finding]:
@@ -260,7 +263,7 @@ class PlannedRun:
         if per_epoch > 1:
             if _is_about(step, self.steps / per_epoch):
                 return f" ({number(step)} is the run's number of epochs; epochs({number(step)}) counts them)"
-            if _is_about(step, self.steps * per_epoch):
+            if self.steps < step <= 1.01 * self.steps * per_epoch:
                 return " (it counts updates where the run counts epochs, or the run's length is in epochs)"
             if _is_about(step, per_epoch):
                 return f" ({number(step)} is a single epoch of the run)"
