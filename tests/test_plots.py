@@ -136,7 +136,7 @@ def test_a_schedules_picture_holds_the_schedules_values(steps):
     for line, schedule in zip(axes.lines, SCHEDULES.values(), strict=True):
         shown = line.get_xdata()
         assert (shown[0], shown[-1]) == (0, steps)
-        np.testing.assert_array_equal(line.get_ydata(), [schedule(int(step)) for step in shown])
+        np.testing.assert_allclose(line.get_ydata(), [schedule(int(step)) for step in shown], rtol=1e-15)
     assert (budget.get_xlabel(), axes.get_ylabel(), budget.get_ylabel()) == ("step", "value", "budget spent")
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(SCHEDULES)
 
