@@ -14,7 +14,7 @@ import gradus.optim
 from gradus.errors import InvalidInput
 from gradus.optim import AdamWScheduleFree, SGDScheduleFree, SophiaG, cautious
 from gradus.rules import Rule, classical
-from optim_registry import give_gradients, params
+from optim_registry import CLASSES, give_gradients, params
 
 Array = np.ndarray
 Run = Iterator[Array]  # the parameter after each update
@@ -134,6 +134,14 @@ def test_it_is_the_papers(case: str, backend: str, dtype: torch.dtype) -> None:
     for param, start, grads in zip(some, starts, seen, strict=True):
         *_, want = paper(start, grads, **options)
         np.testing.assert_allclose(param.detach().double().numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_says_which_of_its_hyperparameters_are_rates(name: str) -> None:
+    """`rates` names every learning rate among a class's hyperparameters; Prodigy alone estimates its own."""
+    kind = CLASSES[name]
+    assert set(kind.rates) == {hyper for hyper in kind.hypers if hyper == "lr" or hyper.endswith("_lr")}
+    assert kind.finds_own_rate == (name == "Prodigy")
 
 
 def test_sophia_estimates_in_single_precision() -> None:

@@ -15,7 +15,7 @@ from gradus.errors import InvalidInput
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program
 
-__all__ = ["Batch", "batch_for", "kind_for", "pairs_for"]
+__all__ = ["Batch", "batch_for", "kind_for", "pairs_for", "require_real"]
 
 
 class Batch(Protocol):
@@ -38,8 +38,9 @@ def kind_for(rule: Rule, param: Tensor, backend: str) -> str:
     """The backend that updates a parameter by a rule.
 
     Raises:
-        InvalidInput: the backend that was asked for doesn't take it.
+        InvalidInput: the backend that was asked for doesn't take it, or the rule doesn't.
     """
+    require_real(rule, param)
     if backend == "reference" or param.grad is None or (rule.of_tensors and backend == "auto"):
         return "reference"
     if rule.of_tensors:
@@ -62,6 +63,15 @@ def kind_for(rule: Rule, param: Tensor, backend: str) -> str:
             f"leave backend out, and the fastest that takes it is used"
         )
     return "reference"
+
+
+def require_real(rule: Rule, param: Tensor) -> None:
+    """Refuse a complex parameter to a rule of whole tensors, whose bases and norms are of real numbers."""
+    if rule.of_tensors and param.is_complex():
+        raise InvalidInput(
+            f"{rule.name}, a rule of whole tensors, takes real parameters; got one of {param.dtype} and shape "
+            f"{tuple(param.shape)}. Train its real and imaginary parts as two parameters, or give it another optimizer"
+        )
 
 
 def batch_for(kind: str, rows: Sequence[Row], program: Program, *, stochastic: bool) -> Batch:

@@ -85,9 +85,19 @@ class Reference:
         return summed((grad, _norm(local(grad)) ** 2) for grad in grads)
 
     def prepare(self, scale: float | None) -> bool:
-        """Whether the rule still uses the same slots."""
+        """Whether the rule still uses the same slots, of the same shapes."""
         self._scale = scale
-        return all(row.read() and row.program(scale).slots == self.program.slots for row in self.rows)
+        return all(
+            row.read() and row.program(scale).slots == self.program.slots and self._slots_fit(row) for row in self.rows
+        )
+
+    def _slots_fit(self, row: Row) -> bool:
+        """Whether the hyperparameters still give the slots their shapes, where they have any part in it."""
+        return not row.rule.of_tensors or all(
+            row.rule.shape(name, tuple(param.shape), row.group) == (tuple(state[name].shape) if name in state else None)
+            for param, state in zip(row.params, row.states, strict=True)
+            for name in self.program.slots
+        )
 
     def update(self) -> None:
         """One update of each tensor."""

@@ -109,7 +109,7 @@ def is_of_tensors(rule: Rule, hypers: Mapping[str, Any]) -> bool:
 
 
 def _slots_of_columns(rule: Rule, start: np.ndarray, hypers: Mapping[str, Any]) -> dict[str, Any]:
-    shapes = {slot: () if slot in rule.scalars else rule.shape(slot, (len(start), 1)) for slot in rule.slots}
+    shapes = {slot: () if slot in rule.scalars else rule.shape(slot, (len(start), 1), hypers) for slot in rule.slots}
     return {
         slot: torch.full((start[0].size, *shape), rule.begun(slot, hypers), dtype=torch.float64)
         for slot, shape in shapes.items()

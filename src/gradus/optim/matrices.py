@@ -17,11 +17,11 @@ from gradus.rules.rule import Shape, rule, tensor_rule
 __all__ = ["SOAP", "Adafactor", "Muon"]
 
 
-def _rows(shape: Shape) -> Shape | None:
+def _rows(shape: Shape, _: Mapping[str, Any]) -> Shape | None:
     return (*shape[:-1], 1) if len(shape) > 1 else None
 
 
-def _columns(shape: Shape) -> Shape | None:
+def _columns(shape: Shape, _: Mapping[str, Any]) -> Shape | None:
     return (*shape[:-2], 1, shape[-1]) if len(shape) > 1 else None
 
 
@@ -30,7 +30,7 @@ def _epsilons(name: str, value: Any) -> None:
         raise InvalidInput(f"{name} must be two numbers that aren't negative, or None for the dtype's own; got {value!r}")
 
 
-@tensor_rule(row_var=_rows, col_var=_columns, variance=lambda shape: None if len(shape) > 1 else shape)
+@tensor_rule(row_var=_rows, col_var=_columns, variance=lambda shape, _: None if len(shape) > 1 else shape)
 def adafactor(
     param: Tensor,
     grad: Tensor,
@@ -198,11 +198,13 @@ class Muon(Optimizer, rule=muon, besides=adamw_beside, takes=_is_muons, group_ke
     (['momentum_buffer', 'step'], ['exp_avg', 'exp_avg_sq', 'step'])
     """
 
+    rates = ("lr", "adamw_lr")
+
 
 def _side(index: int) -> Any:
     """The shape of a matrix's Gram matrix over its rows or its columns."""
 
-    def shape(param: Shape) -> Shape | None:
+    def shape(param: Shape, _: Mapping[str, Any]) -> Shape | None:
         if len(param) < 2:
             return None
         size = param[0] if index == 0 else math.prod(param[1:])

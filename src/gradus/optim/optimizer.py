@@ -11,6 +11,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from gradus.backends import require_real
 from gradus.backends.cuda import is_capturing
 from gradus.errors import GradusError, InvalidInput
 from gradus.optim import state_dicts
@@ -59,7 +60,8 @@ class Optimizer(torch.optim.Optimizer):
         clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
             update reads them; `param.grad` stays as it is.
         clip_value: what each element of a gradient is clipped to, from above and below, likewise.
-        skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN.
+        skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN; or when, unclipped, their
+            norm is so great (1.8e19 in single precision) that squares of them are infinite, which nearly every rule keeps.
         stochastic_rounding: whether bfloat16 and float16 parameters are rounded up or down by chance, so that updates too
             small for their few bits add up as they should on average. The chance is drawn from the step, and so repeats.
         foreach, fused: torch's ways to run. They are taken so that code needn't be changed, and ask for nothing here: one
@@ -80,6 +82,8 @@ class Optimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     rule: ClassVar[Rule]
     hypers: ClassVar[dict[str, Hyper]]
+    rates: ClassVar[tuple[str, ...]] = ("lr",)  # the hyperparameters that are learning rates, the main one first
+    finds_own_rate: ClassVar[bool] = False  # whether `lr` is but a factor, best left at 1, of a rate that it estimates
     _group_keys: ClassVar[frozenset[str]]
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
@@ -96,7 +100,8 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         """Give a class its rule; or two, with a function of a parameter and its group: whether the first takes it.
 
-        `group_keys` are what groups may hold for that function, beside hyperparameters.
+        `group_keys` are what groups may hold beside hyperparameters: for that function, or because the class itself keeps
+        it there. A hyperparameter of the rule among them is no argument.
         """
         super().__init_subclass__(**kwargs)
         if rule is None:
@@ -104,8 +109,9 @@ class Optimizer(torch.optim.Optimizer):
         if not isinstance(rule, Rule):
             raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
         cls.rule, cls._besides = rule, besides
-        cls.hypers = {**rule.hypers, **(besides.hypers if besides else {})}
-        cls._group_keys = GROUP_KEYS.union(group_keys)
+        kept, hypers = frozenset(group_keys), {**rule.hypers, **(besides.hypers if besides else {})}
+        cls.hypers = {name: hyper for name, hyper in hypers.items() if name not in kept}
+        cls._group_keys = GROUP_KEYS | kept
         if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
             raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
         if takes is not None:
@@ -215,6 +221,12 @@ class Optimizer(torch.optim.Optimizer):
                 hyper.check(name, param_group[name])
         self._lay_open()
         super().add_param_group(dict(param_group))
+        try:
+            for param in self.param_groups[-1]["params"]:
+                require_real(self.rule_for(param, self.param_groups[-1]), param)
+        except InvalidInput:
+            self.param_groups.pop()
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in torch's form: torch's optimizer of the same name loads it."""
@@ -256,6 +268,12 @@ class Optimizer(torch.optim.Optimizer):
         """The rule that updates a parameter of a group."""
         return self.rule if self._besides is None or type(self)._takes(param, group) else self._besides
 
+    def _before_update(self, plan: Plan) -> None:
+        """What a class does when all is ready for an update, and nothing is changed yet."""
+
+    def _check_saved(self, group: Mapping[str, Any]) -> None:
+        """Refuse a saved group for what a class keeps there beside hyperparameters."""
+
     def _lay_open(self) -> None:
         """Write what the plan knows into the state, and have the next step look at everything anew."""
         if self._plan is not None:
@@ -274,13 +292,15 @@ class Optimizer(torch.optim.Optimizer):
             plan = self._planned(scale is not None)
         if self.clip_norm is not None or self.skip_nonfinite:
             norm = plan.norm() * (1.0 if scale is None else scale)
-            if self.skip_nonfinite and not norm < float("inf"):
+            clipped = self.clip_norm is not None or self.clip_value is not None
+            if self.skip_nonfinite and not norm < (float("inf") if clipped else plan.largest_norm):
                 return False
             if self.clip_norm is not None:
                 scale = (1.0 if scale is None else scale) * ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
         if not plan.prepare(scale):
             plan = self._planned(scale is not None)
             plan.prepare(scale)
+        self._before_update(plan)
         plan.update()
         if plan.capturable and is_capturing():
             self._captured.append(plan)

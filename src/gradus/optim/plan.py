@@ -80,6 +80,9 @@ class Plan:
         _count_on_device(
             [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
         )
+        # Below it, the squares of gradients, which most rules keep, and their sums are finite where they are kept.
+        wide = [_WIDE.get(row.params[0].dtype, row.params[0].dtype) for row in self.rows]
+        self.largest_norm = min((torch.finfo(dtype).max ** 0.5 for dtype in wide), default=float("inf"))
         self.batches = [
             batch_for(kind, rows, program, stochastic=stochastic) for (_, kind, program, *_), rows in together.items()
         ]
@@ -142,9 +145,9 @@ def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
     return {lying[place]: place for place in overlapping([*map(local, lying)])}
 
 
-def empty_slot(rule: Rule, slot: str, param: Tensor) -> Tensor | None:
+def empty_slot(rule: Rule, slot: str, param: Tensor, hypers: Mapping[str, Any]) -> Tensor | None:
     """An empty slot for a parameter: laid out as it is, and single precision for half; None where it has no such slot."""
-    shape, dtype = rule.shape(slot, tuple(param.shape)), _WIDE.get(param.dtype, param.dtype)
+    shape, dtype = rule.shape(slot, tuple(param.shape), hypers), _WIDE.get(param.dtype, param.dtype)
     if shape is None:
         return None
     return torch.empty_like(param, dtype=dtype) if shape == param.shape else param.new_empty(shape, dtype=dtype)
@@ -164,33 +167,34 @@ def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str,
     kept.setdefault("step", 0)
     for name in slots:
         if kept.get(name) is None:
-            if (slot := empty_slot(rule, name, param)) is not None:
+            if (slot := empty_slot(rule, name, param, group)) is not None:
                 # Of a complex number both parts begin alike: they are updated one by one.
                 (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(rule.begun(name, group))
                 kept[name] = slot
-        elif not _fits(kept[name], rule, name, param):
-            kept[name] = _laid_out(kept[name], rule, name, param)
+        elif not _fits(kept[name], rule, name, param, group):
+            kept[name] = _laid_out(kept[name], rule, name, param, group)
 
 
-def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor) -> bool:
+def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> bool:
     """Whether a slot lies as one that is made for the parameter would."""
     dtype, device = _WIDE.get(param.dtype, param.dtype), param.device
-    if slot.dtype != dtype or slot.device != device:
+    shape = rule.shape(name, tuple(param.shape), group)
+    if slot.dtype != dtype or slot.device != device or slot.shape != shape:
         return False
-    if rule.shape(name, tuple(param.shape)) != tuple(param.shape):
-        return True  # a slot of a shape of its own is read by torch's operations
-    return slot.shape == param.shape and (
+    # A slot of a shape of its own is read by torch's operations, wherever it lies.
+    return slot.shape != param.shape or (
         slot.stride() == param.stride() or slot.stride() == torch.empty_like(param, device="meta").stride()
     )
 
 
-def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor) -> Tensor:
+def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> Tensor:
     """A slot laid out anew: its parameter has been moved to another dtype, device or memory format since."""
-    new = empty_slot(rule, name, param)
+    new = empty_slot(rule, name, param, group)
     if new is None or new.shape != slot.shape:
         raise InvalidInput(
-            f"the state's {name} must have the shape that its parameter of shape {tuple(param.shape)} gives it; "
-            f"got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what doesn't fit"
+            f"the state's {name} must have the shape that its parameter of shape {tuple(param.shape)} and the group's "
+            f"hyperparameters give it; got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what "
+            f"doesn't fit; what decides on shapes can't be changed between updates"
         )
     return new.copy_(slot)
 

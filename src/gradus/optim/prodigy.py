@@ -88,6 +88,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=("d_numerator",)):
     True
     """
 
+    finds_own_rate = True
     _takes_sparse = False  # p0 is the whole parameter at the first update
 
     def _update(self) -> bool:

@@ -65,8 +65,14 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     for old in saved:
         _check_group(optimizer, old)
     group_of = {param: group for group in groups for param in group["params"]}
-    rules = {param: optimizer.rule_for(param, group_of[param]) for _, param in pairs}
-    states = {param: _state(rules[param], param, given["state"][key]) for key, param in pairs if key in given["state"]}
+    saved_of = {key: group for group in saved for key in group["params"]}
+    states = {
+        param: _state(
+            optimizer.rule_for(param, group_of[param]), param, given["state"][key], {**group_of[param], **saved_of[key]}
+        )
+        for key, param in pairs
+        if key in given["state"]
+    }
     for group, old in zip(groups, saved, strict=False):
         fill(group, old)
     optimizer.state = states  # made a defaultdict there
@@ -116,6 +122,7 @@ def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
             )
         if described.check is not None:
             described.check(f"the saved {hyper}", saved[hyper])
+    optimizer._check_saved(saved)
 
 
 def _matched(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[tuple[Any, Tensor]], Difference]:
@@ -140,7 +147,7 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
 
 
-def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any]:
+def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any], hypers: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
     kept: dict[str, Any] = {}
     for name, value in saved.items():
@@ -155,7 +162,7 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any]) -> dict[str, Any
         if name in rule.scalars:
             kept[name] = number(name, value)
             continue
-        slot, shape = empty_slot(rule, name, param), tuple(getattr(value, "shape", ()))
+        slot, shape = empty_slot(rule, name, param, hypers), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
             expected = "none" if slot is None else f"shape {tuple(slot.shape)}"
             raise InvalidInput(

@@ -12,6 +12,8 @@ from gradus.rules.fields import Scalar
 __all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
 
 Shape = tuple[int, ...]
+# The shape of a slot, of its parameter's and the hyperparameters; None where the parameter has no such slot.
+SlotShape = Callable[[Shape, Mapping[str, Any]], Shape | None]
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -33,7 +35,8 @@ class Rule:
             its slots; what is named after a star, its hyperparameters, and `step`, the update's number from 1, if it asks.
         start: what slots hold before the first update: a number, or the name of a hyperparameter; 0 where none is given.
         shapes: for a rule of whole tensors, in torch's operations, which the reference backend alone can run: the shape of
-            each slot that isn't the parameter's, as a function of that; None where the parameter has no such slot.
+            each slot that isn't the parameter's, as a function of that and of the hyperparameters; None where the parameter
+            has no such slot.
 
     Raises:
         InvalidInput: the signature isn't a rule's, or a slot to start that there isn't.
@@ -43,7 +46,7 @@ class Rule:
         self,
         function: Callable[..., Any],
         start: Mapping[str, float | str],
-        shapes: Mapping[str, Callable[[Shape], Shape | None]] | None = None,
+        shapes: Mapping[str, SlotShape] | None = None,
     ) -> None:
         parameters = inspect.signature(function).parameters
         hints = get_type_hints(function, include_extras=True)
@@ -82,9 +85,9 @@ class Rule:
             )
         return new[0], dict(zip(self.slots, new[1:], strict=True))
 
-    def shape(self, slot: str, param: Shape) -> Shape | None:
+    def shape(self, slot: str, param: Shape, hypers: Mapping[str, Any]) -> Shape | None:
         """The shape of a slot, for a parameter of this shape; None where it has no such slot."""
-        return self._shapes[slot](param) if slot in self._shapes else param
+        return self._shapes[slot](param, hypers) if slot in self._shapes else param
 
     def begun(self, slot: str, hypers: Mapping[str, Any]) -> float:
         """What a slot holds before the first update."""
@@ -115,6 +118,6 @@ def rule(function: Callable[..., Any] | None = None, /, **start: float | str) ->
     return lambda function: Rule(function, start)
 
 
-def tensor_rule(**shapes: Callable[[Shape], Shape | None]) -> Callable[[Callable[..., Any]], Rule]:
+def tensor_rule(**shapes: SlotShape) -> Callable[[Callable[..., Any]], Rule]:
     """Make a rule of a function of whole tensors, in torch's operations; see `Rule` for `shapes`."""
     return lambda function: Rule(function, {}, shapes)
