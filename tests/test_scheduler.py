@@ -95,11 +95,11 @@ def test_any_hyperparameter_can_be_scheduled() -> None:
 
 
 def test_the_optimizer_is_left_alone() -> None:
-    """Nothing is patched, wrapped or added to the optimizer or its groups."""
+    """Nothing is patched or wrapped; only the bases are added to the groups, where torch's schedulers keep them."""
     optimizer = an_optimizer()
     keys, names = [set(group) for group in optimizer.param_groups], set(vars(optimizer))
     Scheduler(optimizer, lr=Cosine(10))
-    assert [set(group) for group in optimizer.param_groups] == keys
+    assert [set(group) for group in optimizer.param_groups] == [one | {"initial_lr"} for one in keys]
     assert set(vars(optimizer)) == names
     assert "step" not in vars(optimizer)
 
@@ -134,7 +134,7 @@ def test_it_works_on_anything_with_groups() -> None:
 
     scheduler = Scheduler(Duck(), lr=Step(2, gamma=0.5))
     scheduler.set_step(5)
-    assert Duck.param_groups == [{"lr": 0.25}]
+    assert Duck.param_groups == [{"lr": 0.25, "initial_lr": 1.0}]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -411,11 +411,11 @@ def test_another_length_is_rescaled_or_spliced() -> None:
 
 
 def test_bases_are_kept_by_the_state() -> None:
-    """A scheduler built on an optimizer that holds another rate takes up the saved bases, not that rate."""
+    """A scheduler built on an optimizer that holds scheduled rates takes up the saved bases, not those rates."""
     saved = Scheduler(an_optimizer(), lr=Linear(10))
     saved.set_step(5)
     optimizer = an_optimizer()
-    optimizer.param_groups[0]["lr"] = 123.0
+    optimizer.param_groups[0]["lr"] = 0.05  # an optimizer's state of before bases were kept in the groups
     scheduler = Scheduler(optimizer, lr=Linear(10))
     scheduler.load_state_dict(saved.state_dict())
     assert rates(optimizer) == pytest.approx([0.05, 0.1])
@@ -507,7 +507,7 @@ REFUSED = [
     Refused(lambda: _loaded({"step": -3}), "a scheduler state's 'step' can't be -3"),
     Refused(lambda: _loaded({"step": "3"}), "a scheduler state's 'step' can't be '3'"),
     Refused(lambda: _loaded({"hyperparameters": {"lr": 3}}), "a scheduler state's 'lr' can't be 3"),
-    Refused(lambda: _loaded_track({"bases": ["x"]}), "bases must be lists of numbers; 'lr' has ['x']"),
+    Refused(lambda: _loaded_track({"bases": ["x"]}), "bases must be lists of finite numbers; 'lr' has 'x'"),
     Refused(lambda: _loaded_track({"schedules": [3]}), "schedules must be JSON texts; 'lr' has [3]"),
     Refused(lambda: _loaded_track({"more": 3}), "a scheduler state has no field 'more'"),
     Refused(

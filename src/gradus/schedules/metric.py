@@ -6,6 +6,8 @@ that `observed` maps to the next one.
 """
 
 import math
+import sys
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
@@ -51,6 +53,33 @@ class MetricFactor(Schedule, abstract=True):
         """The state after one more metric. Its `factor` is what the schedule is multiplied by from now on."""
         raise NotImplementedError
 
+    def checked(self, state: Any) -> State:
+        """A saved state of this factor, as it is taken up.
+
+        Raises:
+            InvalidInput: it can't be one.
+        """
+        fields = self.initial()
+        if not isinstance(state, Mapping) or state.keys() != fields.keys():
+            raise InvalidInput(f"the state of {self!r} has {', '.join(fields)}; it can't be {state!r}")
+        if wrong := [name for name in fields if not self._can_be(name, state[name])]:
+            raise InvalidInput(f"the state of {self!r} can't have {state[wrong[0]]!r} for its {wrong[0]!r}")
+        return dict(state)
+
+    def _can_be(self, name: str, value: Any) -> bool:
+        """Whether a field of the state may hold this: something of the type that `initial` has there, if that is any."""
+        if name == "factor":
+            return _is_number(value) and 0 <= value < math.inf
+        first = self.initial()[name]
+        return first is None or type(value) is type(first)
+
+    def retuned(self, state: State, before: Any) -> State:  # noqa: ARG002 - kinds look at it
+        """What another factor of this kind, with other parameters, has seen, as this one goes on from it.
+
+        The factor that has been reached is always kept. What else is kept, each kind says.
+        """
+        return {**self.initial(), "factor": state["factor"]}
+
     def _improves(self: Any, metric: float, best: float | None) -> bool:
         """Whether a metric is better than the best one by more than the threshold. One that is no number never is."""
         sign = 1 if self.mode == "min" else -1  # a comparison with a number that is none is false
@@ -76,6 +105,10 @@ class Plateau(MetricFactor):
         cooldown: how many metrics after a change aren't counted as bad.
         min_factor: the lowest factor.
         eps: a change by no more than this is left out.
+
+    A saved one that goes on with other parameters keeps the factor that it has reached, though that be below a new
+    `min_factor`; unless `mode` has changed, it keeps the best metric and the count of bad ones too, and what is left of a
+    cooldown, if that is no more than the new one.
 
     Source: torch's `ReduceLROnPlateau`, whose `min_lr` and `eps` speak of the rate where these speak of its factor.
 
@@ -107,12 +140,20 @@ class Plateau(MetricFactor):
         factor = lower if state["factor"] - lower > self.eps else state["factor"]
         return {"factor": factor, "best": best, "bad": 0, "cooling": self.cooldown}
 
+    def _can_be(self, name: str, value: Any) -> bool:
+        return _is_number_or_none(value) if name == "best" else super()._can_be(name, value) and value >= 0
+
+    def retuned(self, state: State, before: Any) -> State:
+        if before.mode != self.mode:
+            return super().retuned(state, before)
+        return {**state, "cooling": min(state["cooling"], self.cooldown)}
+
 
 class Greedy(MetricFactor):
     """Raise the factor while a metric improves and lower it while it doesn't: factor/f after `patience` good metrics in a
     row, factor·f after as many bad ones, between `min_factor` and `max_factor`.
 
-    Metrics are smoothed by the mean of the last `window`. One that is no number is bad, and is left out of the mean.
+    Metrics are smoothed by the mean of the last `window`. One that is no finite number is bad, and is left out of the mean.
 
     Args:
         mode: "min" where the metric should fall, "max" where it should rise.
@@ -123,6 +164,9 @@ class Greedy(MetricFactor):
         window: how many metrics are averaged, 1 or more.
         min_factor: the lowest factor.
         max_factor: the highest factor, 1 or more.
+
+    A saved one that goes on with other parameters keeps the factor that it has reached, between the new bounds; unless
+    `mode` has changed, it keeps what it has seen too, as much as the new `window` takes.
 
     Source: Subramanian, Krishnamoorthy and Murthy, Dynamic Learning Rate Scheduling based on Loss Changes Leads to Faster
     Convergence, 2025 (arXiv:2512.14527), algorithm 1: the rate is divided by F where the loss falls and multiplied by it
@@ -149,8 +193,8 @@ class Greedy(MetricFactor):
         return {"factor": 1.0, "seen": [], "before": None, "good": 0, "bad": 0}
 
     def observed(self, state: State, metric: float) -> State:
-        seen = state["seen"] if math.isnan(metric) else [*state["seen"], metric][-self.window :]
-        smooth = math.nan if math.isnan(metric) else math.fsum(seen) / len(seen)
+        seen = list(filter(math.isfinite, [*state["seen"], metric]))[-self.window :]
+        smooth = math.fsum(one / len(seen) for one in seen) if math.isfinite(metric) else math.nan
         if state["before"] is None and seen:
             return {**state, "seen": seen, "before": smooth}
         better = self._improves(smooth, state["before"])
@@ -162,6 +206,28 @@ class Greedy(MetricFactor):
             factor, bad = max(factor * self.factor, self.min_factor), 0
         before = state["before"] if math.isnan(smooth) else smooth
         return {"factor": factor, "seen": seen, "before": before, "good": good, "bad": bad}
+
+    def _can_be(self, name: str, value: Any) -> bool:
+        if name == "before":
+            return _is_number_or_none(value)
+        if name == "seen":
+            return isinstance(value, list) and all(map(_is_number, value))
+        return super()._can_be(name, value) and value >= 0
+
+    def retuned(self, state: State, before: Any) -> State:
+        reached = min(max(state["factor"], self.min_factor), self.max_factor)
+        kept = state if before.mode == self.mode else self.initial()
+        return {**kept, "factor": reached, "seen": kept["seen"][-self.window :]}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is one that a float can hold, infinite ones included."""
+    whole = type(value) is int and abs(value) <= sys.float_info.max
+    return whole or (isinstance(value, float) and not math.isnan(value))
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or _is_number(value)
 
 
 def _window(what: str, value: Any) -> int:
