@@ -144,7 +144,7 @@ class Hyperparameter:
         self.schedule_of_group: list[int | None] = []
         self.bases: list[float | None] = []  # None where a group is left alone; a state may bring those of later groups
         self.found: list[Value | None] = []  # what was in each group when it was first seen
-        self._scales_all = definition.keys is None and not self.bounds[0].is_absolute
+        self.scales_all = definition.keys is None and not self.bounds[0].is_absolute
         if origin is not None and definition.keys is origin.definition.keys:  # a key is asked once: groups change
             self.schedule_of_group, self.found = list(origin.schedule_of_group), list(origin.found)
 
@@ -172,10 +172,19 @@ class Hyperparameter:
     def at(self, groups: list[Group], step: int) -> list[float]:
         """The value of each schedule at a step; groups that have joined since are taken in."""
         if len(self.schedule_of_group) < len(groups):
-            known = len(self.schedule_of_group)
-            self.add_groups(groups)
-            self.write_bases(groups, known)
+            self._join(groups)
         return [bound.at(step) for bound in self.bounds]
+
+    def _join(self, groups: list[Group]) -> None:
+        known = len(self.schedule_of_group)
+        self.add_groups(groups)
+        self.write_bases(groups, known)
+
+    def scale(self, groups: list[Group], step: int) -> None:
+        """`at` and `write` in one, for the common case of one schedule that scales all groups."""
+        if len(self.schedule_of_group) < len(groups):
+            self._join(groups)
+        self.accessor.multiply(groups, self.bases, self.bounds[0].at(step))
 
     def values(self, at: list[float]) -> list[float | None]:
         """What each group is to hold where the schedules have these values; None where it is left alone."""
@@ -190,7 +199,7 @@ class Hyperparameter:
 
     def write(self, groups: list[Group], at: list[float]) -> None:
         """Write what follows from the schedules' values into the groups."""
-        if self._scales_all:
+        if self.scales_all:
             self.accessor.multiply(groups, self.bases, at[0])
         else:
             self.accessor.write(groups, self.values(at))

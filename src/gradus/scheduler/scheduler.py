@@ -89,7 +89,7 @@ class Scheduler(LRScheduler):
         self._total_steps, self._steps_per_epoch = total_steps, steps_per_epoch
         units = Units(total_steps, steps_per_epoch)
         definitions = {name: _definition(name, given, units) for name, given in schedules.items()}
-        self._hyperparameters = {name: Hyperparameter(Accessor(name), one) for name, one in definitions.items()}
+        self._follow({name: Hyperparameter(Accessor(name), one) for name, one in definitions.items()})
         for hyperparameter in self._hyperparameters.values():
             hyperparameter.add_groups(groups, rebase=rebase)
             hyperparameter.require_every_key_fits(groups)
@@ -113,9 +113,17 @@ class Scheduler(LRScheduler):
         for hyperparameter in self._hyperparameters.values():
             hyperparameter.write_bases(self.optimizer.param_groups)
 
+    def _follow(self, hyperparameters: dict[str, Hyperparameter]) -> None:
+        self._hyperparameters = hyperparameters
+        first = next(iter(hyperparameters.values()), None)
+        self._only = first if len(hyperparameters) == 1 and first is not None and first.scales_all else None
+
     def _go(self, step: int) -> None:
         """Write the values of a step into every group, and be there."""
-        self._write(self._values_at(step))
+        if self._only is not None:
+            self._only.scale(self.optimizer.param_groups, step)
+        else:
+            self._write(self._values_at(step))
         self._step = step
 
     # The clock
@@ -342,7 +350,8 @@ class Scheduler(LRScheduler):
         step, hyperparameters = load(self._hyperparameters, saved, groups, answer, trusted)
         values = [one.at(groups, step) for one in hyperparameters.values()]
         self._step = self._updates_done = step
-        self._clock, self._hyperparameters = saved.clock, hyperparameters
+        self._clock = saved.clock
+        self._follow(hyperparameters)
         self._write_bases()
         self._write(values)
 
