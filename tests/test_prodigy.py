@@ -1,6 +1,9 @@
-"""Prodigy, against its paper."""
+"""Prodigy, against its paper and its authors' package."""
 
+import contextlib
 import copy
+import io
+import itertools
 import math
 from typing import Any
 
@@ -27,8 +30,8 @@ def _by_the_paper(steps: int, lr: float) -> tuple[Tensor, float]:
         m, v = 0.9 * m + 0.1 * d * g, 0.999 * v + 0.001 * d * d * g * g
         r = math.sqrt(0.999) * r + lr * d * d * float(g @ (start - x))
         s = math.sqrt(0.999) * s + lr * d * d * g
-        x = x - lr * d * m / (v.sqrt() + d * 1e-8)
-        d = max(d, r / float(s.abs().sum()))
+        before, d = d, max(d, r / float(s.abs().sum()))
+        x = x - lr * before * m / (v.sqrt() + d * 1e-8)  # the paper has the old d before ε, its authors' package the new one
     return x, d
 
 
@@ -107,7 +110,10 @@ def test_a_loaded_one_goes_on() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"d": 0.0}, r"d must be a finite number above 0; got 0\.0"),
+        ({"d0": 0.0}, r"d0 must be a finite number above 0; got 0\.0"),
+        ({"growth_rate": 0.9}, r"growth_rate must be a number of at least 1, or infinity for no bound; got 0\.9"),
+        ({"beta3": 1.0}, r"beta3 must be at least 0 and below 1; got 1\.0"),
+        ({"slice_p": 0}, r"slice_p must be a whole number above 0; got 0"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\] must be at least 0"),
     ],
 )
@@ -122,6 +128,67 @@ def test_groups_share_one_estimate() -> None:
     params = _parts([2, 2])
     optimizer = Prodigy([{"params": [params[0]], "d": 1e-6}, {"params": [params[1]], "d": 1e-3}])
     params[0].grad = torch.ones(2, dtype=torch.float64)
+    before = copy.deepcopy(optimizer.state_dict())
     with pytest.raises(InvalidInput, match=r"Prodigy has one d for all groups; got \[1e-06, 0\.001\]"):
         optimizer.step()
+    assert optimizer.state_dict() == before
     assert torch.equal(params[0], torch.zeros(2, dtype=torch.float64))
+
+
+_OPTIONS: dict[str, list[Any]] = {
+    "bias_correction": [False, True],
+    "decouple": [True, False],
+    "safeguard_warmup": [False, True],
+    "growth_rate": [math.inf, 1.02],
+    "d_coef": [1.0, 2.0],
+    "slice_p": [1, 3],
+    "beta3": [None, 0.98],
+    "weight_decay": [0.0, 0.01],
+}
+
+
+@pytest.mark.parametrize("bias_correction", _OPTIONS["bias_correction"])
+@pytest.mark.parametrize("slice_p", _OPTIONS["slice_p"])
+def test_every_option_is_its_authors(bias_correction: bool, slice_p: int) -> None:
+    """Forty updates under every combination of options are prodigyopt's, with a warmup and an update at rate 0 in them."""
+    prodigyopt = pytest.importorskip("prodigyopt")
+    rest = {name: values for name, values in _OPTIONS.items() if name not in ("bias_correction", "slice_p")}
+    for values in itertools.product(*rest.values()):
+        options = {**dict(zip(rest, values, strict=True)), "slice_p": slice_p}
+        ours, theirs = _parts([10]), _parts([10])
+        got = Prodigy(ours, bias_correction=bias_correction, **options)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints that weights decay by themselves
+            want = prodigyopt.Prodigy(theirs, use_bias_correction=bias_correction, **options)
+        for step in range(40):
+            for optimizer, params in ((got, ours), (want, theirs)):
+                optimizer.param_groups[0]["lr"] = 0.0 if step in (0, 7) else min(1.0, step / 5)
+                _trained(optimizer, params, 1)
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-9, atol=1e-12, msg=str(options))
+        assert got.param_groups[0]["d"] == pytest.approx(want.param_groups[0]["d"], rel=1e-9), options
+
+
+def test_the_bias_correction_is_in_the_whole_estimate() -> None:
+    """On a quadratic of 20 elements, 2 from its solution, d stays below 2; without the correction in r it comes to 2.9."""
+    torch.manual_seed(0)
+    target = torch.randn(20, dtype=torch.float64)
+    target *= 2 / target.norm()
+    param = nn.Parameter(torch.zeros(20, dtype=torch.float64))
+    optimizer = Prodigy([param], bias_correction=True)
+    for _ in range(300):
+        param.grad = param.detach() - target
+        optimizer.step()
+    assert 0.01 < optimizer.param_groups[0]["d"] < 2
+
+
+def test_a_saved_estimate_that_cannot_be_is_refused() -> None:
+    """A state whose d, d_max, d_numerator or k can't be is refused by name, and nothing is changed."""
+    params = _parts([4])
+    optimizer = Prodigy(params)
+    for name, value in (("d", math.nan), ("d_max", -1.0), ("d_numerator", "much"), ("k", None)):
+        bad = optimizer.state_dict()
+        bad["param_groups"][0][name] = value
+        before = copy.deepcopy(optimizer.param_groups[0])
+        with pytest.raises(InvalidInput, match=f"the saved {name} must be"):
+            optimizer.load_state_dict(bad)
+        assert optimizer.param_groups[0].keys() == before.keys()
+        assert all(optimizer.param_groups[0][key] == before[key] for key in before if key != "params")

@@ -27,14 +27,20 @@ def _by_rule(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: in
 def _prodigy(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
     """Each point has an estimate d of its own."""
     walk, gradient = Walk(racer.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
-    d, numerator, beta2 = np.full(starts.shape[1:], walk.hypers["d"]), np.zeros(starts.shape[1:]), walk.hypers["betas"][1]
+    d0, beta3 = walk.hypers["d0"], walk.hypers["betas"][1] ** 0.5
+    d = d_max = np.full(starts.shape[1:], d0)
+    numerator, s = np.zeros(starts.shape[1:]), np.zeros(starts.shape)
     yield starts
-    for _ in range(steps):
-        before, walk.hypers["d"] = walk.where, d
-        yield walk.update(gradient)
+    for step in range(1, steps + 1):
         with np.errstate(all="ignore"):  # who diverges passes through infinity
-            gain = rate * (walk.grad * (starts - before)).sum(axis=0)
-            d, numerator = estimated(d, numerator, gain, np.abs(walk.of_points("s")).sum(axis=0), beta2)
+            grad = gradient(walk.where, step)
+            weight = d / d0 * d * rate
+            numerator = beta3 * numerator + weight * (grad * (starts - walk.where)).sum(axis=0)
+            s = beta3 * s + weight * grad
+            after, d_max = estimated(d, d_max, numerator, np.abs(s).sum(axis=0), d0=d0)
+        walk.hypers.update(d=d, d_next=after)
+        yield walk.update(lambda *_, grad=grad: grad)
+        d = after
 
 
 def _sophia(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:

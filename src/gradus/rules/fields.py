@@ -24,6 +24,7 @@ __all__ = [
     "flag",
     "nonnegative",
     "one_of",
+    "optional_decay",
     "several",
     "whole",
 ]
@@ -101,6 +102,12 @@ def one_of(*choices: Any) -> Check:
 nonnegative = _number("a finite number that isn't negative", lambda x: x >= 0)
 _in_unit = _number("at least 0 and below 1", lambda x: 0 <= x < 1)
 _inside = _number("above 0 and below 1", lambda x: 0 < x < 1)
+
+
+def optional_decay(name: str, value: Any) -> None:
+    """A number of at least 0 and below 1, or None where another stands in for it."""
+    if value is not None:
+        _in_unit(name, value)
 
 
 def decays(count: int) -> Check:
