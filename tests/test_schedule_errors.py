@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gradus.schedules as g
 from gradus.errors import InvalidInput
 from gradus.schedules import Absolute, Constant, Cosine, CosineRestarts, Cyclic, Linear, Schedule, parse
-from gradus.schedules.schedule import Product, Sequence
+from gradus.schedules.schedule import Power, Product, Sequence
 from registry import Refused
 
 FIELDS = [
@@ -48,12 +48,27 @@ FIELDS = [
     Refused(lambda: g.epochs(-1), "epochs(...) takes a number from 0 to 2^53; got -1"),
     Refused(lambda: g.fraction(1.5), "fraction(...) is a part of the whole run, from 0 to 1; got 1.5"),
     Refused(lambda: g.tokens(math.nan), "tokens(...) takes a number from 0 to 2^53; got nan"),
-    Refused(lambda: g.wsd(5, shape="square"), 'wsd\'s shape must be "linear", "cosine" or "1-sqrt"; got \'square\''),
-    Refused(lambda: g.warmup(5, shape="square"), 'warmup\'s shape must be "linear", "cosine" or "exponential"; got'),
-    Refused(lambda: g.warmup(5, shape="exponential"), "so its start must be above 0 (such as 0.01); got 0.0"),
     Refused(
-        lambda: g.warmup(0, start=0.1, shape="exponential"), "Exponential's every must be a whole number of steps from 1"
+        lambda: g.wsd(5, shape="square"),
+        'wsd\'s shape must be "linear", "cosine", "1-sqrt" or "exponential"; got \'square\'',
     ),
+    Refused(
+        lambda: g.warmup(5, shape="square"), 'shape must be "linear", "cosine", "exponential" or "logarithmic"; got \'square'
+    ),
+    Refused(lambda: g.warmup(5, shape="exponential"), "so warmup's start must be a number above 0 (such as 0.01); got 0.0"),
+    Refused(lambda: g.warmup(5, start="x", shape="exponential"), "must be a number above 0 (such as 0.01); got 'x'"),
+    Refused(lambda: g.wsd(5, shape="exponential"), "so wsd's end must be a number above 0 (such as 0.01); got 0.0"),
+    Refused(lambda: g.cooldown(1, 2, 3), "cooldown's schedule must be a schedule; got 1"),
+    Refused(lambda: g.cooldown(Linear(9), g.rest() - 3, 2), "cooldown's at is rest() where the way down ends with the run"),
+    Refused(lambda: g.cooldown(Linear(9), g.rest(), g.rest()), "only one of cooldown's at and length can be rest()"),
+    Refused(lambda: g.cooldown(Linear(9), 2, 3, end=0.1, end_value=1e-5), "cooldown takes end, a part of the value at its"),
+    Refused(lambda: g.cooldown(Linear(9), 2, 3, end_value="x"), "Constant's value must be a finite number; got 'x'"),
+    Refused(lambda: g.hyperbolic(100, 50), "hyperbolic's bound must be at least as long as its length; got 50 for 100"),
+    Refused(lambda: g.hyperbolic(g.epochs(3), 50), "hyperbolic's length and bound must be of one unit"),
+    Refused(lambda: g.hyperbolic(g.rest(), g.rest()), "hyperbolic's length and bound must be of one unit"),
+    Refused(lambda: g.Chebyshev(12), "Chebyshev's nodes must be a power of two from 1 to 2^53; got 12"),
+    Refused(lambda: g.Chebyshev(8, low=2.0), "Chebyshev needs low <= high; got 2.0 and 1.0"),
+    Refused(lambda: Linear(3).clip("x"), "clip's bounds must be numbers or schedules; got 'x'"),
     Refused(lambda: g.wsd_s(5, 7, 3), "wsd_s's stable must be a list of lengths such as (700, 700); got 7"),
     Refused(lambda: g.wsd_s(5, (7,), 3, shape="square"), "wsd_s's shape must be"),
     Refused(lambda: g.cooldown(Cosine(5), 2, 3, shape="square"), "cooldown's shape must be"),
@@ -95,9 +110,18 @@ COMPOSITION = [
     Refused(lambda: Absolute(0.1), "Absolute's schedule must be a schedule; got 0.1"),
     Refused(lambda: g.min(Linear(3), "x"), "min and max take schedules and numbers; got 'x'"),
     Refused(lambda: Product(()), "must hold at least one schedule; got none"),
+    Refused(lambda: Power((Linear(3), Linear(4), Linear(5))), "Power needs two members, base and exponent; got 3"),
+    Refused(lambda: Linear(3) / 0, "nothing can be divided by 0; got Linear(3) / Constant(0.0)"),
+    Refused(lambda: 1 / g.Plateau(), "a factor that follows a metric stands in the outermost product"),
+    Refused(lambda: g.rest() - g.rest(), "rest() is lessened by a whole number of steps or by a span; got rest()"),
     Refused(lambda: Sequence((1,)), "must be a schedule; got 1"),
 ]
 EVALUATION = [
+    Refused(lambda: (1 / Linear(3))(3), "Constant() / Linear(3) is no finite number at step 3"),
+    Refused(lambda: (1 / Linear(3))(np.arange(9)), "Constant() / Linear(3) is no finite number at step 3"),
+    Refused(lambda: ((Linear(3) - 1) ** 0.5)(2), "is no finite number at step 2"),
+    Refused(lambda: ((Linear(3) - 1) ** 0.5)(np.arange(1, 3)), "is no finite number at step 1"),
+    Refused(lambda: (1e200 * Constant(1e200))(0), "is no finite number at step 0"),
     Refused(lambda: Cosine(3)(-1), "steps are counted from 0 and stay below 2^63; got -1"),
     Refused(lambda: Cosine(3)(2**63), "stay below 2^63"),
     Refused(lambda: Cosine(3)(1.0), "a step must be an integer or an array of integers; got 1.0"),
@@ -114,6 +138,10 @@ RESOLUTION = [
         lambda: (Cosine(g.rest()) >> Linear(g.rest())).resolve(10), "only one phase of a sequence can take rest(); here 2 do"
     ),
     Refused(lambda: g.wsd(900).resolve(1000), "the other phases take 1100 of 1000 steps"),
+    Refused(lambda: Linear(200).delay(g.rest()).resolve(100), "the other phases take 200 of 100 steps"),
+    Refused(lambda: Linear(g.rest()).delay(g.rest()).resolve(100), "only one of a delay and what it delays can take rest()"),
+    Refused(lambda: Linear(g.rest() - 200).resolve(100), "rest() - 200 is below 0, for 100 steps are left"),
+    Refused(lambda: Linear(g.rest() - g.epochs(2)).resolve(100), "can't be counted in steps without steps_per_epoch"),
     Refused(lambda: Cosine(g.rest()).resolve(0), "total_steps must be a finite number above 0; got 0"),
     Refused(lambda: Cosine(g.rest()).resolve(2.5), "total_steps must be a whole number of steps; got 2.5"),
     Refused(
@@ -133,7 +161,16 @@ TEXT = [
     Refused(lambda: parse("Cosine"), "Cosine needs its arguments in brackets"),
     Refused(lambda: parse(""), "must be something like"),
     Refused(lambda: parse("epochs(3)"), "is no schedule but epochs(3)"),
-    Refused(lambda: parse("Cosine(3) - 1"), "between schedules there are >>, * and +"),
+    Refused(lambda: parse("epochs(3) * 2"), "between schedules there are >>, *, /, +, - and **, and a span"),
+    Refused(lambda: parse("Cosine(3) // 2"), "has no place in a schedule"),
+    Refused(lambda: parse("Linear(epochs(3) - 1)"), "only rest() can be lessened, as in rest() - 100; got epochs(3)"),
+    Refused(lambda: parse("Linear(3) >> 'x'"), "unsupported operand"),
+    Refused(lambda: parse("Cosine(3) / 0"), "in 'Cosine(3) / 0': nothing can be divided by 0"),
+    Refused(lambda: parse("10.0**64 * 10.0**64 * 10.0**64 * 10.0**64 * 10.0**64 * 10.0**64"), "this is no finite number"),
+    Refused(lambda: parse("(-8) ** 0.5"), "this is no finite number"),
+    Refused(lambda: parse("Linear(\ud800)"), "can't read"),
+    Refused(lambda: parse("Linear(9, end=1" + "0" * 400 + ")"), "Linear's end must be a finite number; got 1000"),
+    Refused(lambda: parse("Linear(9, end=" + "9" * 5000 + ")"), "can't read|must be a finite number"),
     Refused(lambda: parse("1 >> 2"), "joins schedules, and these are two numbers"),
     Refused(lambda: parse("Cosine(9**9**9)"), "this power is too large"),
     Refused(lambda: parse("Cosine(1/0)"), "division by zero"),
@@ -142,7 +179,7 @@ TEXT = [
     Refused(lambda: parse("Cosine(3).__class__"), "has no place in a schedule"),
     Refused(lambda: parse("__import__('os').system('true')"), "no method .system here|unknown schedule '__import__'"),
     Refused(lambda: parse("[x for x in ()]"), "has no place in a schedule"),
-    Refused(lambda: parse("-Cosine(3)"), "only a number can be negated"),
+    Refused(lambda: parse("-'x'"), "only a number or a schedule can be negated"),
     Refused(lambda: parse("(" * 500 + "1" + ")" * 500), "too many nested parentheses|nested too deeply"),
     Refused(lambda: parse("Cosine(3)" + " + 1" * 4000), "has at most 10,000 characters"),
     Refused(lambda: parse("Cosine(3)\0"), "can't read"),
@@ -165,6 +202,17 @@ JSON = [
     Refused(
         lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "weeks", "amount": 3}}')), "got 'weeks'"
     ),
+    Refused(
+        lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "rest", "less": [[]]}}')),
+        "rest() is lessened by a whole number of steps or by a span; got []",
+    ),
+    Refused(
+        lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "rest", "less": [{"span": "rest"}]}}')),
+        "what a span is lessened by must be a list of whole numbers and spans",
+    ),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "MetricFactor"}')), "unknown kind of schedule: 'MetricFactor'"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "Constant", "value": 1' + "0" * 400 + "}")), "must be a finite"),
+    Refused(lambda: Schedule.from_json(_json('{"kind": "\\ud800"}')), "unknown kind of schedule"),
     Refused(
         lambda: Schedule.from_json(_json('{"kind": "Cosine", "length": {"span": "rest", "x": 3}}')),
         "a span has no field 'x'",

@@ -164,6 +164,12 @@ def test_operators_do_what_they_say(a: Schedule, b: Schedule, t: int) -> None:
     assert lowest(a, b)(t) == min(a(t), b(t))
     assert highest(a, b)(t) == max(a(t), b(t))
     assert (0.5 * a + 2)(t) == 0.5 * a(t) + 2
+    assert (a - b - 2)(t) == a(t) - b(t) - 2
+    assert (a - (b - 2))(t) == a(t) - (b(t) - 2)
+    assert (2 - a)(t) == 2 - a(t)
+    assert (-a)(t) == -a(t)
+    assert (a / (9 + b) / 3)(t) == a(t) / (9 + b(t)) / 3
+    assert (2 ** (a**2))(t) == 2 ** (a(t) ** 2)
     assert a.clip(-0.5, 0.5)(t) == max(-0.5, min(0.5, a(t)))
 
 

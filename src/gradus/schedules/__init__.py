@@ -6,7 +6,7 @@
 [0.0, 1.0, 0.03]
 """
 
-from gradus.schedules.cycles import CosineRestarts, Cyclic, OneCycle
+from gradus.schedules.cycles import Chebyshev, CosineRestarts, Cyclic, OneCycle
 from gradus.schedules.leaves import (
     Constant,
     Cosine,
@@ -14,6 +14,7 @@ from gradus.schedules.leaves import (
     InverseSqrt,
     Lambda,
     Linear,
+    Logarithmic,
     MultiStep,
     Piecewise,
     Polynomial,
@@ -29,6 +30,7 @@ from gradus.schedules.noise import Noise
 from gradus.schedules.recipes import (
     absolute,
     cooldown,
+    hyperbolic,
     noam,
     one_cycle,
     sgdr,
@@ -49,6 +51,7 @@ from gradus.schedules.words import explain
 # min and max are left out: a star import must not change what Python's own mean.
 __all__ = [
     "Absolute",
+    "Chebyshev",
     "Constant",
     "Cosine",
     "CosineRestarts",
@@ -59,6 +62,7 @@ __all__ = [
     "InverseSqrt",
     "Lambda",
     "Linear",
+    "Logarithmic",
     "MultiStep",
     "Noise",
     "OneCycle",
@@ -78,6 +82,7 @@ __all__ = [
     "epochs",
     "explain",
     "fraction",
+    "hyperbolic",
     "noam",
     "one_cycle",
     "parse",

@@ -53,7 +53,8 @@ def dumps(schedule: Any, kinds: Kinds) -> str:
 
 def _encoded(value: Any, kinds: Kinds) -> Any:
     if isinstance(value, Span):
-        return {"span": value.unit, "amount": value.amount}
+        less = {"less": [_encoded(one, kinds) for one in value.less]} if value.less else {}
+        return {"span": value.unit, "amount": value.amount, **less}
     if isinstance(value, tuple):
         return [_encoded(member, kinds) for member in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -138,9 +139,13 @@ class _Reader:
 
 
 def _span(value: dict[str, Any]) -> Span:
-    if unknown := value.keys() - {"span", "amount"}:
-        raise InvalidInput(f"a span has no field {shown(min(unknown))}; it has span and amount")
-    return Span(value["span"], value.get("amount"))
+    if unknown := value.keys() - {"span", "amount", "less"}:
+        raise InvalidInput(f"a span has no field {shown(min(unknown))}; it has span, amount and less")
+    less = value.get("less", [])
+    if not isinstance(less, list) or any(isinstance(one, dict) and one.keys() != {"span", "amount"} for one in less):
+        raise InvalidInput(f"what a span is lessened by must be a list of whole numbers and spans; got {shown(less)}")
+    parts = [Span(one["span"], one["amount"]) if isinstance(one, dict) else one for one in less]
+    return Span(value["span"], value.get("amount"), tuple(parts))
 
 
 def _built(kind: type, given: dict[str, Any]) -> Any:

@@ -1,16 +1,30 @@
 """Schedules that go up and down: triangles, one cycle, warm restarts."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any
 
 from gradus.errors import InvalidInput
 from gradus.schedules.evaluation import SCALARS, between
-from gradus.schedules.fields import Decay, Flag, Fraction, Growth, Length, MaybePeriod, Period, Real, Times, one_of
+from gradus.schedules.fields import (
+    Decay,
+    Flag,
+    Fraction,
+    Growth,
+    Length,
+    MaybePeriod,
+    Period,
+    Positive,
+    Real,
+    Times,
+    one_of,
+    shown,
+)
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
-__all__ = ["CosineRestarts", "Cyclic", "OneCycle"]
+__all__ = ["Chebyshev", "CosineRestarts", "Cyclic", "OneCycle"]
 
 
 class Cyclic(Schedule):
@@ -103,8 +117,8 @@ class CosineRestarts(Schedule):
     """Cosine cycles that start again at the top: SGDR.
 
     Cycle i begins at step B(i) = round(n·(gᵢ − 1)/(g − 1)), with gᵢ = growthⁱ, or i·n without growth. At position k of
-    its m steps, η = end + (start·decayⁱ − end)·(1 + cos(π·k/(m − 1)))/2, so its last step has the end value; with
-    `endpoint=False` k is divided by m, as in the paper and in torch, and the end value is never reached.
+    its m steps, η = endᵢ + (start·decayⁱ − endᵢ)·(1 + cos(π·k/(m − 1)))/2 with endᵢ = end·end_decayⁱ, so its last step has
+    the end value; with `endpoint=False` k is divided by m, as in the paper and in torch, and the end value is never reached.
 
     Args:
         period: n, the length of the first cycle, in steps or as a span.
@@ -112,6 +126,7 @@ class CosineRestarts(Schedule):
         end: the value at each cycle's end.
         growth: how many times longer each cycle is than the one before, 1 or more; needn't be whole.
         decay: the factor on each next cycle's start, above 0 and at most 1.
+        end_decay: the factor on each next cycle's end; as much as `decay` where the lows are to shrink with their peaks.
         cycles: how many; after the last the end value is held. None goes on for ever.
         endpoint: whether a cycle's last step has the end value. A cycle of a single step has its start value.
 
@@ -128,12 +143,19 @@ class CosineRestarts(Schedule):
     decay: Decay = 1.0
     cycles: Times = None
     endpoint: Flag = True
+    end_decay: Decay = 1.0
 
     @property
     def length(self) -> int | Span | None:
         if self.cycles is None or isinstance(self.period, Span):
             return None if self.cycles is None else self.period
         return int(self._begin(self.cycles, SCALARS))
+
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        if self.cycles is None or not isinstance(self.period, Span):
+            return super()._extent(count)
+        times = self.cycles if self.growth == 1 else (self.growth**self.cycles - 1) / (self.growth - 1)
+        return count(self.period) * times
 
     def _begin(self, cycle: Any, ops: Any) -> Any:
         """The step at which a cycle begins."""
@@ -158,5 +180,50 @@ class CosineRestarts(Schedule):
         last = following - begin - 1 if self.endpoint else following - begin
         done = ops.real(t - begin) / ops.maximum(last, 1 + 0 * last)
         peak = self.start * ops.power(self.decay, cycle)
-        value = self.end + (peak - self.end) * (1 + ops.cos(math.pi * done)) * 0.5
-        return value if self.cycles is None else ops.where(t < following, value, ops.full(t, self.end))
+        end = self.end if self.end_decay == 1 else self.end * ops.power(self.end_decay, cycle)
+        value = end + (peak - end) * (1 + ops.cos(math.pi * done)) * 0.5
+        return value if self.cycles is None else ops.where(t < following, value, ops.full(t, 1.0) * end)
+
+
+def _power_of_two(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**53 or value & (value - 1):
+        raise InvalidInput(f"{what} must be a power of two from 1 to 2^53; got {shown(value)}")
+    return value
+
+
+class Chebyshev(Schedule):
+    """The step sizes of Chebyshev's iteration, in the fractal order that keeps it stable, over and over.
+
+    Node k of N is 2/((high + low) − (high − low)·cos(π·(k + ½)/N)), between 1/high and 1/low. Step t has node σ(t mod N),
+    where σ of 2N puts 2N − 1 − σ(j) of N after each σ(j).
+
+    Args:
+        nodes: N, a power of two.
+        low: the least curvature, above 0; the longest step is 1/low.
+        high: the greatest curvature; the shortest step is 1/high.
+
+    Raises:
+        InvalidInput: `low` above `high`.
+
+    Source: Agarwal, Goel and Zhang, Acceleration via Fractal Learning Rate Schedules, ICML 2021, sections 2 and 3.
+
+    >>> [round(Chebyshev(4)(t), 2) for t in range(5)]
+    [11.61, 1.04, 2.91, 1.41, 11.61]
+    """
+
+    nodes: Annotated[int, _power_of_two]
+    low: Positive = 0.05
+    high: Positive = 1.0
+
+    def validate(self) -> None:
+        if self.low > self.high:
+            raise InvalidInput(f"Chebyshev needs low <= high; got {self.low} and {self.high}")
+
+    def at(self, t: Any, ops: Any) -> Any:
+        t = ops.whole(t) % self.nodes
+        node, levels = 0 * t, self.nodes.bit_length() - 1
+        for level in range(1, levels + 1):
+            second = (t >> (levels - level)) & 1
+            node = ops.where(second == 1, 2**level - 1 - node, node)
+        wave = ops.cos(math.pi * (ops.real(node) + 0.5) / self.nodes)
+        return 2 / ((self.high + self.low) - (self.high - self.low) * wave)

@@ -35,6 +35,19 @@ def _power(base: float, exponent: float) -> float:
     return float(base ** (min(exponent, _exponent_bound(base)) if base > 1 else exponent))
 
 
+def _divided(a: float, b: float) -> float:
+    if b:
+        return a / b
+    return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _raised(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except (OverflowError, ValueError):  # too large a power, a root of a negative number, 0 to a power below 0
+        return math.inf if a > 1 or a < -1 or a == 0 else math.nan
+
+
 def _pieces(t: float, starts: Sequence[int], phases: Sequence[Any]) -> Any:
     index = bisect_right(starts, t) - 1
     return phases[index].at(t - starts[index], SCALARS)
@@ -54,8 +67,10 @@ SCALARS: Any = SimpleNamespace(
     whole=math.floor,
     clip=lambda t, low, high: max(t, low) if high is None else min(max(t, low), high),
     where=lambda condition, a, b: a if condition else b,
-    minimum=min,
-    maximum=max,
+    minimum=lambda a, b: a if a < b or a != a else b,  # what is no number stays none, as in arrays
+    maximum=lambda a, b: a if a > b or a != a else b,
+    divided=_divided,
+    raised=_raised,
     floor=math.floor,
     sin=math.sin,
     cos=math.cos,
@@ -107,6 +122,16 @@ class Arrays:
         if base > 1:
             exponent = self.xp.minimum(exponent, self.full(exponent, _exponent_bound(base)))
         return base**exponent
+
+    def divided(self, a: Any, b: Any) -> Any:
+        """a / b, infinite or no number where b is 0; a step at which the whole formula is so is refused in the end."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return a / b
+
+    def raised(self, a: Any, b: Any) -> Any:
+        """a^b, as `divided` is."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return a**b
 
     def pieces(self, t: Any, starts: Sequence[int], phases: Sequence[Any]) -> Any:
         """Phase k at the time since starts[k], wherever starts[k] is the last start that isn't after t; starts[0] is 0."""

@@ -11,6 +11,7 @@ from gradus.errors import InvalidInput
 from gradus.schedules.spans import LENGTH_LIMIT, Span
 
 __all__ = [
+    "PLACES",
     "PLAIN",
     "Beta",
     "Check",
@@ -185,6 +186,7 @@ def _points(what: str, value: Any) -> tuple[tuple[int | Span, float], ...]:
 Times = Annotated[int | None, _times]
 Milestones = Annotated[tuple[int | Span, ...], _milestones]
 Points = Annotated[tuple[tuple[int | Span, float], ...], _points]
+PLACES: tuple[Check, ...] = (Length.__metadata__[0], _milestones, _points)  # type: ignore[attr-defined]  # where something ends
 
 
 # What a plain annotation asks for, in a class of the user's own

@@ -23,6 +23,7 @@ __all__ = [
     "InverseSqrt",
     "Lambda",
     "Linear",
+    "Logarithmic",
     "MultiStep",
     "Piecewise",
     "Polynomial",
@@ -191,6 +192,32 @@ class Rex(Schedule):
     def at(self, t: Any, ops: Any) -> Any:
         done = ops.progress(t, self.length)
         return between(self.end, self.start, (1 - done) / (1 - self.d * done))
+
+
+class Logarithmic(Schedule):
+    """A logarithm of the time: η(t) = start + (end − start)·ln(1 + t)/ln(1 + n), then `end`. It is quick at first.
+
+    Args:
+        length: n, in steps or as a span.
+        start: the value at step 0.
+        end: the value from step n on.
+
+    Source: DeepSpeed's `WarmupLR` with `warmup_type="log"`, whose `warmup_num_steps` is n + 1.
+
+    >>> [round(Logarithmic(3)(t), 3) for t in range(5)]
+    [1.0, 0.5, 0.208, 0.0, 0.0]
+    """
+
+    length: Length
+    start: Real = 1.0
+    end: Real = 0.0
+
+    def at(self, t: Any, ops: Any) -> Any:
+        n: Any = self.length
+        done = ops.progress(t, n)
+        if n:
+            done = ops.log1p(n * done) / ops.log1p(ops.full(t, 1.0) * n)
+        return between(self.start, self.end, done)
 
 
 class Exponential(Schedule):

@@ -7,13 +7,14 @@ from operator import rshift
 from typing import Literal, get_args
 
 from gradus.errors import InvalidInput
-from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Polynomial
+from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Logarithmic, Polynomial
 from gradus.schedules.schedule import Absolute, Maximum, Minimum, Schedule, joined
 from gradus.schedules.spans import Span, fraction, rest
 
 __all__ = [
     "absolute",
     "cooldown",
+    "hyperbolic",
     "max",
     "min",
     "noam",
@@ -27,8 +28,9 @@ __all__ = [
     "wsd_s",
 ]
 
-Rise = Literal["linear", "cosine", "exponential"]
-Fall = Literal["linear", "cosine", "1-sqrt"]
+Rise = Literal["linear", "cosine", "exponential", "logarithmic"]
+Fall = Literal["linear", "cosine", "1-sqrt", "exponential"]
+_RISES: dict[str, type[Linear | Cosine | Logarithmic]] = {"linear": Linear, "cosine": Cosine, "logarithmic": Logarithmic}
 
 
 def _known(what: str, shape: str, known: object) -> None:
@@ -37,9 +39,20 @@ def _known(what: str, shape: str, known: object) -> None:
         raise InvalidInput(f"{what}'s shape must be {', '.join(choices[:-1])} or {choices[-1]}; got {shape!r}")
 
 
+def _above_zero(what: str, value: float) -> float:
+    """What an exponential curve starts from or leads to: it multiplies, so it never leaves 0 and never gets there."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidInput(
+            f"an exponential shape multiplies, so {what} must be a number above 0 (such as 0.01); got {value!r}"
+        )
+    return float(value)
+
+
 def _fall(what: str, length: int | Span, end: float, shape: Fall) -> Schedule:
     """From full height down to `end`."""
     _known(what, shape, Fall)
+    if shape == "exponential":
+        return _above_zero(f"{what}'s end", end) ** Linear(length, start=0.0, end=1.0)
     if shape == "1-sqrt":
         return Polynomial(length, end=end, k=0.5)
     return (Linear if shape == "linear" else Cosine)(length, end=end)
@@ -82,33 +95,37 @@ def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, .
     return schedules
 
 
-def warmup(length: int | Span, start: float = 0.0, shape: Rise = "linear") -> Schedule:
+def warmup(length: int | Span, start: float = 0.0, shape: Rise = "linear", *, from_one: bool = False) -> Schedule:
     """Up to full height, so that at t = n the next phase begins at its own start.
 
-    Linear: start + (1 − start)·t/n; cosine: start + (1 − start)·(1 − cos(π·t/n))/2; exponential: start^(1 − t/n).
+    Linear: start + (1 − start)·t/n; cosine: start + (1 − start)·(1 − cos(π·t/n))/2; exponential: start^(1 − t/n);
+    logarithmic: start + (1 − start)·ln(1 + t)/ln(1 + n).
     `warmup(n) >> a` delays a by the warmup; `a * warmup(n)` lets both begin at once.
 
     Args:
-        length: n, in steps or as a span; for the exponential shape 1 or more.
+        length: n, in steps or as a span.
         start: the factor at step 0; with 0 the first update moves nothing. The exponential shape needs one above 0.
         shape: of the way up.
+        from_one: count updates from 1, as many training loops do: (t + 1)/n, full height at the warmup's last update.
 
     Raises:
         InvalidInput: another shape, or an exponential one from 0 or below.
 
-    Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
+    Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2; logarithmic: DeepSpeed.
 
     >>> warmup(4)
     Linear(4, start=0.0, end=1.0)
     >>> warmup(4, start=0.01, shape="exponential")
-    Exponential(100.0, start=0.01, every=4).take(4)
+    Constant(0.01) ** Linear(4)
+    >>> [warmup(4, from_one=True)(t) for t in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     _known("warmup", shape, Rise)
-    if shape != "exponential":
-        return (Linear if shape == "linear" else Cosine)(length, start=start, end=1.0)
-    if not start > 0:
-        raise InvalidInput(f"an exponential warmup multiplies, so its start must be above 0 (such as 0.01); got {start!r}")
-    return Exponential(1 / start, start=start, every=length).take(length)
+    if shape == "exponential":
+        rise = _above_zero("warmup's start", start) ** Linear(length)
+    else:
+        rise = _RISES[shape](length, start=start, end=1.0)
+    return rise.skip(1).take(length) if from_one else rise
 
 
 def untuned_linear(beta2: float = 0.999) -> Schedule:
@@ -174,7 +191,7 @@ def wsd(
         stable: of the level part; what the other two leave of the run unless given.
         decay: of the way down; a fifth of the run unless given.
         end: the factor at the end.
-        shape: of the way down; "1-sqrt" is 1 − √(t/n).
+        shape: of the way down; "1-sqrt" is 1 − √(t/n), "exponential" is end^(t/n).
 
     Source: Hu et al., MiniCPM, 2024, section 4; 1-sqrt: Hägele et al., Scaling Laws and Compute-Optimal Training Beyond
     Fixed Training Durations, 2024.
@@ -214,26 +231,108 @@ def wsd_s(
     return reduce(rshift, (part for level in stable for part in (Constant().take(level), down)), warmup(warmup_length))
 
 
-def cooldown(schedule: Schedule, at: int | Span, length: int | Span, end: float = 0.0, shape: Fall = "linear") -> Schedule:
+def cooldown(
+    schedule: Schedule,
+    at: int | Span,
+    length: int | Span,
+    end: float = 0.0,
+    shape: Fall = "linear",
+    end_value: float | None = None,
+) -> Schedule:
     """The schedule up to step `at`, then down from the value that it has there.
 
     Args:
-        schedule: what is cut short, of any kind.
-        at: the first step of the way down, in steps or as a span.
-        length: of the way down.
+        schedule: what is cut short, of any kind; a template is what it is in the whole run.
+        at: the first step of the way down, in steps or as a span. With `rest()` the way down ends with the run: it is the
+            last `length` of it, in whichever unit.
+        length: of the way down; with `rest()` it goes on to the end of the run.
         end: what is left at its end, as a part of the value at its start.
-        shape: of the way down.
+        shape: of the way down; "exponential" goes down by the same factor each step, and needs an end above 0.
+        end_value: the value at its end itself, wherever it starts from, instead of `end`.
+
+    Raises:
+        InvalidInput: another shape; `rest()` for both `at` and `length`; both `end` and `end_value`.
 
     Source: Zhai et al., Scaling Vision Transformers, 2022; Hägele et al., Scaling Laws and Compute-Optimal Training Beyond
     Fixed Training Durations, 2024.
 
     >>> from gradus.schedules import InverseSqrt
     >>> cooldown(InverseSqrt(1000), at=8000, length=2000)
-    InverseSqrt(1000).take(8000) * Linear(2000).delay(8000)
+    InverseSqrt(1000).take(8000) * (Constant().take(8000) >> Linear(2000))
     >>> cooldown(InverseSqrt(1000), at=8000, length=2000)(9000)
     0.16666666666666666
+    >>> cooldown(InverseSqrt(1000), at=rest(), length=2000, end_value=1e-3).resolve(10_000)(10_000)
+    0.001
     """
-    return schedule.take(at) * _fall("cooldown", length, end, shape).delay(at)
+    if not isinstance(schedule, Schedule):
+        raise InvalidInput(f"cooldown's schedule must be a schedule; got {schedule!r}")
+    held = schedule.take(_start_of_the_way_down(at, length))
+    if end_value is None:
+        return held * _down(at, _fall("cooldown", length, end, shape))
+    if end != 0:
+        raise InvalidInput(
+            f"cooldown takes end, a part of the value at its start, or end_value, a value; got {end!r} and {end_value!r}"
+        )
+    if shape == "exponential":
+        left = _down(at, Linear(length))
+        return held**left * _above_zero("cooldown's end_value", end_value) ** (1 - left)
+    left = _down(at, _fall("cooldown", length, 0.0, shape))
+    return held * left + Constant(end_value) * (1 - left)
+
+
+def _down(at: int | Span, fall: Schedule) -> Schedule:
+    """Level up to a step, and then down; no delay, since a fall of no steps would be at its end from the beginning."""
+    return Constant().take(at) >> fall
+
+
+def _start_of_the_way_down(at: int | Span, length: int | Span) -> int | Span:
+    if not isinstance(at, Span) or at.unit != "rest":
+        return at
+    if isinstance(length, Span) and length.unit == "rest":
+        raise InvalidInput("only one of cooldown's at and length can be rest()")
+    if at.less:
+        raise InvalidInput(f"cooldown's at is rest() where the way down ends with the run; got {at!r}")
+    return at - length
+
+
+def hyperbolic(length: int | Span, bound: int | Span, end: float = 0.0, *, exponential: bool = False) -> Schedule:
+    """Along a hyperbola whose beginning is the same for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
+
+    With h(t) = √((n − t)/U·(2 − (n + t)/U)). The exponential form is end^(h(0) − h(t)). At n it comes to 1 − (1 − end)·h(0),
+    which is `end` for n = U.
+
+    Args:
+        length: n, in steps or as a span.
+        bound: U, the longest length that is thought of, of the unit of `length`.
+        end: the lowest value; above 0 in the exponential form.
+        exponential: whether the logarithm of the value follows the hyperbola.
+
+    Raises:
+        InvalidInput: a bound of another unit, or shorter than the length.
+
+    Source: Kim, HyperbolicLR: Epoch Insensitive Learning Rate Scheduler, 2024 (arXiv:2407.15200).
+
+    >>> [round(hyperbolic(4, 4)(t), 3) for t in range(5)]
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+    >>> [round(hyperbolic(4, 5)(t), 3) for t in range(5)]
+    [1.0, 0.795, 0.586, 0.367, 0.02]
+    """
+    part = _ratio(length, bound)
+    square = Linear(length, start=part) * Linear(length, start=2 - part, end=2 - 2 * part)
+    gone = math.sqrt(part * (2 - part)) - square**0.5
+    return _above_zero("hyperbolic's end", end) ** gone if exponential else 1 - (1 - end) * gone
+
+
+def _ratio(length: int | Span, bound: int | Span) -> float:
+    """A length as a part of another one of its unit."""
+    units = [one.unit if isinstance(one, Span) else "steps" for one in (length, bound)]
+    amounts = [one.amount if isinstance(one, Span) else one for one in (length, bound)]
+    if units[0] != units[1] or None in amounts or not all(isinstance(one, (int, float)) for one in amounts):
+        raise InvalidInput(f"hyperbolic's length and bound must be of one unit; got {length!r} and {bound!r}")
+    part, whole = amounts
+    if not 0 <= part <= whole or not whole:  # type: ignore[operator]  # numbers, as was looked at
+        raise InvalidInput(f"hyperbolic's bound must be at least as long as its length; got {bound!r} for {length!r}")
+    return float(part / whole)  # type: ignore[operator]
 
 
 def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) -> Schedule:

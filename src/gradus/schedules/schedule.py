@@ -24,7 +24,7 @@ import numpy as np
 from gradus.errors import InvalidInput
 from gradus.schedules import codec
 from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished
-from gradus.schedules.fields import PLAIN, Check, Length, Period, Positive, Times, check_of, one_of
+from gradus.schedules.fields import PLACES, PLAIN, Check, Length, Period, Positive, Times, check_of, one_of, shown
 from gradus.schedules.spans import Span, Units
 
 __all__ = [
@@ -32,9 +32,12 @@ __all__ = [
     "Absolute",
     "After",
     "Delay",
+    "Difference",
     "Maximum",
     "Minimum",
+    "Power",
     "Product",
+    "Quotient",
     "Repeat",
     "Schedule",
     "Sequence",
@@ -56,13 +59,14 @@ class Schedule:
     `schedule(t)` is the value for update `t`, counted from 0. An `int` gives a `float`; an array of integers (NumPy,
     torch, JAX) gives an array of the same kind, in float64 or the widest floats its library has there.
 
-    Schedules compose: `a >> b` runs a, then b from its own 0; `a * b` and `a + b` act step by step, and so do
+    Schedules compose: `a >> b` runs a, then b from its own 0; `+ - * / **` act step by step, and so do
     `gradus.schedules.min` and `max`; a number stands for a constant.
 
     A subclass is a new kind: its annotations are its fields, and `at` is its formula.
 
     Raises:
-        InvalidInput: a step that is no integer, or negative; a template that hasn't been resolved.
+        InvalidInput: a step that is no integer, or negative, or at which the value isn't finite (a division by 0, say); a
+            template that hasn't been resolved.
 
     >>> from gradus.schedules import Cosine, warmup
     >>> schedule = warmup(5) >> Cosine(15, end=0.03)
@@ -72,8 +76,9 @@ class Schedule:
     20
     """
 
-    _precedence: ClassVar[int] = 4  # how tightly its printed form binds: >> 1, + 2, * 3, a call 4
+    _precedence: ClassVar[int] = 5  # how tightly its printed form binds: >> 1, + and - 2, * and / 3, ** 4, a call 5
     _driven: ClassVar[bool] = False  # whether it is a factor that follows a metric, and so no function of the step alone
+    __array_ufunc__: ClassVar[None] = None  # so that a NumPy number on the left leaves the operation to the schedule
     _missing: frozenset[str]  # what `resolve` must be told before this schedule can be evaluated
 
     if TYPE_CHECKING:  # leaves have it as a field, which a property of the base would shadow
@@ -105,7 +110,7 @@ class Schedule:
             object.__setattr__(self, name, check(f"{type(self).__name__}'s {name}", getattr(self, name)))
         if not hasattr(type(self), "length") and "length" not in vars(self):
             object.__setattr__(self, "length", None)
-        object.__setattr__(self, "_missing", frozenset(span.needs for span in self._spans()))
+        object.__setattr__(self, "_missing", frozenset().union(*(span.needs for span in self._spans())))
         if not self._missing:
             self.validate()
 
@@ -156,7 +161,18 @@ class Schedule:
         return True  # without this, one of no steps would count as false
 
     def _resolved(self, units: Units) -> "Schedule":
-        return self._rebuilt(lambda part: part.steps(units) if isinstance(part, Span) else part._resolved(units))
+        level = units.with_carry(0.0)
+
+        def steps_of(check: Check) -> Callable[[Any], Any]:
+            here = units if check in PLACES else level  # a period isn't longer for where it begins
+            return lambda part: part.steps(here) if isinstance(part, Span) else part._resolved(units)
+
+        changed = {name: _changed(getattr(self, name), steps_of(check)) for name, check in self._checks}
+        return cast(Schedule, replace(cast(Any, self), **changed))
+
+    def _extent(self, count: "Callable[[int | Span], float]") -> float | None:
+        """Its length, with spans as `count` counts them; None where it has no end."""
+        return None if self.length is None else count(self.length)
 
     def _fills(self) -> bool:
         """Whether it holds a `rest()` that takes what the run has left."""
@@ -200,14 +216,39 @@ class Schedule:
     def __radd__(self, other: float) -> "Schedule":
         return joined(Sum, other, self)
 
-    def clip(self, low: float | None = None, high: float | None = None) -> "Schedule":
+    def __sub__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Difference, self, other)
+
+    def __rsub__(self, other: float) -> "Schedule":
+        return joined(Difference, other, self)
+
+    def __truediv__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Quotient, self, other)
+
+    def __rtruediv__(self, other: float) -> "Schedule":
+        return joined(Quotient, other, self)
+
+    def __pow__(self, other: "Schedule | float") -> "Schedule":
+        return joined(Power, self, other)
+
+    def __rpow__(self, other: float) -> "Schedule":
+        return joined(Power, other, self)
+
+    def __neg__(self) -> "Schedule":
+        return joined(Product, -1.0, self)
+
+    def clip(self, low: "Schedule | float | None" = None, high: "Schedule | float | None" = None) -> "Schedule":
         """Never below `low` nor above `high`: max(low, min(high, schedule)).
 
         >>> from gradus.schedules import Linear
         >>> Linear(10).clip(0.2, 0.8)(0), Linear(10).clip(0.2, 0.8)(10)
         (0.8, 0.2)
         """
-        if low is not None and high is not None and low > high:
+        for bound in (low, high):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, (Schedule, int, float, np.number))):
+                raise InvalidInput(f"clip's bounds must be numbers or schedules; got {shown(bound)}")
+        numbers = not isinstance(low, (Schedule, NoneType)) and not isinstance(high, (Schedule, NoneType))
+        if numbers and low > high:  # type: ignore[operator]  # as was looked at
             raise InvalidInput(f"clip needs low <= high; got low={low!r}, high={high!r}")
         below = self if high is None else joined(Minimum, self, high)
         return below if low is None else joined(Maximum, below, low)
@@ -217,7 +258,14 @@ class Schedule:
         return Repeat(self, times)
 
     def delay(self, steps: int | Span) -> "Schedule":
-        """Hold the first value for so many steps, then run: schedule(max(t - steps, 0))."""
+        """Hold the first value for so many steps, then run: schedule(max(t - steps, 0)).
+
+        With `rest()` it ends with the run:
+
+        >>> from gradus.schedules import Linear, rest
+        >>> Linear(100).delay(rest()).resolve(1000)
+        Linear(100).delay(900)
+        """
         return Delay(self, steps)
 
     def stretch(self, factor: float) -> "Schedule":
@@ -244,6 +292,8 @@ class Schedule:
 
     def take(self, steps: int | Span) -> "Schedule":
         """Its first so many steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
+
+        What is taken of a template is what it is in the whole run: `Cosine(rest()).take(500)` stops halfway in one of 1,000.
 
         >>> from gradus.schedules import Constant, Linear
         >>> Constant().take(80) >> Linear(20)
@@ -296,11 +346,6 @@ class Schedule:
                 yield part
             else:
                 yield from part._spans()
-
-    def _rebuilt(self, change: Callable[[Any], Any]) -> "Schedule":
-        """The same kind of schedule with `change` done to each span and schedule among its fields."""
-        changed = {field.name: _changed(getattr(self, field.name), change) for field in fields(cast(Any, self))}
-        return cast(Schedule, replace(cast(Any, self), **changed))
 
     # Into other libraries
 
@@ -413,7 +458,7 @@ def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
 
 def _check_of(kind: type, name: str, annotation: Any) -> Check:
     if name == "length" and get_origin(annotation) is not Annotated:  # whatever it is called, it is counted in steps
-        annotation = int | Span | None if NoneType in get_args(annotation) else int | Span
+        annotation = int | Span | None if NoneType in get_args(annotation) else Length
     return check_of(f"{kind.__name__}'s {name}", annotation)
 
 
@@ -506,28 +551,34 @@ def joined(kind: type["_Composite"], *operands: Any) -> Schedule:
 class _Node(Schedule):
     """A schedule made of others; its length follows from theirs."""
 
-    def _length(self) -> int:
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
         raise NotImplementedError
 
     @property
     def length(self) -> int | None:
         self._require_concrete()
-        return None if self.endless else self._length()
+        return cast("int | None", self._extent(_as_it_is))
 
     @property
     def endless(self) -> bool:
         raise NotImplementedError
 
 
+def _as_it_is(length: Any) -> Any:
+    return length
+
+
 class _Composite(_Node):
     members: Members
 
     _symbol: ClassVar[str]  # between the members as they are printed, where it isn't a call
+    _flat: ClassVar[int | None] = None  # how many members lie flat if of its own kind: (a >> b) >> c equals a >> (b >> c)
 
     def __post_init__(self) -> None:
-        if isinstance(self.members, (tuple, list)):  # members of its own kind lie flat: (a >> b) >> c equals a >> (b >> c)
-            flat = [inner for one in self.members for inner in (one.members if type(one) is type(self) else (one,))]
-            object.__setattr__(self, "members", tuple(flat))
+        if isinstance(self.members, (tuple, list)):
+            own, others = self.members[: self._flat], self.members[len(self.members[: self._flat]) :]
+            flat = [inner for one in own for inner in (one.members if type(one) is type(self) else (one,))]
+            object.__setattr__(self, "members", (*flat, *others))
         super().__post_init__()
         if hasattr(self, "_symbol") and len(self.members) < 2:
             raise InvalidInput(
@@ -572,19 +623,47 @@ class Sequence(_Composite):
     def endless(self) -> bool:
         return self.members[-1].endless
 
-    def _length(self) -> int:
-        return self._starts[-1] + len(self.members[-1])
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return _none_or(sum, [member._extent(count) for member in self.members])
 
     def _resolved(self, units: Units) -> Schedule:
-        """Phases of a fixed length first; the one with `rest()` gets what they leave of the budget."""
-        waiting = [phase for phase in self.members if phase._fills()]
+        """The phases tile the run: each begins at the whole step that is nearest to its true beginning.
+
+        So two halves of 3 steps take 2 and 1. What follows the phase with `rest()` is laid from the end of the run; that
+        one gets what is left, cut or held where it can't fill it (three whole repetitions in 10 steps).
+        """
+        waiting = [index for index, phase in enumerate(self.members) if phase._fills()]
         if len(waiting) > 1:
             raise InvalidInput(f"only one phase of a sequence can take rest(); here {len(waiting)} do: {self!r}")
-        fixed = {index: phase._resolved(units) for index, phase in enumerate(self.members) if not phase._fills()}
         if not waiting:
-            return Sequence(tuple(fixed.values()))
-        left = units.less(sum(len(phase) for phase in fixed.values() if not phase.endless), repr(self))
-        return Sequence(tuple(fixed.get(i) or phase._resolved(left) for i, phase in enumerate(self.members)))
+            return Sequence(tuple(_laid(self.members, units)))
+        (index,) = waiting
+        before, after = self.members[:index], self.members[index + 1 :]
+        last = sum(phase._extent(units.count) or 0.0 for phase in after)
+        whole = math.floor(last + 0.5)
+        start, end = _laid(before, units), _laid(after, units.with_carry(whole - last).with_budget(whole))
+        left = units.less(sum(len(phase) for phase in (*start, *end) if not phase.endless), repr(self)).with_carry(0.0)
+        middle = self.members[index]._resolved(left)
+        if not middle.endless and len(middle) != left.budget and (after or len(middle) < (left.budget or 0)):
+            middle = middle.take(left.budget or 0)
+        return Sequence((*start, middle, *end))
+
+
+def _laid(phases: tuple[Schedule, ...], units: Units) -> list[Schedule]:
+    """Phases one after the other, none of which takes what the others leave."""
+    laid = []
+    for phase in phases:
+        resolved = phase._resolved(units)
+        laid.append(resolved)
+        if not resolved.endless:
+            units = units.with_carry(units.carry + (phase._extent(units.count) or 0.0) - len(resolved))
+            units = units.with_budget(None if units.budget is None else max(units.budget - len(resolved), 0))
+    return laid
+
+
+def _none_or(combine: Callable[[Any], Any], lengths: list[float | None]) -> float | None:
+    """Lengths combined into one, which there is none of where one of them has no end."""
+    return None if None in lengths else combine(lengths)
 
 
 class _Pointwise(_Composite):
@@ -598,8 +677,8 @@ class _Pointwise(_Composite):
         varying = self._varying()
         return not varying or any(member.endless for member in varying)
 
-    def _length(self) -> int:
-        return max(len(member) for member in self._varying())
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return _none_or(max, [member._extent(count) for member in self._varying()] or [None])
 
     def _combine(self, ops: Any, a: Any, b: Any) -> Any:
         raise NotImplementedError
@@ -628,6 +707,54 @@ class Sum(_Pointwise):
 
     def _combine(self, ops: Any, a: Any, b: Any) -> Any:  # noqa: ARG002 - Python's own operator will do
         return a + b
+
+
+class Difference(_Pointwise):
+    """`a - b`: the difference of the values at each step; `a - b - c` takes c from it as well."""
+
+    _symbol: ClassVar[str] = "-"
+    _precedence: ClassVar[int] = 2
+    _flat: ClassVar[int | None] = 1
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:  # noqa: ARG002 - Python's own operator will do
+        return a - b
+
+
+class Quotient(_Pointwise):
+    """`a / b`: the quotient of the values at each step. A step at which b is 0 is refused when it is asked for.
+
+    >>> from gradus.schedules import Linear
+    >>> half = Linear(4, start=1.0, end=3.0) / 2
+    >>> half(0), half(4)
+    (0.5, 1.5)
+    """
+
+    _symbol: ClassVar[str] = "/"
+    _precedence: ClassVar[int] = 3
+    _flat: ClassVar[int | None] = 1
+
+    def validate(self) -> None:
+        for divisor in self.members[1:]:
+            if type(divisor) is KINDS["Constant"] and divisor.at(0, SCALARS) == 0:
+                raise InvalidInput(f"nothing can be divided by 0; got {self!r}")
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return ops.divided(a, b)
+
+
+class Power(_Pointwise):
+    """`a ** b`: a to the power of b at each step. A step at which it is no finite number is refused when asked for."""
+
+    _symbol: ClassVar[str] = "**"
+    _precedence: ClassVar[int] = 4
+    _flat: ClassVar[int | None] = 0
+
+    def validate(self) -> None:
+        if len(self.members) != 2:
+            raise InvalidInput(f"Power needs two members, base and exponent; got {len(self.members)}")
+
+    def _combine(self, ops: Any, a: Any, b: Any) -> Any:
+        return ops.raised(a, b)
 
 
 class Minimum(_Pointwise):
@@ -661,7 +788,7 @@ class _Wrapper(_Node):
 
     def __repr__(self) -> str:
         argument = getattr(self, fields(cast(Any, self))[1].name)
-        return f"{self.schedule._bracketed(4)}.{type(self).__name__.lower()}({'' if argument is None else repr(argument)})"
+        return f"{self.schedule._bracketed(5)}.{type(self).__name__.lower()}({'' if argument is None else repr(argument)})"
 
 
 class Repeat(_Wrapper):
@@ -678,8 +805,9 @@ class Repeat(_Wrapper):
     def endless(self) -> bool:
         return self.times is None
 
-    def _length(self) -> int:
-        return len(self.schedule) * (self.times or 0)
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        times = self.times
+        return None if times is None else _none_or(lambda lengths: lengths[0] * times, [self.schedule._extent(count)])
 
     def at(self, t: Any, ops: Any) -> Any:
         period = len(self.schedule)
@@ -698,15 +826,29 @@ class Delay(_Wrapper):
     schedule: Member
     steps: Length
 
-    def _length(self) -> int:
-        return len(self.schedule) + self.steps  # type: ignore[operator]  # concrete here
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return _none_or(sum, [self.schedule._extent(count), count(self.steps)])
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(ops.clip(t - self.steps, 0, None), ops)
 
     def _resolved(self, units: Units) -> Schedule:
-        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
-        return Delay(self.schedule._resolved(units.less(steps, repr(self))), steps)
+        if isinstance(self.steps, Span) and self.steps.unit == "rest":
+            return self._resolved_to_the_end(units.with_carry(0.0))
+        steps = _steps_of(self.steps, units)
+        later = units.less(steps, repr(self)).with_carry(units.carry + units.count(self.steps) - steps)
+        return Delay(self.schedule._resolved(later), steps)
+
+    def _resolved_to_the_end(self, units: Units) -> Schedule:
+        if self.schedule._fills():
+            raise InvalidInput(f"only one of a delay and what it delays can take rest(); here both do: {self!r}")
+        inner = self.schedule._resolved(units)
+        left = units if inner.endless else units.less(len(inner), repr(self))
+        return Delay(inner, _steps_of(self.steps, left))
+
+
+def _steps_of(steps: int | Span, units: Units) -> int:
+    return steps.steps(units) if isinstance(steps, Span) else steps
 
 
 class Stretch(_Wrapper):
@@ -715,8 +857,11 @@ class Stretch(_Wrapper):
     schedule: Member
     factor: Positive
 
-    def _length(self) -> int:
-        return math.ceil(len(self.schedule) * self.factor)
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        length = self.schedule._extent(count)
+        if length is None:
+            return None
+        return math.ceil(length * self.factor) if isinstance(length, int) else length * self.factor
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(ops.real(t) / self.factor, ops)
@@ -731,15 +876,15 @@ class Skip(_Wrapper):
     schedule: Member
     steps: Length
 
-    def _length(self) -> int:
-        return max(len(self.schedule) - self.steps, 0)  # type: ignore[operator]  # concrete here
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return _none_or(lambda lengths: max(lengths[0] - count(self.steps), 0), [self.schedule._extent(count)])
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(t + self.steps, ops)
 
     def _resolved(self, units: Units) -> Schedule:
-        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
-        longer = units if units.budget is None else units.with_budget(units.budget + steps)
+        steps = _steps_of(self.steps, units.with_carry(0.0))
+        longer = units.with_budget(None if units.budget is None else units.budget + steps)
         return Skip(self.schedule._resolved(longer), steps)
 
 
@@ -749,9 +894,9 @@ class Staircase(_Wrapper):
     schedule: Member
     every: Period
 
-    def _length(self) -> int:
-        every: Any = self.every
-        return int(-(-len(self.schedule) // every) * every)  # up to a whole stair
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        every = count(self.every)  # up to a whole stair
+        return _none_or(lambda lengths: -(-lengths[0] // every) * every, [self.schedule._extent(count)])
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(t // self.every * self.every, ops)
@@ -767,8 +912,8 @@ class Take(_Wrapper):
     def endless(self) -> bool:
         return False
 
-    def _length(self) -> int:
-        return self.steps  # type: ignore[return-value]  # concrete here
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return count(self.steps)
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(ops.clip(t, 0, self.steps), ops)
@@ -777,8 +922,7 @@ class Take(_Wrapper):
         return isinstance(self.steps, Span) and self.steps.unit == "rest"
 
     def _resolved(self, units: Units) -> Schedule:
-        steps = self.steps.steps(units) if isinstance(self.steps, Span) else self.steps
-        return Take(self.schedule._resolved(units.with_budget(steps)), steps)
+        return Take(self.schedule._resolved(units), _steps_of(self.steps, units))
 
 
 class After(_Wrapper):
@@ -794,8 +938,8 @@ class After(_Wrapper):
     def endless(self) -> bool:
         return self.mode == "mirror"
 
-    def _length(self) -> int:
-        return len(self.schedule)
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        return None if self.endless else self.schedule._extent(count)
 
     def at(self, t: Any, ops: Any) -> Any:
         length = len(self.schedule)
@@ -815,8 +959,9 @@ class Absolute(_Wrapper):
 
     schedule: Outermost
 
-    def _length(self) -> int:
-        return len(self.schedule)
+    def _extent(self, count: Callable[[int | Span], float]) -> float | None:
+        length: float | None = self.schedule._extent(count)
+        return length
 
     def at(self, t: Any, ops: Any) -> Any:
         return self.schedule.at(t, ops)

@@ -23,6 +23,7 @@ class Units:
     samples_per_step: float | None = None
     tokens_per_step: float | None = None
     budget: int | None = None
+    carry: float = 0.0  # how far the true beginning of this phase lies after its whole step
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "steps_per_epoch", "samples_per_step", "tokens_per_step"):
@@ -33,6 +34,10 @@ class Units:
                 raise InvalidInput(f"{name} must be a finite number above 0; got {value!r}")
             if name == "total_steps" and value != int(value):
                 raise InvalidInput(f"total_steps must be a whole number of steps; got {value!r}")
+
+    def with_carry(self, carry: float) -> "Units":
+        """The same run for a phase that truly begins so far after its step."""
+        return replace(self, carry=carry)
 
     def with_budget(self, budget: int | None) -> "Units":
         """The same run with so many steps free for `rest()`."""
@@ -49,15 +54,18 @@ class Units:
             )
         return self.with_budget(self.budget - steps)
 
+    def count(self, length: "int | Span") -> float:
+        """A length in steps, not rounded to whole ones."""
+        return length.exact(self) if isinstance(length, Span) else float(length)
+
     def shared(self, times: int) -> "Units":
         """The same run with its free steps split into so many equal parts."""
-        return self if self.budget is None else self.with_budget(self.budget // times)
+        return replace(self, budget=None if self.budget is None else self.budget // times, carry=0.0)
 
     def slowed(self, factor: float) -> "Units":
         """The run on a clock that ticks once in `factor` steps."""
-        if self.total_steps is None or self.budget is None:
-            return self
-        return replace(self, total_steps=math.floor(self.total_steps / factor), budget=math.floor(self.budget / factor))
+        total, budget = (None if n is None else math.floor(n / factor) for n in (self.total_steps, self.budget))
+        return replace(self, total_steps=total, budget=budget, carry=0.0)
 
 
 _NEEDS = {
@@ -71,41 +79,74 @@ _NEEDS = {
 
 @dataclass(frozen=True, repr=False)
 class Span:
-    """A length in another unit than steps. Made by `epochs`, `fraction`, `samples`, `tokens` and `rest`."""
+    """A length in another unit than steps. Made by `epochs`, `fraction`, `samples`, `tokens` and `rest`.
+
+    `rest() - length` is what is left but for the last so many steps, epochs, samples or tokens, or the last part of the run.
+    """
 
     unit: str
     amount: float | None = None
+    less: "tuple[int | Span, ...]" = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.unit, str) or self.unit not in _NEEDS:
             raise InvalidInput(f"a span's unit must be one of {', '.join(_NEEDS)}; got {self.unit!r}")
         if self.unit == "rest":
-            if self.amount is not None:
-                raise InvalidInput(f"rest() takes no amount: it is what the other phases leave; got {self.amount!r}")
+            self._check_rest()
             return
         amount = self.amount
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= LENGTH_LIMIT:
             raise InvalidInput(f"{self.unit}(...) takes a number from 0 to 2^53; got {amount!r}")
         if self.unit == "fraction" and amount > 1:
             raise InvalidInput(f"fraction(...) is a part of the whole run, from 0 to 1; got {amount!r}")
+        if self.less != ():
+            raise InvalidInput(f"only rest() can be lessened, as in rest() - 100; got {self.unit}({amount!r})")
+
+    def _check_rest(self) -> None:
+        if self.amount is not None:
+            raise InvalidInput(f"rest() takes no amount: it is what the other phases leave; got {self.amount!r}")
+        if not isinstance(self.less, tuple):
+            raise InvalidInput(f"what rest() is lessened by must be a tuple of lengths; got {self.less!r}")
+        for one in self.less:
+            whole = isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= LENGTH_LIMIT
+            if not whole and not (isinstance(one, Span) and one.unit != "rest"):
+                raise InvalidInput(f"rest() is lessened by a whole number of steps or by a span; got {one!r}")
+
+    def __sub__(self, length: "int | Span") -> "Span":
+        if not isinstance(length, (int, Span)):
+            return NotImplemented
+        return Span(self.unit, self.amount, (*self.less, length))
 
     def __repr__(self) -> str:
-        return f"{self.unit}({'' if self.amount is None else repr(self.amount)})"
+        whole = f"{self.unit}({'' if self.amount is None else repr(self.amount)})"
+        return " - ".join([whole, *map(repr, self.less)])
 
     @property
-    def needs(self) -> str:
-        """The argument of `Schedule.resolve` that makes this span concrete."""
-        return "total_steps" if self.unit == "rest" else _NEEDS[self.unit]
+    def needs(self) -> frozenset[str]:
+        """The arguments of `Schedule.resolve` that make this span concrete."""
+        own = "total_steps" if self.unit == "rest" else _NEEDS[self.unit]
+        return frozenset({own}).union(*(one.needs for one in self.less if isinstance(one, Span)))
 
-    def steps(self, units: Units) -> int:
-        """The span in whole steps, the nearest one (half a step counts as one)."""
+    def exact(self, units: Units) -> float:
+        """The span in steps, not rounded to whole ones; but what the last phases take is whole."""
         known: Any = getattr(units, _NEEDS[self.unit])
         if known is None:
-            raise InvalidInput(f"{self!r} can't be counted in steps without {self.needs}; pass .resolve({self.needs}=...)")
+            (needed, *_) = sorted(self.needs)
+            raise InvalidInput(f"{self!r} can't be counted in steps without {needed}; pass .resolve({needed}=...)")
         if self.amount is None:
-            return int(known)
-        per_step = self.unit in ("samples", "tokens")
-        return math.floor(float(self.amount / known if per_step else self.amount * known) + 0.5)
+            return float(self._left(known, units))
+        return float(self.amount / known if self.unit in ("samples", "tokens") else self.amount * known)
+
+    def _left(self, budget: int, units: Units) -> int:
+        left = budget - sum(math.floor(units.count(one) + 0.5) for one in self.less)
+        if left < 0:
+            raise InvalidInput(f"{self!r} is below 0, for {budget} steps are left; take less away, or train longer")
+        return left
+
+    def steps(self, units: Units) -> int:
+        """The span in whole steps: the nearest one to its true end (half a step counts as one)."""
+        carry = 0.0 if self.unit == "rest" else units.carry
+        return max(math.floor(self.exact(units) + carry + 0.5), 0)
 
 
 def epochs(count: float) -> Span:
@@ -138,6 +179,8 @@ def tokens(count: float) -> Span:
 
 def rest() -> Span:
     """What the other phases of the schedule leave of the run; `.resolve(total_steps=...)` counts it in steps.
+
+    `rest() - length` stops so much before the end: `Constant().take(rest() - epochs(2))`.
 
     >>> from gradus.schedules import Cosine, warmup
     >>> (warmup(100) >> Cosine(rest())).resolve(total_steps=1000)

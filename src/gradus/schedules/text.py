@@ -34,7 +34,6 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
-_NUMBERS_ONLY = (ast.Sub, ast.Div, ast.Pow)
 
 
 def _vocabulary() -> dict[str, Any]:
@@ -105,7 +104,7 @@ class _Reader:
             case ast.Tuple(elts=members) | ast.List(elts=members):
                 return tuple(self.value(member) for member in members)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self.number(operand)
+                return self.negated(operand)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 return self.operation(node, type(op), self.value(left), self.value(right))
             case ast.Call(func=ast.Name(id=name)):
@@ -119,17 +118,20 @@ class _Reader:
                 raise self.refuse(node, f"{name} needs its arguments in brackets")
         raise self.refuse(node, f"{ast.unparse(node)!r} has no place in a schedule")
 
-    def number(self, node: ast.expr) -> Any:
+    def negated(self, node: ast.expr) -> Any:
         value = self.value(node)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.refuse(node, "only a number can be negated")
-        return value
+        if not _is_number(value) and not isinstance(value, Schedule):
+            raise self.refuse(node, "only a number or a schedule can be negated")
+        return -value
 
     def operation(self, node: ast.expr, op: type[ast.operator], left: Any, right: Any) -> Any:
-        numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (left, right))
-        if not numbers and (op in _NUMBERS_ONLY or (not isinstance(left, Schedule) and not isinstance(right, Schedule))):
-            raise self.refuse(node, "between schedules there are >>, * and +")
-        if op is ast.Pow and (abs(right) > _LARGEST_POWER or abs(left) > 1e9):
+        numbers = _is_number(left) and _is_number(right)
+        lessened = isinstance(left, spans.Span) and op is ast.Sub
+        if not numbers and not lessened and not isinstance(left, Schedule) and not isinstance(right, Schedule):
+            raise self.refuse(
+                node, "between schedules there are >>, *, /, +, - and **, and a span can only be taken from rest()"
+            )
+        if numbers and op is ast.Pow and (abs(right) > _LARGEST_POWER or abs(left) > 1e9):
             raise self.refuse(node, f"this power is too large (the exponent is at most {_LARGEST_POWER})")
         if numbers and op is ast.RShift:
             raise self.refuse(node, ">> joins schedules, and these are two numbers")
@@ -178,6 +180,10 @@ class _Reader:
             raise InvalidInput(f"in {self.text!r}: {error}") from None
         except TypeError as error:
             raise self.refuse(node, f"{name}{_signature(function)}: {error}") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _signature(function: Any) -> str:

@@ -1,6 +1,7 @@
 """A schedule in one sentence."""
 
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -23,11 +24,13 @@ def explain(schedule: Schedule) -> str:
     'Warms up linearly from 0 to 1 over 500 steps, holds 1 for 1,000 steps, then falls along a cosine from 1 to 0.01 over 8,500 steps and holds 0.01.'
     """  # noqa: E501 - a sentence as it comes
     words = _words(schedule)
+    words = f"first {words}" if words.startswith("(") else words
     return f"{words[0].upper()}{words[1:]}{_end(schedule, words)}."
 
 
 def number(value: float) -> str:
     """A number as people write it: 8500 as 8,500, and 0.30000000000000004 as 0.3."""
+    value += 0.0  # there is no −0 among people
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
 
 
@@ -36,7 +39,7 @@ def length_in_words(length: int | Span) -> str:
     if not isinstance(length, Span):
         return "1 step" if length == 1 else f"{number(length)} steps"
     if length.unit == "rest":
-        return "the rest of the run"
+        return f"the rest of the run{' but its last ' if length.less else ''}{_listed([*map(length_in_words, length.less)])}"
     assert length.amount is not None
     if length.unit == "fraction":
         return f"{number(100 * length.amount)} % of the run"
@@ -44,7 +47,7 @@ def length_in_words(length: int | Span) -> str:
 
 
 def _listed(words: Several[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return "".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _inner(schedule: Schedule) -> str:
@@ -117,6 +120,11 @@ def _(schedule: leaves.Linear) -> str:
 
 
 @_words.register
+def _(schedule: leaves.Logarithmic) -> str:
+    return _way(schedule, "along a logarithm")
+
+
+@_words.register
 def _(schedule: leaves.Cosine) -> str:
     return _way(schedule, f"along {_bent(schedule, 'a cosine')}")
 
@@ -160,7 +168,10 @@ def _(schedule: leaves.MultiStep) -> str:
 def _place(step: int | Span) -> str:
     if not isinstance(step, Span):
         return f"step {number(step)}"
-    return "the end of the run" if step.unit == "rest" else length_in_words(step)
+    if step.unit != "rest":
+        return length_in_words(step)
+    before = f"{_listed([length_in_words(one) for one in step.less])} before " if step.less else ""
+    return f"{before}the end of the run"
 
 
 @_words.register
@@ -227,7 +238,14 @@ def _(schedule: cycles.CosineRestarts) -> str:
     times = "" if schedule.cycles is None else f", {number(schedule.cycles)} times in all"
     period = length_in_words(schedule.period)
     fall = f"falls along a cosine from {number(schedule.start)} to {number(schedule.end)} over {period}"
-    return f"{fall} and starts again{growth}{decay}{times}"
+    lows = "" if schedule.end_decay == 1 else f", each low {number(schedule.end_decay)} times the one before"
+    return f"{fall} and starts again{growth}{decay}{lows}{times}"
+
+
+@_words.register
+def _(schedule: cycles.Chebyshev) -> str:
+    sizes = f"the {number(schedule.nodes)} step sizes of Chebyshev's iteration"
+    return f"goes through {sizes}, between {number(1 / schedule.high)} and {number(1 / schedule.low)}, over and over"
 
 
 @_words.register
@@ -261,9 +279,8 @@ def _(schedule: algebra.Sequence) -> str:
 
 
 def _phase(schedule: Any, first: bool = False) -> str:
-    if first and isinstance(schedule, (leaves.Linear, leaves.Cosine)) and schedule.end > schedule.start:
-        return _words(schedule).replace("rises", "warms up", 1)
-    return _inner(schedule)
+    words = _inner(schedule)
+    return words.replace("rises", "warms up", 1) if first and words.startswith("rises") and "," not in words else words
 
 
 def _with_constants(schedule: Any, what: str, each: str) -> str:
@@ -284,6 +301,35 @@ def _(schedule: algebra.Product) -> str:
 @_words.register
 def _(schedule: algebra.Sum) -> str:
     return _with_constants(schedule, "plus", "plus a part that")
+
+
+def _in_order(schedule: Any, each: str) -> str:
+    """A composition whose order counts."""
+    first, *others = schedule.members
+    parts = [
+        f"{each} {number(other.value)}" if isinstance(other, leaves.Constant) else f"{each} one that {_inner(other)}"
+        for other in others
+    ]
+    return _with(first, *parts)
+
+
+@_words.register
+def _(schedule: algebra.Difference) -> str:
+    return _in_order(schedule, "less")
+
+
+@_words.register
+def _(schedule: algebra.Quotient) -> str:
+    return _in_order(schedule, "divided by")
+
+
+@_words.register
+def _(schedule: algebra.Power) -> str:
+    base, exponent = schedule.members
+    if isinstance(base, leaves.Constant) and isinstance(exponent, leaves.Linear) and base.value > 0:
+        ends = {"start": base.value**exponent.start, "end": base.value**exponent.end}
+        return _way(replace(exponent, **ends), "exponentially")
+    return _in_order(schedule, "to the power of")
 
 
 @_words.register
