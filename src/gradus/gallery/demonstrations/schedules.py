@@ -110,7 +110,9 @@ class Schedules(Shown):
         columns = 4
         plate = pen.plate(8.6, "Every kind of schedule over {steps} steps", steps=_STEPS)
         grid = plate.subplots(-(-len(self.sheet) // columns), columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (name, values) in zip(grid.flat, self.sheet.items(), strict=True):
+        for axes in grid.flat[len(self.sheet) :]:
+            axes.remove()
+        for axes, (name, values) in zip(grid.flat, self.sheet.items(), strict=False):
             axes.plot(values, **pen.look(0))
             axes.set_title(name, fontsize=8, family="monospace")
             axes.set(ylim=(0, 1.4), xticks=(0, 50, 100), yticks=(0, 1))
