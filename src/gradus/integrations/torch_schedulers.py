@@ -35,6 +35,8 @@ def from_torch(scheduler: Any, hyperparameter: str = "lr") -> Schedule | dict[in
     >>> from_torch(torch.optim.lr_scheduler.StepLR(optimizer, step_size=30))
     absolute(Constant(0.5) * Step(30))
     """
+    if isinstance(scheduler, DropIn) and scheduler._steps_as_torch:
+        scheduler.schedules  # noqa: B018 - says why there are none
     if hyperparameter not in ("lr", "momentum"):
         raise InvalidInput(f'from_torch reads "lr" or "momentum"; got {hyperparameter!r}')
     if isinstance(scheduler, torch_lr.ReduceLROnPlateau):

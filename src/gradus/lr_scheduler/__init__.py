@@ -54,3 +54,7 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+for _name in __all__:  # users import them from here
+    if str(getattr(globals()[_name], "__module__", "")).startswith(__name__):
+        globals()[_name].__module__ = __name__

@@ -1,9 +1,10 @@
 """What all drop-ins have in common: a position, the groups' base rates, and the way from one position to another."""
 
+import contextlib
 import math
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from operator import itemgetter
 from typing import Any
@@ -16,11 +17,28 @@ from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule
 
-__all__ = ["DropIn", "checked_optimizer", "floats", "lengthwise", "own_rate", "per_group", "put"]
+__all__ = [
+    "UNSTARTED",
+    "DropIn",
+    "Values",
+    "all_or_nothing",
+    "changes",
+    "checked_optimizer",
+    "floats",
+    "lengthwise",
+    "own_rate",
+    "per_group",
+    "put",
+    "rates_of",
+    "record_of",
+    "same",
+]
 
 Values = tuple[list[float], list[float] | None]  # of all groups: rates, and momentums where they are scheduled
 
 _NUMBERS = {"base_lrs", "_last_lr", "max_lrs", "base_momentums", "max_momentums"}  # where torch may have tensors
+
+_OVERRIDDEN = {"get_lr", "step", "_get_closed_form_lr"}  # what torch's own code goes by
 
 UNSTARTED = -1  # the position before the first value; there each group holds what it was given
 
@@ -28,36 +46,61 @@ UNSTARTED = -1  # the position before the first value; there each group holds wh
 class DropIn(LRScheduler):
     """A scheduler with torch's name, signature, attributes and state, that says which schedule it is.
 
-    The position is one integer, `last_epoch`; the values follow from it and from the attributes, which may be set at any
-    time. Where torch documents that others may change the rate as well (`_follows`), a rate that is found changed goes on
-    from there by the schedule's ratio, so that schedulers stepped one after the other multiply.
+    Each drop-in inherits torch's class of its name too, and has two ways to step.
+
+    - By its values: the position is one integer, `last_epoch`, and the values follow from it in closed form. So it goes
+      as long as the groups hold what the drop-in wrote and nothing of it has been set by hand.
+    - By torch's own `get_lr`, which makes the next rate of the one that stands in the group. So it goes where somebody
+      else has changed the rate, or an attribute (`_follows` says where torch documents that this counts), and in
+      subclasses that override `get_lr`, `step` or `_get_closed_form_lr` (`_overrides`).
     """
 
     _follows = True  # whether changes made to the rate by others are kept, as torch documents it
     _sets_rate = False  # whether the rate is given outright, not as a factor of each group's own
     _schedules_momentum: bool | property = False
+    _overrides = False  # whether a class of somebody's own says what the rates are, or how to step
+    _torchs: Any  # torch's class of the same name
     _part: float | property = 0  # how far the position is past `last_epoch`, where torch lets it stand between two steps
 
     optimizer: Optimizer
     base_lrs: list[float]  # type: ignore[assignment]  # torch has tensors among them, which cost a wait on a GPU
     last_epoch: int
     _last_lr: list[float]  # type: ignore[assignment]  # as numbers; `get_last_lr` makes the tensors
+    verbose: bool = False
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1, *, bases: list[float] | None = None) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._torchs = next(kind for kind in cls.__mro__ if kind.__module__.startswith("torch."))
+        if not cls.__module__.startswith("gradus.lr_scheduler"):
+            cls._overrides = cls._overrides or not vars(cls).keys().isdisjoint(_OVERRIDDEN)
+
+    def __init__(
+        self, optimizer: Optimizer, last_epoch: int = -1, verbose: Any = False, *, bases: list[float] | None = None
+    ) -> None:
         # torch's own constructor isn't called: it wraps optimizer.step and takes the rate for what it may not be.
-        self.optimizer = checked_optimizer(optimizer)
-        for index, group in enumerate(optimizer.param_groups):
-            if last_epoch == UNSTARTED:
-                group.setdefault("initial_lr", _copied(group["lr"]))
-            elif "initial_lr" not in group:
+        self.optimizer, groups = checked_optimizer(optimizer), optimizer.param_groups
+        for index, group in enumerate(groups):
+            if last_epoch != UNSTARTED and "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{index}] when resuming scheduler with last_epoch "
                     f">= 0; load the optimizer's state first, or leave last_epoch out and load the scheduler's"
                 )
-        self.base_lrs = [self._base_of(group) for group in optimizer.param_groups] if bases is None else bases
-        self.last_epoch = last_epoch
-        self.schedules  # noqa: B018 - making them refuses what can't be one
-        self._begin(last_epoch)
+        if verbose is True:  # torch's default was "deprecated" for a while
+            self.verbose = True
+        with all_or_nothing(optimizer):
+            self.base_lrs = [self._base_of(group) for group in groups] if bases is None else bases
+            self.last_epoch = last_epoch
+            for index in range(len(groups)):
+                self._rate(index)  # making the schedules refuses what can't be one
+            for group in groups:
+                group.setdefault("initial_lr", _copied(group["lr"]))
+            self._begin(last_epoch)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Whatever is set by hand counts from the rates that there are, as in torch: the closed form says others."""
+        super().__setattr__(name, value)
+        if "optimizer" in self.__dict__:
+            record_of(self.optimizer).owners = None
 
     # What each drop-in says of itself
 
@@ -75,11 +118,22 @@ class DropIn(LRScheduler):
 
     def _arrive(self, position: Any, rates: list[float]) -> None:
         """Take note of a position, and of the rates that have been written there."""
-        self.last_epoch, self._step_count, self._last_lr = position, position + 1, rates
+        own = self.__dict__  # not set by hand
+        own["last_epoch"], own["_step_count"], own["_last_lr"] = position, position + 1, rates
+
+    @property
+    def _steps_as_torch(self) -> bool:
+        """Whether torch's own code makes the steps."""
+        return self._overrides
 
     @property
     def schedules(self) -> list[Schedule]:
         """Each group's learning rate as a `Schedule`: to print, to plot, to save, to use in a `gradus.Scheduler`."""
+        if self._steps_as_torch:
+            raise InvalidInput(
+                f"{type(self).__name__} says its rates itself, step by step, so they are no schedule; a function of the "
+                f"step that gives its factor is one: Lambda(function)"
+            )
         self._welcome()
         return [self._rate(index) for index in range(len(self.base_lrs))]
 
@@ -91,15 +145,29 @@ class DropIn(LRScheduler):
         Raises:
             InvalidInput: `epoch` is no whole number from 0.
         """
-        record, groups = record_of(self.optimizer), self.optimizer.param_groups
-        if epoch is not None:
-            self._update_lr(self._asked_for(epoch))
-        elif record.owners is self._last_lr and record.is_untouched(groups):  # the short way
-            after = self.last_epoch + self._part + 1
+        record = record_of(self.optimizer)
+        if epoch is None and record.owners is self._last_lr and record.is_untouched(self.optimizer.param_groups):
+            after = self.last_epoch + self._part + 1  # the short way
             rates, momentums = self._values(after)
             self._go(after, rates, momentums)
+        elif self._steps_as_torch:
+            self._step_as_torch(epoch)
         else:
-            self._update_lr()
+            self._update_lr(None if epoch is None else self._asked_for(epoch))
+
+    def _step_as_torch(self, epoch: Any = None) -> None:
+        """A step of a subclass that overrides how: by torch's own code, which asks `get_lr`."""
+        before = rates_of(self.optimizer.param_groups)
+        if self._torchs.step is not LRScheduler.step:
+            self._torchs.step(self, *(() if epoch is None else (epoch,)))
+        else:  # it would complain of optimizer.step, which isn't wrapped here
+            self._step_count += 1
+            if epoch is not None:
+                warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
+            super()._update_lr(epoch)
+        record_of(self.optimizer).note(self.optimizer.param_groups)
+        if self.verbose:
+            self._tell(before)
 
     def _asked_for(self, epoch: Any) -> float:
         """A position that is asked for, if it can be had."""
@@ -113,6 +181,9 @@ class DropIn(LRScheduler):
         return whole
 
     def _update_lr(self, epoch: float | None = None) -> None:
+        if self._steps_as_torch:  # another scheduler of torch's calls this
+            super()._update_lr(epoch)  # type: ignore[arg-type]
+            return
         self._welcome()
         before = self.last_epoch + self._part
         after = before + 1 if epoch is None else epoch
@@ -123,20 +194,37 @@ class DropIn(LRScheduler):
             rates = self._carried(found, before, after, values) + values[known:]
         self._go(after, rates, momentums, values)
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
+    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
         """What becomes at position `after`, where the schedules say `values`, of rates found at `before`."""
         if not self._follows:
             return values
-        expecteds = self.base_lrs if before == UNSTARTED else self._values(before)[0]
-        quadruples = zip(rates, expecteds, values, self.optimizer.param_groups)  # noqa: B905 - as in `write`
-        return [
-            value if _same(rate, expected, group["lr"]) else self._scaled(rate, expected, value)
-            for rate, expected, value, group in quadruples
-        ]
+        kinds = [group["lr"] for group in self.optimizer.param_groups]
+        untouched = list(map(same, rates, self._expected(before), kinds))
+        if all(untouched):
+            return values
+        triples = zip(untouched, values, self._torchs_rates(before, after))  # noqa: B905 - groups may have joined
+        return [value if as_written else its for as_written, value, its in triples]
 
-    def _scaled(self, rate: float, expected: float, value: float) -> float:
-        """What becomes of a rate that was found in place of the expected one, when the schedule goes on to `value`."""
-        return rate * (value / expected) if expected else value
+    def _expected(self, position: float) -> list[float]:
+        """The rates that the schedules leave at a position, the one before the first included."""
+        return self.base_lrs if position == UNSTARTED else self._values(position)[0]
+
+    def _entered(self, rates: list[float], values: list[float]) -> list[float]:  # noqa: ARG002
+        """The rates at the beginning of a later phase of a sequence, which finds `rates`: its own, as in torch."""
+        return values
+
+    def _torchs_rates(self, before: float, after: float) -> list[float]:
+        """What torch's own `get_lr` makes of the rates that stand in the groups."""
+        own = dict(self.__dict__)
+        moved = {"last_epoch": after, "_step_count": after + 1, "_is_initial": before == UNSTARTED}
+        self.__dict__.update(moved, _get_lr_called_within_step=True)
+        try:
+            return floats(self._torchs.get_lr(self))
+        except ZeroDivisionError:  # of a constant factor 0 there is no way back
+            return self._values(after)[0]
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(own)
 
     def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
         """Enter the position after `last_epoch`, from the rates that the groups have been given.
@@ -150,8 +238,14 @@ class DropIn(LRScheduler):
             ground, start = left.ground, left.ground if composed else rates
         else:
             ground = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
-        values, momentums = self._values(last_epoch + 1)
-        self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), momentums, values)
+        if start != rates:
+            left.write(groups, start)
+        if self._steps_as_torch:
+            self.__dict__["_last_lr"] = []
+            self._initial_step()
+        else:
+            values, momentums = self._values(last_epoch + 1)
+            self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), momentums, values)
         left.ground = ground
 
     def _go(
@@ -159,13 +253,21 @@ class DropIn(LRScheduler):
     ) -> None:
         """Be at a position, with these rates and momentums in the groups; the schedules said `values`, if not the rates."""
         groups, record = self.optimizer.param_groups, record_of(self.optimizer)
+        before = rates_of(groups) if values is not None and self.verbose else None
         record.write(groups, rates)
-        if values is not None and values != rates:
+        if before is not None:
+            self._tell(before)
+        if before is not None or (values is not None and values != rates):
             record.owners = None
         if momentums is not None:
             for group, momentum in zip(groups, momentums):  # noqa: B905 - as in `write`
                 put_momentum(group, momentum)
         self._arrive(position, rates)
+
+    def _tell(self, before: list[float]) -> None:
+        """Print torch's line for each group whose rate has changed."""
+        for index, rate in changes(self.optimizer, before):
+            print(f"Adjusting learning rate of group {index} to {rate:.4e}.")  # noqa: T201 - asked for
 
     def _welcome(self) -> None:
         """Let groups join that have been added."""
@@ -179,14 +281,19 @@ class DropIn(LRScheduler):
     # Rates
 
     def get_lr(self) -> list[float | Tensor]:
-        """The rates that the schedules give at the present position, computed anew."""
+        """The rates that the schedules give at the present position, computed anew.
+
+        Called by a subclass's own `get_lr` it is torch's: what becomes of the rates that stand in the groups.
+        """
+        if self._steps_as_torch:
+            return super().get_lr()
         self._welcome()
         return [*self._values(self.last_epoch + self._part)[0]]
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The rates that were last written into the groups; tensors are copies."""
         return [
-            torch.full_like(group["lr"], rate) if isinstance(group["lr"], Tensor) else rate
+            torch.full_like(group["lr"], float(rate)) if isinstance(group["lr"], Tensor) else rate
             for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=False)
         ]
 
@@ -203,7 +310,8 @@ class DropIn(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer, under torch's names: torch's scheduler of this name can load it."""
-        return {key: value for key, value in vars(self).items() if key != "optimizer"} | {"_last_lr": self.get_last_lr()}
+        present = [_copied(group["lr"]) for group in self.optimizer.param_groups]  # others may have changed them
+        return {key: value for key, value in vars(self).items() if key != "optimizer"} | {"_last_lr": present}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up a state, Gradus's or torch's, and write its rates into the groups.
@@ -215,13 +323,17 @@ class DropIn(LRScheduler):
         """
         self._examine(state_dict)
         self._take(state_dict)
+        if self._steps_as_torch:
+            for group, rate in zip(self.optimizer.param_groups, floats(state_dict["_last_lr"]), strict=False):
+                put(group, "lr", rate)
+            return
         self._welcome()
         position = self.last_epoch + self._part
         values, momentums = self._values(position)
         rates = list(values)
         if self._follows:
             for index, saved in enumerate(state_dict.get("_last_lr", [])[: len(rates)]):
-                if rates[index] != 0 and not _same(float(saved), rates[index], saved):
+                if not same(float(saved), rates[index], saved, self.base_lrs[index]):
                     rates[index] = float(saved)  # others had changed it
         self._go(position, rates, momentums, values)
 
@@ -263,6 +375,12 @@ class _Record:
         self.held = rates if numbers else list(map(_RATE, groups))
         self.versions = None if numbers else self._versions()
 
+    def note(self, groups: list[dict[str, Any]]) -> None:
+        """Take note of rates that torch's own code has written for a drop-in."""
+        self.owners = self.ground = None
+        self.held = list(map(_RATE, groups))
+        self.versions = self._versions()
+
     def is_untouched(self, groups: list[dict[str, Any]]) -> bool:
         """Whether the groups hold what drop-ins wrote. No tensor has to be waited for."""
         return list(map(_RATE, groups)) == self.held and (self.versions is None or self._versions() == self.versions)
@@ -292,6 +410,19 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
     return optimizer
 
 
+@contextlib.contextmanager
+def all_or_nothing(optimizer: Optimizer) -> Iterator[None]:
+    """Leave the optimizer's groups as they were where what is done with them is refused."""
+    before = [dict(group) for group in optimizer.param_groups]
+    try:
+        yield
+    except BaseException:
+        for group, own in zip(optimizer.param_groups, before, strict=True):
+            group.clear()
+            group.update(own)
+        raise
+
+
 def own_rate(group: dict[str, Any]) -> float:
     """The rate that the user gave to a group. OneCycleLR puts its own into "initial_lr", where torch looks for it."""
     return float(group.get("user_lr", group.get("initial_lr", group["lr"])))
@@ -300,6 +431,12 @@ def own_rate(group: dict[str, Any]) -> float:
 def rates_of(groups: list[dict[str, Any]]) -> list[float]:
     """The rates that stand in the groups."""
     return [float(group["lr"]) for group in groups]
+
+
+def changes(optimizer: Optimizer, before: list[float]) -> list[tuple[int, float]]:
+    """The groups' numbers and rates, where these aren't what they were before."""
+    after = rates_of(optimizer.param_groups)
+    return [(index, rate) for index, (rate, old) in enumerate(zip(after, before, strict=True)) if rate != old]
 
 
 def floats(values: Sequence[Any]) -> list[float]:
@@ -325,7 +462,7 @@ def put(group: dict[str, Any], key: str, value: float) -> None:
     """Write a number into a group; a tensor is filled in place and stays the same object."""
     if isinstance(group[key], Tensor):
         group[key].fill_(value)
-    else:
+    elif group[key] != value:  # an int stays one as long as it can, as in torch
         group[key] = value
 
 
@@ -350,7 +487,7 @@ def put_momentum(group: dict[str, Any], value: float) -> None:
         group["betas"] = (value, *group["betas"][1:])
 
 
-def _same(rate: float, expected: float, kind: Any) -> bool:
-    """Whether a rate is the schedule's, but for a few roundings of its own kind."""
-    tolerance = 1e-9 if type(kind) is float or not isinstance(kind, Tensor) else max(1e-9, 8 * torch.finfo(kind.dtype).eps)
-    return abs(rate - expected) <= tolerance * abs(expected)
+def same(rate: float, expected: float, kind: Any, base: float = 0.0) -> bool:
+    """Whether a rate is the schedule's, but for a few roundings of its own kind, and of its base's where that is given."""
+    rounding = 8 * (torch.finfo(kind.dtype).eps if isinstance(kind, Tensor) else 2.0**-52)
+    return abs(rate - expected) <= max(max(1e-9, rounding) * abs(expected), rounding * base)

@@ -1,30 +1,64 @@
 """The drop-ins made of others, and the one that looks at a metric."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
+from torch.optim.lr_scheduler import LRScheduler
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import UNSTARTED, DropIn, Values, floats, put
+from gradus.lr_scheduler.base import (
+    UNSTARTED,
+    DropIn,
+    Values,
+    all_or_nothing,
+    changes,
+    floats,
+    put,
+    rates_of,
+    record_of,
+    same,
+)
+from gradus.scheduler import Scheduler
 from gradus.schedules import Schedule
 
 __all__ = ["ChainedScheduler", "ReduceLROnPlateau", "SequentialLR"]
 
 
 class _Composed(DropIn):
-    """Schedulers in place of which this one acts; they are told where they stand, and write nothing themselves."""
+    """Schedulers in place of which this one acts; they are told where they stand, and write nothing themselves.
+
+    Where one of them is somebody's own, whose rates don't follow from a position, torch's code steps them all in turn.
+    """
 
     _schedulers: Sequence[DropIn]
 
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Any], last_epoch: int) -> None:
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Any], last_epoch: int, verbose: Any = False) -> None:
         self.optimizer = optimizer
         self._schedulers = schedulers
         self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member is told
+        if verbose is True:
+            self.verbose = True
         self._begin(last_epoch, composed=True)
+
+    @property
+    def _steps_as_torch(self) -> bool:
+        return any(map(_steps_itself, self._schedulers))
+
+    def _update_lr(self, epoch: float | None = None) -> None:
+        if epoch == 0 and self._steps_as_torch:  # a phase of another sequence begins; torch's own can't do that
+            for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+                put(group, "lr", base)
+            self._start_anew()
+        else:
+            super()._update_lr(epoch)
+
+    def _start_anew(self) -> None:
+        """Have the members that come first make their first steps, as torch's code does."""
+        raise NotImplementedError
 
     @property
     def base_lrs(self) -> list[float]:  # type: ignore[override]  # its members have them
@@ -32,24 +66,24 @@ class _Composed(DropIn):
         return self._leading.base_lrs
 
     @property
-    def _leading(self) -> DropIn:
-        """The member whose rates aren't factors; where all are, the first."""
-        return next((member for member in reversed(self._schedulers) if member._sets_rate), self._schedulers[0])
+    def _ours(self) -> Iterator[DropIn]:
+        return (member for member in self._schedulers if isinstance(member, DropIn))
 
     @property
-    def _follows(self) -> bool:  # type: ignore[override]
-        return all(member._follows for member in self._schedulers)
+    def _leading(self) -> DropIn:
+        """The member whose rates aren't factors; where all are, the first."""
+        return next((member for member in reversed([*self._ours]) if member._sets_rate), self._schedulers[0])
 
     @property
     def _sets_rate(self) -> bool:  # type: ignore[override]
-        return any(member._sets_rate for member in self._schedulers)
+        return any(member._sets_rate for member in self._ours)
 
     @property
     def _schedules_momentum(self) -> bool:  # type: ignore[override]
-        return any(member._schedules_momentum for member in self._schedulers)
+        return any(member._schedules_momentum for member in self._ours)
 
     def _join(self, group: dict[str, Any]) -> None:
-        for member in self._schedulers:
+        for member in self._ours:
             member._join(group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,15 +95,17 @@ class _Composed(DropIn):
         if not isinstance(members, (list, tuple)) or len(members) != len(self._schedulers):
             raise InvalidInput(f"this is no state of a {type(self).__name__} of {len(self._schedulers)} schedulers")
         for member, its in zip(self._schedulers, members, strict=True):
-            member._examine(its)
+            if isinstance(member, DropIn):
+                member._examine(its)
 
     def _take(self, state: Mapping[str, Any]) -> None:
         for member, its in zip(self._schedulers, state["_schedulers"], strict=True):
-            member._take(its)
+            take = member._take if isinstance(member, DropIn) else member.load_state_dict
+            take(its)
         super()._take({key: value for key, value in state.items() if key != "_schedulers"})
 
 
-class SequentialLR(_Composed):
+class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # any sequence will do
     """One scheduler after the other: `a >> b` of their schedules, each from its own 0.
 
     Its position is one integer, from which each member's follows: resuming with `last_epoch` at any phase, nesting, and
@@ -96,15 +132,43 @@ class SequentialLR(_Composed):
     [1.0]
     """
 
-    def __init__(self, optimizer: Optimizer, schedulers: list[Any], milestones: list[int], last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedulers: list[Any],
+        milestones: list[int],
+        last_epoch: int = -1,
+        verbose: Any = False,
+    ) -> None:
         _require_members(type(self).__name__, optimizer, schedulers)
         if len(milestones) != len(schedulers) - 1:
             raise InvalidInput(f"{len(schedulers)} schedulers need one milestone fewer; got milestones={milestones!r}")
-        for before, after in pairwise([0, *milestones]):
-            if after < before:
-                raise InvalidInput(f"milestones must come in order, from 0; got {milestones!r}")
+        _require_in_order(milestones)
         self._milestones = milestones
-        super().__init__(optimizer, schedulers, last_epoch)
+        super().__init__(optimizer, schedulers, last_epoch, verbose)
+
+    def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
+        if self._steps_as_torch:
+            with all_or_nothing(self.optimizer):
+                self._torchs.__init__(self, self.optimizer, self._schedulers, self._milestones, last_epoch)
+        else:
+            super()._begin(last_epoch, composed=composed)
+
+    def _start_anew(self) -> None:
+        for member in self._schedulers:
+            member.last_epoch = UNSTARTED
+        self.last_epoch = 0
+        self._active(0)[0]._initial_step()
+
+    @property
+    def _follows(self) -> bool:  # type: ignore[override]
+        return any(member._follows for member in self._schedulers)
+
+    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
+        (earlier, place_before), (member, place) = self._active(before), self._active(after)
+        if member is not earlier:
+            return member._entered(rates, values)
+        return member._carried(rates, place_before, place, values)
 
     def _examine(self, state: Any) -> None:
         super()._examine(state)
@@ -116,6 +180,8 @@ class SequentialLR(_Composed):
         return self._schedulers[index], position - self._milestones[index - 1] if index else position
 
     def _arrive(self, position: float, rates: list[float]) -> None:
+        if position + 1 in self._milestones:
+            record_of(self.optimizer).owners = None  # the next phase may begin from the rates that it finds
         if position == self.last_epoch + 1:
             member, place = self._active(position)
             member._arrive(place, list(rates))
@@ -123,6 +189,7 @@ class SequentialLR(_Composed):
             starts, ends = [0, *self._milestones], [*self._milestones, float("inf")]
             for member, start, end in zip(self._schedulers, starts, ends, strict=True):
                 member._arrive(max(UNSTARTED, min(position, end - 1) - start), list(rates))
+                member.__dict__["_step_count"] = max(1, member._step_count)  # torch counts that it was built
         super()._arrive(position, rates)
 
     def _values(self, position: float) -> Values:
@@ -140,7 +207,7 @@ class SequentialLR(_Composed):
         return last
 
 
-class ChainedScheduler(_Composed):
+class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[misc]
     """All schedulers at once: the product of their schedules, whatever their order.
 
     Where one of them gives the rates outright (`CyclicLR`, `OneCycleLR`), the others are factors on it.
@@ -169,6 +236,37 @@ class ChainedScheduler(_Composed):
         _require_members(type(self).__name__, optimizer, schedulers)
         _require_together([member.last_epoch for member in schedulers])
         super().__init__(schedulers[0].optimizer, schedulers, schedulers[0].last_epoch - 1)
+
+    def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
+        if self._steps_as_torch:
+            self._torchs.__init__(self, self._schedulers, self.optimizer)
+            self.last_epoch = self._schedulers[0].last_epoch
+        else:
+            super()._begin(last_epoch, composed=composed)
+
+    def _start_anew(self) -> None:
+        for member in self._schedulers:
+            member.last_epoch = UNSTARTED
+            member._initial_step()
+        self.last_epoch = 0
+
+    def _step_as_torch(self, epoch: Any = None) -> None:
+        super()._step_as_torch(epoch)
+        self.last_epoch = self._schedulers[0].last_epoch
+
+    @property
+    def _follows(self) -> bool:  # type: ignore[override]
+        return all(member._follows for member in self._schedulers)
+
+    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
+        if not self._follows:
+            return values
+        if all(map(same, rates, self._expected(before), [group["lr"] for group in self.optimizer.param_groups])):
+            return values
+        for member in self._schedulers:
+            pairs = zip(rates, member._expected(before), member._values(after)[0])  # noqa: B905 - groups may have joined
+            rates = [rate * (its / was) if was else rate for rate, was, its in pairs]
+        return rates
 
     def _arrive(self, position: float, rates: list[float]) -> None:
         for member in self._schedulers:
@@ -207,6 +305,33 @@ class ReduceLROnPlateau(torch_lr.ReduceLROnPlateau):
     The arguments, the rule and the state are torch's. `step` takes the metric.
     """
 
+    verbose = False
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: list[float] | float = 0,
+        eps: float = 1e-8,
+        verbose: Any = False,
+    ) -> None:
+        super().__init__(optimizer, mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
+        if verbose is True:
+            self.verbose = True
+
+    def _reduce_lr(self, epoch: float) -> None:
+        before = rates_of(self.optimizer.param_groups)
+        super()._reduce_lr(epoch)
+        if self.verbose:
+            when = f"{epoch:.2f}" if isinstance(epoch, float) else f"{epoch:05d}"
+            for index, rate in changes(self.optimizer, before):
+                print(f"Epoch {when}: reducing learning rate of group {index} to {rate:.4e}.")  # noqa: T201 - asked for
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up a state, Gradus's or torch's, and write its rates into the groups."""
         super().load_state_dict(dict(state_dict))
@@ -227,11 +352,22 @@ def _require_members(name: str, optimizer: Any, schedulers: Sequence[Any]) -> No
                 f"ReduceLROnPlateau, number {index}, steps on a metric, so it can't be in a {name}; "
                 f"step it beside the {name}, and both act on the rate"
             )
-        if not isinstance(scheduler, DropIn):
+        if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, Scheduler):
             raise InvalidInput(
-                f"{name} is made of the schedulers of gradus.lr_scheduler, whose values follow from their position; number "
-                f"{index} is {type(scheduler).__name__}: import that from gradus.lr_scheduler, or say it as a LambdaLR"
+                f"{name} is made of torch's kind of schedulers; number {index} is a {type(scheduler).__name__}: "
+                f"schedules are composed before they are given to a Scheduler, a >> b and a * b"
             )
+
+
+def _require_in_order(milestones: Sequence[Any]) -> None:
+    for before, after in pairwise([0, *milestones]):
+        if isinstance(after, bool) or not isinstance(after, int) or after < before:
+            raise InvalidInput(f"milestones must be whole numbers in order, from 0; got {milestones!r}")
+
+
+def _steps_itself(member: Any) -> bool:
+    """Whether torch's code must step this member, because it says itself how."""
+    return not isinstance(member, DropIn) or member._overrides or member._steps_as_torch
 
 
 def _require_together(positions: Sequence[int]) -> None:
@@ -240,7 +376,7 @@ def _require_together(positions: Sequence[int]) -> None:
 
 
 def _place_in(state: Mapping[str, Any]) -> int:
-    """The position that a member's state tells."""
-    if "last_epoch" in state:
-        return int(state["last_epoch"])
-    return _place_in(state["_schedulers"][0])
+    """The position that a state tells; a chain's is its members', since torch's chain has none or an old one."""
+    if "_schedulers" in state and "_milestones" not in state:
+        return _place_in(state["_schedulers"][0])
+    return int(state["last_epoch"])

@@ -7,9 +7,21 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from torch.optim import Optimizer
+from torch.optim import lr_scheduler as torch_lr
+from torch.optim import swa_utils as torch_swa
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, floats, lengthwise, own_rate, per_group
+from gradus.lr_scheduler.base import (
+    DropIn,
+    Values,
+    all_or_nothing,
+    checked_optimizer,
+    floats,
+    lengthwise,
+    own_rate,
+    per_group,
+    put,
+)
 from gradus.lr_scheduler.plain import half_wave, held_by
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
@@ -44,7 +56,7 @@ class _WithMomentum(DropIn):
         group["max_momentum"], group["base_momentum"] = top, base
 
 
-class CyclicLR(_WithMomentum):
+class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
     """Triangles between base_lr and max_lr: `gradus.schedules.Cyclic`; momentum goes down where the rate goes up.
 
     Args:
@@ -81,6 +93,7 @@ class CyclicLR(_WithMomentum):
         base_momentum: float | list[float] = 0.8,
         max_momentum: float | list[float] = 0.9,
         last_epoch: int = -1,
+        verbose: Any = False,
     ) -> None:
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise InvalidInput(
@@ -93,7 +106,7 @@ class CyclicLR(_WithMomentum):
             raise InvalidInput(
                 f"step_size_up and step_size_down must be above 0; got {step_size_up!r} and {step_size_down!r}"
             )
-        self.total_size = float(step_size_up) + float(down)
+        self.total_size: float = float(step_size_up) + float(down)  # type: ignore[assignment]  # torch's is one too
         self.step_ratio = step_size_up / self.total_size
         self.mode, self.gamma = mode, gamma
         self._scale_fn_custom = scale_fn
@@ -103,10 +116,16 @@ class CyclicLR(_WithMomentum):
             self._require_momentum(optimizer)
             self.base_momentums = floats(per_group("base_momentum", optimizer, base_momentum))
             self.max_momentums = floats(per_group("max_momentum", optimizer, max_momentum))
-            if last_epoch == -1:
+        with all_or_nothing(optimizer):
+            if cycle_momentum and last_epoch == -1:
                 for group, base, top in zip(optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True):
                     self._keep_momentum(group, base, top)
-        super().__init__(optimizer, last_epoch, bases=lows)
+            super().__init__(optimizer, last_epoch, verbose, bases=lows)
+
+    def _initial_step(self) -> None:
+        for group, low in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            put(group, "lr", low)
+        super()._initial_step()
 
     def _base_of(self, group: dict[str, Any]) -> float:
         return own_rate(group) * (self.base_lrs[0] / self.max_lrs[0] if self.max_lrs[0] else 1.0)
@@ -145,7 +164,7 @@ class CyclicLR(_WithMomentum):
         return triangles * Exponential(self.gamma) if self.mode == "exp_range" else triangles
 
     def _rate(self, index: int) -> Schedule:
-        low, high = self.base_lrs[index], self.max_lrs[index]
+        low, high = float(self.base_lrs[index]), float(self.max_lrs[index])
         return low + (high - low) * self._heights()
 
     def scale_fn(self, x: float) -> float:
@@ -153,7 +172,7 @@ class CyclicLR(_WithMomentum):
         return self._scale_fn_ref(x) if self._scale_fn_custom is None else self._scale_fn_custom(x)
 
     @property
-    def _scale_fn_ref(self) -> Callable[[float], float]:
+    def _scale_fn_ref(self) -> Callable[[float], float]:  # type: ignore[override]  # torch keeps a field
         gamma = self.gamma
         modes: dict[str, Callable[[float], float]] = {
             "triangular": lambda _: 1.0,
@@ -175,7 +194,7 @@ class CyclicLR(_WithMomentum):
             vars(custom).update(state.get("_scale_fn_custom") or {})
 
 
-class OneCycleLR(_WithMomentum):
+class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     """Up to max_lr, then far down, in total_steps steps: `gradus.schedules.OneCycle`; momentum goes the other way.
 
     It begins at max_lr/div_factor, is at max_lr at step pct_start·total_steps − 1, and ends at step total_steps − 1 with
@@ -218,6 +237,7 @@ class OneCycleLR(_WithMomentum):
         final_div_factor: float = 1e4,
         three_phase: bool = False,
         last_epoch: int = -1,
+        verbose: Any = False,
     ) -> None:
         checked_optimizer(optimizer)
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
@@ -234,12 +254,13 @@ class OneCycleLR(_WithMomentum):
             per_group("max_momentum", optimizer, max_momentum),
             strict=True,
         )
-        if last_epoch == -1:
-            for group, top, (base_momentum, max_momentum) in zip(optimizer.param_groups, tops, momentums, strict=True):
-                _set_rates(group, top, div_factor, final_div_factor)
-                if cycle_momentum:
-                    self._keep_momentum(group, base_momentum, max_momentum)
-        super().__init__(optimizer, last_epoch)
+        with all_or_nothing(optimizer):
+            if last_epoch == -1:
+                for group, top, (base_momentum, max_momentum) in zip(optimizer.param_groups, tops, momentums, strict=True):
+                    _set_rates(group, top, div_factor, final_div_factor)
+                    if cycle_momentum:
+                        self._keep_momentum(group, base_momentum, max_momentum)
+            super().__init__(optimizer, last_epoch, verbose)
 
     def _base_of(self, group: dict[str, Any]) -> float:
         return float(group["initial_lr"])
@@ -291,11 +312,6 @@ class OneCycleLR(_WithMomentum):
             state["_anneal_func_type"] = "linear" if "linear" in state["anneal_func"].__name__ else "cos"
         super()._take(state)
 
-    @staticmethod
-    def _annealing_cos(start: float, end: float, pct: float) -> float:
-        """Where states of older versions of torch point to."""
-        return end + (start - end) * (1 + math.cos(math.pi * pct)) * 0.5
-
 
 def _by_cycle(function: Callable[[float], float], length: float, t: float) -> float:
     """A function of the cycle, counted from 1, at step t."""
@@ -322,7 +338,7 @@ def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
     return strategy  # type: ignore[no-any-return]  # one of the two, as checked
 
 
-def _phases(peak: float, last: int, three_phase: bool) -> list[dict[str, Any]]:
+def _phases(peak: float, last: int, three_phase: bool) -> list[Any]:
     """The phases: where each ends, and under which names the values from and to which it goes lie in the groups."""
     knots = [(0.0, "initial_lr", "max_momentum"), (peak, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
     if three_phase:
@@ -347,7 +363,7 @@ def _set_rates(group: dict[str, Any], top: Any, div_factor: float, final_div_fac
     group["min_lr"] = group["initial_lr"] / final_div_factor
 
 
-class CosineAnnealingWarmRestarts(DropIn):
+class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
     """Cosines from the base rate to eta_min that start again: `gradus.schedules.CosineRestarts` without its end point.
 
     As torch documents, `step(epoch)` may stand between two steps: `step(epoch + batch / batches)`.
@@ -372,14 +388,17 @@ class CosineAnnealingWarmRestarts(DropIn):
         T_mult: int = 1,  # noqa: N803
         eta_min: float = 0.0,
         last_epoch: int = -1,
+        verbose: Any = False,
     ) -> None:
         self.T_0 = self.T_i = _counted("T_0", T_0)
         self.T_mult = _counted("T_mult", T_mult)
         if not isinstance(eta_min, (int, float)):
             raise InvalidInput(f"eta_min must be a number; got {eta_min!r}")
         self.eta_min = eta_min
-        self.T_cur: float = last_epoch
-        super().__init__(optimizer, last_epoch)
+        self.T_cur: float = last_epoch  # type: ignore[assignment]  # between two steps, as torch documents
+        if last_epoch >= 0:
+            self.T_i, self.T_cur = self._cycle_from_0(last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _rate(self, index: int) -> Schedule:
         return CosineRestarts(self.T_0, start=self.base_lrs[index], end=self.eta_min, growth=self.T_mult, endpoint=False)
@@ -392,12 +411,16 @@ class CosineAnnealingWarmRestarts(DropIn):
 
     def _cycle(self, position: float) -> tuple[int, float]:
         """The length of the cycle that a position lies in, and how far it is from its beginning."""
-        since = position - self.last_epoch + self.T_cur // 1 if self.last_epoch >= 0 else position
-        if 0 <= since < self.T_i:
-            return self.T_i, since
+        ahead = position - self.last_epoch - self._part
+        if self.last_epoch >= 0 and 0 <= ahead <= 1:  # from where it stands, which may have been set by hand
+            since = self.T_cur + ahead
+            return (self.T_i, since) if since < self.T_i else (self.T_i * self.T_mult, since - self.T_i)
+        return self._cycle_from_0(position)
+
+    def _cycle_from_0(self, position: float) -> tuple[int, float]:
         begin, period = 0, self.T_0
         if self.T_mult == 1:
-            return period, since % period
+            return period, position % period
         while position >= begin + period:
             begin, period = begin + period, period * self.T_mult
         return period, position - begin
@@ -407,7 +430,8 @@ class CosineAnnealingWarmRestarts(DropIn):
         return self.T_cur % 1
 
     def _arrive(self, position: float, rates: list[float]) -> None:
-        self.T_i, self.T_cur = self._cycle(position) if position >= 0 else (self.T_0, 0)
+        period, since = self._cycle(position) if position >= 0 else (self.T_0, 0)
+        self.__dict__["T_i"], self.__dict__["T_cur"] = period, since
         super()._arrive(math.floor(position), rates)
 
     def _asked_for(self, epoch: Any) -> float:
@@ -416,7 +440,7 @@ class CosineAnnealingWarmRestarts(DropIn):
         return epoch
 
 
-class SWALR(DropIn):
+class SWALR(DropIn, torch_swa.SWALR):
     """From the rate it finds to swa_lr in anneal_epochs steps, then held: `gradus.schedules.Cosine` or `Linear`.
 
     Args:
@@ -443,13 +467,19 @@ class SWALR(DropIn):
         if anneal_epochs != 0:
             _counted("anneal_epochs", anneal_epochs)
         self.anneal_epochs = anneal_epochs
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["swa_lr"] = rate
-        super().__init__(optimizer, last_epoch)
+        with all_or_nothing(optimizer):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["swa_lr"] = rate
+            super().__init__(optimizer, last_epoch)
 
     def _join(self, group: dict[str, Any]) -> None:
         group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
         super()._join(group)
+
+    @property
+    def anneal_func(self) -> Callable[[float], float]:  # type: ignore[override]
+        """How far the way is done; torch's name for it."""
+        return self._cosine_anneal if self._anneal_strategy == "cos" else self._linear_anneal
 
     @property
     def _ends(self) -> list[float]:
@@ -462,6 +492,9 @@ class SWALR(DropIn):
     def _rate(self, index: int) -> Schedule:
         kind = Cosine if self._anneal_strategy == "cos" else Linear
         return kind(self.anneal_epochs, start=self.base_lrs[index], end=self._ends[index])
+
+    def _entered(self, rates: list[float], values: list[float]) -> list[float]:
+        return rates if self.anneal_epochs else values
 
     def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
         """From whatever rates there are: what is left of the way shrinks as the schedule's does."""

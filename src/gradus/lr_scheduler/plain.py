@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
+from torch.optim import lr_scheduler as torch_lr
 
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
@@ -51,7 +52,7 @@ class _Factor(DropIn):
         return self.base_lrs[index] * self._schedule()
 
 
-class StepLR(_Factor):
+class StepLR(_Factor, torch_lr.StepLR):
     """η(t) = base · gamma^⌊t/step_size⌋: `gradus.schedules.Step`.
 
     Args:
@@ -64,9 +65,11 @@ class StepLR(_Factor):
     [Constant(0.5) * Step(30)]
     """
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1, verbose: Any = False
+    ) -> None:
         self.step_size, self.gamma = step_size, gamma
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return power(self.gamma, t // self.step_size)
@@ -75,7 +78,7 @@ class StepLR(_Factor):
         return Step(self.step_size, gamma=self.gamma)
 
 
-class MultiStepLR(_Factor):
+class MultiStepLR(_Factor, torch_lr.MultiStepLR):
     """η(t) = base · gamma^(how many milestones aren't after t): `gradus.schedules.MultiStep`.
 
     Args:
@@ -83,9 +86,11 @@ class MultiStepLR(_Factor):
         gamma: the factor from one stair to the next.
     """
 
-    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1, verbose: Any = False
+    ) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
@@ -94,7 +99,7 @@ class MultiStepLR(_Factor):
         return MultiStep(tuple(sorted(self.milestones.elements())), gamma=self.gamma)
 
 
-class ConstantLR(_Factor):
+class ConstantLR(_Factor, torch_lr.ConstantLR):
     """η(t) = base · factor before total_iters, then base.
 
     Args:
@@ -102,10 +107,12 @@ class ConstantLR(_Factor):
         total_iters: how many steps it lasts.
     """
 
-    def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1, verbose: Any = False
+    ) -> None:
         _require_unit("factor", factor)
         self.factor, self.total_iters = factor, total_iters
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return self.factor if t < self.total_iters else 1.0
@@ -114,7 +121,7 @@ class ConstantLR(_Factor):
         return lengthwise([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
 
 
-class LinearLR(_Factor):
+class LinearLR(_Factor, torch_lr.LinearLR):
     """η(t) = base · (start_factor + (end_factor − start_factor)·t/total_iters), then held: `gradus.schedules.Linear`.
 
     Args:
@@ -130,12 +137,13 @@ class LinearLR(_Factor):
         end_factor: float = 1.0,
         total_iters: int = 5,
         last_epoch: int = -1,
+        verbose: Any = False,
     ) -> None:
         if not 0 < start_factor <= 1:
             raise InvalidInput(f"start_factor must be above 0 and at most 1; got {start_factor!r}")
         _require_unit("end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return float(between(self.start_factor, self.end_factor, progress(t, self.total_iters)))
@@ -144,16 +152,16 @@ class LinearLR(_Factor):
         return lengthwise([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
 
 
-class ExponentialLR(_Factor):
+class ExponentialLR(_Factor, torch_lr.ExponentialLR):
     """η(t) = base · gamma^t: `gradus.schedules.Exponential`.
 
     Args:
         gamma: the factor from one step to the next, 0 or more.
     """
 
-    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1, verbose: Any = False) -> None:
         self.gamma = gamma
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return power(self.gamma, t)
@@ -162,7 +170,7 @@ class ExponentialLR(_Factor):
         return Exponential(self.gamma)
 
 
-class PolynomialLR(_Factor):
+class PolynomialLR(_Factor, torch_lr.PolynomialLR):
     """η(t) = base · (1 − t/total_iters)^power, then 0: `gradus.schedules.Polynomial`.
 
     Args:
@@ -170,9 +178,11 @@ class PolynomialLR(_Factor):
         power: above 0; 1 is a straight line.
     """
 
-    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1, verbose: Any = False
+    ) -> None:
         self.total_iters, self.power = total_iters, power
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
         return float((1 - progress(t, self.total_iters)) ** self.power)
@@ -181,7 +191,7 @@ class PolynomialLR(_Factor):
         return lengthwise([self.total_iters], lambda length: Polynomial(length, power=self.power))
 
 
-class CosineAnnealingLR(DropIn):
+class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
     """η(t) = eta_min + (base − eta_min)·(1 + cos(π·t/T_max))/2: `gradus.schedules.Cosine`, mirrored.
 
     As torch documents, t goes on past T_max, so the rate rises again, as steeply as it fell.
@@ -193,9 +203,16 @@ class CosineAnnealingLR(DropIn):
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        T_max: int,  # noqa: N803 - torch's name
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
+        verbose: Any = False,
+    ) -> None:
         self.T_max, self.eta_min = T_max, eta_min
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _values(self, position: float) -> Values:
         left = half_wave(position, self.T_max)
@@ -206,21 +223,20 @@ class CosineAnnealingLR(DropIn):
         base = self.base_lrs[index]
         return lengthwise([self.T_max], lambda length: Cosine(length, start=base, end=self.eta_min).after("mirror"))
 
-    def _scaled(self, rate: float, expected: float, value: float) -> float:
-        return self.eta_min + super()._scaled(rate - self.eta_min, expected - self.eta_min, value - self.eta_min)
-
 
 class _Lambdas(DropIn):
     """A Python function for each group; in the state torch's way, by what a callable object holds."""
 
     lr_lambdas: list[Factor]
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | list[Factor], last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, lr_lambda: Factor | list[Factor], last_epoch: int = -1, verbose: Any = False
+    ) -> None:
         self.lr_lambdas = per_group("lr_lambda", checked_optimizer(optimizer), lr_lambda)
         for function in self.lr_lambdas:
             if not callable(function):
                 raise TypeError(f"lr_lambda should be a function, or a list of them; got {function!r}")
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, last_epoch, verbose)
 
     def _functions(self) -> list[Any]:
         """Each group's factor, as a function of the position."""
@@ -257,7 +273,7 @@ class _Lambdas(DropIn):
                 vars(function).update(held)
 
 
-class LambdaLR(_Lambdas):
+class LambdaLR(_Lambdas, torch_lr.LambdaLR):
     """η(t) = base · lr_lambda(t): `gradus.schedules.Lambda`, or whatever schedule is given as the function.
 
     Args:
@@ -271,7 +287,7 @@ class LambdaLR(_Lambdas):
     _follows = False  # torch sets the rate to the initial one times the function
 
 
-class MultiplicativeLR(_Lambdas):
+class MultiplicativeLR(_Lambdas, torch_lr.MultiplicativeLR):
     """η(t) = base · lr_lambda(1) · … · lr_lambda(t).
 
     Args:
@@ -289,7 +305,7 @@ class MultiplicativeLR(_Lambdas):
         if of != self.lr_lambdas:
             products = {id(function): _Running(function) for function in self.lr_lambdas}
             of, running = [*self.lr_lambdas], [products[id(function)] for function in self.lr_lambdas]
-            self._running = of, running
+            self.__dict__["_running"] = of, running
         return running
 
     def state_dict(self) -> dict[str, Any]:
