@@ -126,6 +126,15 @@ def test_a_length_in_the_wrong_unit_is_named(step: int, make: Callable[[int], Sc
     assert "updates" in str(late)
 
 
+@pytest.mark.parametrize("name", ["lr", "momentum"])
+def test_a_run_that_will_be_stopped_is_told_of(name: str) -> None:
+    """Where `after("raise")` allows fewer steps than the run has, that is a mistake, of any hyperparameter."""
+    schedule = (warmup(100, **START) >> Constant().take(900)).after("raise")
+    (found,) = check(schedule, 1500, name=name)
+    assert (found.code, found.rank, found.step) == ("ends-early", "mistake", 1000)
+    assert check(schedule, 1001, name=name) == []
+
+
 @pytest.mark.parametrize(
     "schedule",
     [Step(100), MultiStep((100,)), CosineRestarts(100), Cyclic(50), Linear(100).repeat(), noam(512, 100), InverseSqrt(3000)],

@@ -32,7 +32,8 @@ LAWS = (
         "ends-early",
         "mistake",
         "It ends and holds (almost) nothing, at most 1/10,000 of its peak, for more than a tenth of the run; or a floor for "
-        "more than half of it; or, where stairs or a level are written out, the last one for more than nine tenths.",
+        "more than half of it; or, where stairs or a level are written out, the last one for more than nine tenths; or "
+        "`after('raise')` ends the run.",
         "Cosine(500)",
         {"total_steps": 1000},
     ),

@@ -10,7 +10,7 @@ import numpy as np
 from gradus.schedules.leaves import Constant, MultiStep
 from gradus.schedules.lint.laws import Finding
 from gradus.schedules.lint.timeline import Placed, is_formula, is_level, looked_at, parts_of, without_raise
-from gradus.schedules.schedule import Absolute, Product, Schedule, Sequence
+from gradus.schedules.schedule import Absolute, After, Product, Schedule, Sequence
 from gradus.schedules.words import number
 
 __all__ = ["Plan"]
@@ -30,6 +30,10 @@ class Plan:
         self.is_absolute = isinstance(schedule, Absolute)
         self.schedule: Schedule = without_raise(inner)
         self.parts = list(parts_of(Placed(self.schedule)))
+        raising = [
+            part for part in parts_of(Placed(inner)) if isinstance(part.schedule, After) and part.schedule.mode == "raise"
+        ]
+        self.last_allowed = min((part.run_time(len(part.schedule)) for part in raising), default=math.inf)
 
     def parts_that_are(self, *kinds: type[Schedule]) -> list[Placed]:
         """The parts of these kinds, at any depth."""

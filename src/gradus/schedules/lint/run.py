@@ -44,9 +44,11 @@ class PlannedRun:
         yield from self._late()
         yield from self._negative()
         yield from self._long_warmup(beta2)
+        if self.plan.last_allowed < self.steps - 1:
+            yield self._raises(math.ceil(self.plan.last_allowed))
+        elif name == "lr":
+            yield from list(self._climbs()) or self._early()
         if name == "lr":
-            climbs = list(self._climbs())
-            yield from climbs or self._early()
             for look in (self._first, self._grows, self._cut_cycles, self._hardly_falls, self._floor):
                 yield from look()
 
@@ -90,6 +92,13 @@ class PlannedRun:
         return Finding("ends-late", self.steps, message + self._unit(step), rank)
 
     # What is done before its end
+
+    def _raises(self, step: int) -> Finding:
+        message = (
+            f'after("raise") allows no step past {number(step)}, and the run has {number(self.steps)}; '
+            f"let it end with the run: .resolve(...) with rest()"
+        )
+        return Finding("ends-early", step, message + self._unit(step))
 
     def _early(self) -> Iterator[Finding]:
         """Either held at what it has come down to, or faded away."""
