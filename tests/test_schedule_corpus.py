@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from gradus import Scheduler, from_torch
+from gradus import from_torch
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule, check, parse
 
@@ -53,13 +53,6 @@ def test_a_mistake_is_found(mistake: dict[str, Any]) -> None:
             the_schedule(mistake)
     else:
         assert mistake["code"] in mistakes(mistake)
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe["about"])
-def test_a_recipe_gives_no_warning(recipe: dict[str, Any]) -> None:
-    """A Scheduler takes a recipe without a word."""
-    schedule = the_schedule(recipe).resolve(recipe["steps"])
-    Scheduler(an_optimizer(recipe), **{recipe.get("name", "lr"): schedule})
 
 
 def test_the_corpus_is_large_and_has_its_sources() -> None:

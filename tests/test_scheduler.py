@@ -20,6 +20,9 @@ from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, Sche
 from gradus.schedules.metric import Greedy, Plateau
 from registry import COMPOSITIONS, DEEP, DEPTH, SCHEDULES, Refused, depth
 
+# Schedules and bases are drawn, and some are what a Scheduler warns of: test_schedule_mistake.py is about that.
+pytestmark = pytest.mark.filterwarnings("ignore::gradus.errors.ScheduleMistake")
+
 
 def an_optimizer(groups: int = 2, tensors: bool = False, **options: Any) -> torch.optim.Optimizer:
     rates = [0.1 * (index + 1) for index in range(groups)]

@@ -162,6 +162,15 @@ class Hyperparameter:
     def _base(self, group: Group, index: int, rebase: bool) -> float:
         return self.accessor.value(group, index).number if rebase else self.accessor.base(group, index)
 
+    def followed(self) -> list[tuple[Schedule, float]]:
+        """Each schedule with each of the bases that it is over."""
+        pairs = zip(self.schedule_of_group, self.bases, strict=False)
+        return [
+            (self.definition.schedules[which], base)
+            for which, base in dict.fromkeys(pairs)
+            if which is not None and base is not None
+        ]
+
     def write_bases(self, groups: list[Group], first: int = 0) -> None:
         """Keep the bases in the groups, from number `first` on, for whatever schedules them next."""
         for index in range(first, len(groups)):

@@ -1,0 +1,50 @@
+"""The one warning that a `Scheduler` gives: what it was given looks like a mistake."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+from gradus.errors import ScheduleMistake
+from gradus.schedules import Schedule
+from gradus.schedules.lint import mistakes
+
+__all__ = ["warn_of_mistakes"]
+
+_ABOUT_HEIGHTS = {"rate-as-factor", "factor-as-rate"}  # found whatever the run's length is
+
+_told: set[str] = set()  # what has been warned of: a notebook's cell runs many times
+
+
+def warn_of_mistakes(
+    name: str,
+    followed: Sequence[tuple[Schedule, float]],
+    total_steps: int | None,
+    steps_per_epoch: float | None,
+) -> None:
+    """Warn once of a hyperparameter's schedules, in the first process only.
+
+    Where there are several groups, something must be found in all of them: one may be meant to stay small, or to stop early.
+
+    Args:
+        name: the hyperparameter.
+        followed: each schedule with each of the bases that it is over.
+        total_steps: of the run; without it only heights are looked at.
+        steps_per_epoch: of the run.
+    """
+    if not _is_first_process():
+        return
+    found = [
+        mistakes(schedule, total_steps, steps_per_epoch=steps_per_epoch, base=base, name=name) for schedule, base in followed
+    ]
+    if total_steps is None:
+        found = [[finding for finding in some if finding.code in _ABOUT_HEIGHTS] for some in found]
+    definition = f"{name}={followed!r}, {total_steps}, {steps_per_epoch}"
+    if found and all(found) and definition not in _told:
+        _told.add(definition)
+        warnings.warn(ScheduleMistake(f"{name}: {found[0][0]}"), stacklevel=3)
+
+
+def _is_first_process() -> bool:
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
