@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import lr_scheduler as torch_lr
 
 from gradus.schedules import Absolute, Schedule, parse
 from registry import halving
@@ -121,6 +122,23 @@ def _by_length(text: str, names: Names) -> Values:
     return _values(lambda step: scheduler.get_lr(RATE, step, STEPS))
 
 
+def _by_its_own_step(text: str, names: Names) -> Values:
+    """pytorch_optimizer's: some are torch's, others return the present step's rate from their step."""
+    optimizer = _optimizer()
+    scheduler = eval(text, {**names, "o": optimizer})
+    values = [] if not hasattr(scheduler, "step_t") else [scheduler.get_lr()] * isinstance(scheduler, torch_lr.LRScheduler)
+
+    def after(step: int) -> float:
+        if hasattr(scheduler, "step_t"):
+            return values.pop() if values else scheduler.step()
+        if step:
+            optimizer.step()
+            scheduler.step()
+        return optimizer.param_groups[0]["lr"]
+
+    return _values(after)
+
+
 def _as_function(text: str, names: Names) -> Values:
     return _values(eval(text, names))
 
@@ -147,6 +165,9 @@ PEERS = {
     "fvcore": Peer("fvcore.common.param_scheduler", _by_progress, False),
     "fastai": Peer("fastai.callback.schedule", _by_progress, False, 1e-6),  # its parts of a run are float32
     "OLMo-core": Peer("olmo_core.optim", _by_length, True),
+    "torchtune": Peer("torchtune.training.lr_schedulers", _by_step, True),
+    "pytorch_optimizer": Peer("pytorch_optimizer.lr_scheduler", _by_its_own_step, True),
+    "pytorch-scheduler": Peer("pytorch_scheduler.scheduler", _by_step, True),
     "pytorch_warmup": Peer("pytorch_warmup", _by_dampening, True),
 }
 
@@ -634,7 +655,148 @@ WARMUPS = {
     "RAdamWarmup": _rectification,
 }
 
+# torchtitan, torchtune, pytorch_optimizer, pytorch-scheduler: falls as functions of the part that is over, for a rate of ½
+
+FALLS: dict[str, Callable[[float], float]] = {
+    "linear": lambda p: 1 - p,
+    "sqrt": lambda p: 1 - math.sqrt(p),
+    "1-sqrt": lambda p: 1 - math.sqrt(p),
+    "1-square": lambda p: 1 - p**2,
+    "cosine": lambda p: wave(1, 0, p),
+}
+
+
+def _floored(fall, low):
+    return lambda p: low + (1 - low) * fall(min(max(p, 0.0), 1.0))
+
+
+def _trapezium(w, stable, decay, fall, start=0.0):
+    return lambda t: RATE * (line(start, 1, t / w) if t < w else fall((t - w - stable) / decay) if decay else 1.0)
+
+
+def linear_warmup_stable_decay(warmup_steps, stable_steps, decay_steps, lr_decay_type, min_lr_factor):
+    fall = _floored(FALLS[lr_decay_type], min_lr_factor)
+
+    def at(t):
+        if t < warmup_steps:
+            return (t + 1) / warmup_steps
+        into = t - warmup_steps - stable_steps
+        return 1.0 if into < 0 else fall((into + 1) / decay_steps)
+
+    return at
+
+
+def _restarts_with_warmup(o, n, max_lr, min_lr, warmup_steps, gamma):
+    def at(t):
+        k = t % n
+        shape = k / warmup_steps if k < warmup_steps else wave(1, 0, (k - warmup_steps) / (n - warmup_steps))
+        return min_lr + (max_lr * gamma ** (t // n) - min_lr) * shape
+
+    return at
+
+
+def fractal_chebyshev(n, low, high):
+    order = [0]
+    while len(order) < n:
+        order = [k for one in order for k in (one, 2 * len(order) - 1 - one)]
+    nodes = [2 / ((high + low) - (high - low) * math.cos(math.pi * (k + 0.5) / n)) for k in order]
+    return lambda t: nodes[t % n]
+
+
+def _hyperbola(n, bound):
+    return lambda t: math.sqrt((n - min(t, n)) / bound * (2 - (n + min(t, n)) / bound))
+
+
+def hyperbolic(n, bound, end):
+    h = _hyperbola(n, bound)
+    return lambda t: 1 + (1 - end) * (h(t) - h(0))
+
+
+def exp_hyperbolic(n, bound, end):
+    h = _hyperbola(n, bound)
+    return lambda t: (1 / end) ** (h(t) - h(0))
+
+
+TORCHTUNE = {
+    "o": RATE,
+    "get_cosine_schedule_with_warmup": lambda o, w, n, num_cycles=0.5: after(
+        w, lambda t: o * max(0.0, 0.5 * (1 + math.cos(2 * math.pi * num_cycles * t / (n - w)))), top=o
+    ),
+}
+PYTORCH_OPTIMIZER = {
+    "o": RATE,
+    "LinearScheduler": lambda o, n, max_lr, min_lr, init_lr, warmup_steps: after(
+        warmup_steps, lambda t: line(max_lr, min_lr, t / (n - warmup_steps)), init_lr, max_lr
+    ),
+    "CosineScheduler": lambda o, n, max_lr, min_lr, init_lr, warmup_steps: after(
+        warmup_steps, lambda t: wave(max_lr, min_lr, t / (n - warmup_steps)), init_lr, max_lr
+    ),
+    "CosineAnnealingWarmupRestarts": _restarts_with_warmup,
+    "REXScheduler": lambda o, n, max_lr, min_lr: (
+        lambda t: min_lr + (max_lr - min_lr) * (1 - min(t / n, 1)) / (1 - min(t / n, 1) / 2)
+    ),
+    "get_chebyshev_schedule": lambda o, n: (
+        lambda t: o * fractal_chebyshev(2 ** math.ceil(math.log2(n)), 0.05, 1.0)(max(t - 2, 0))
+    ),
+    "get_wsd_schedule": lambda o, w, s, d, cooldown_type="1-sqrt", min_lr_ratio=0.0: _trapezium(
+        w, s, d, _floored(FALLS[cooldown_type], min_lr_ratio)
+    ),
+}
+PYTORCH_SCHEDULER = {
+    "o": RATE,
+    "CosineWithWarmupScheduler": lambda o, n, warmup_steps, min_lr: _trapezium(
+        warmup_steps, 0, n - warmup_steps, _floored(FALLS["cosine"], min_lr / o)
+    ),
+    "CosineAnnealingWarmupRestarts": _restarts_with_warmup,
+    "FlatCosineScheduler": lambda o, n, flat_fraction, min_lr: (
+        lambda t: wave(o, min_lr, (t - flat_fraction * n) / (n - flat_fraction * n))
+    ),
+    "LinearDecayScheduler": lambda o, n, warmup_steps, min_lr: _trapezium(
+        warmup_steps, 0, n - warmup_steps, _floored(FALLS["linear"], min_lr / o)
+    ),
+    "PolynomialScheduler": lambda o, n, power, min_lr, warmup_steps: _trapezium(
+        warmup_steps, 0, n - warmup_steps, _floored(lambda p: (1 - p) ** power, min_lr / o)
+    ),
+    "PowerDecayScheduler": lambda o, n, warmup_steps, alpha, min_lr: (
+        lambda t: o * t / warmup_steps if t < warmup_steps else max(o * (t / warmup_steps) ** -alpha, min_lr)
+    ),
+    "InverseSqrtScheduler": lambda o, warmup_steps: (
+        lambda t: o * min(t / warmup_steps, math.sqrt(warmup_steps / t)) if t else 0.0
+    ),
+    "KDecayScheduler": lambda o, n, k, min_lr: lambda t: wave(o, min_lr, (t / n) ** k),
+    "RexScheduler": lambda o, n: lambda t: o * (1 - t / n) / (1 - t / n / 2),
+    "SlantedTriangularScheduler": lambda o, n, cut_frac, ratio: (
+        lambda t: o * (1 + min(t / (n * cut_frac), 1 - (t - n * cut_frac) / (n - n * cut_frac)) * (ratio - 1)) / ratio
+    ),
+    "TanhDecayScheduler": lambda o, n, steepness: (
+        lambda t: o * 0.5 * (1 - math.tanh(steepness * (2 * t / n - 1))) if t < n else 0.0
+    ),
+    "TrapezoidalScheduler": lambda o, n, warmup_steps, decay_steps: _trapezium(
+        warmup_steps, n - warmup_steps - decay_steps, decay_steps, _floored(FALLS["linear"], 0.0)
+    ),
+    "WarmupHoldCosineScheduler": lambda o, n, warmup_steps, hold_steps, min_lr: _trapezium(
+        warmup_steps, hold_steps, n - warmup_steps - hold_steps, _floored(FALLS["cosine"], min_lr / o)
+    ),
+    "WSDScheduler": lambda o, n, warmup_steps, stable_steps, decay_type: _trapezium(
+        warmup_steps, stable_steps, n - warmup_steps - stable_steps, _floored(FALLS[decay_type], 0.0)
+    ),
+    "ChebyshevScheduler": lambda o, n: lambda t: o * (1 + math.cos(math.pi * (2 * min(t, n - 1) + 1) / (2 * n))) / 2,
+    "HyperbolicLRScheduler": lambda o, n, bound, min_lr, warmup_steps=0: after(
+        warmup_steps, lambda t: o * hyperbolic(n - warmup_steps, bound, min_lr / o)(t), min_lr, o
+    ),
+    "ExpHyperbolicLRScheduler": lambda o, n, bound, min_lr: lambda t: o * exp_hyperbolic(n, bound, min_lr / o)(t),
+}
+
 PAPERS = {
+    "log_warmup": lambda n: lambda t: min(math.log(t + 1) / math.log(n), 1.0),
+    "ramp_from_one": lambda n: lambda t: min((t + 1) / n, 1.0),
+    "fractal_chebyshev": fractal_chebyshev,
+    "hyperbolic": hyperbolic,
+    "exp_hyperbolic": exp_hyperbolic,
+    "shrinking_restarts": lambda n, low, decay, cycles: (
+        lambda t: decay ** (t // n) * wave(1, low, t / n % 1) if t < n * cycles else low * decay ** (cycles - 1)
+    ),
+    "exponential_cooldown": lambda a, at, n, b: lambda t: a * (b / a) ** min(max((t - at) / n, 0.0), 1.0),
     "power_law": lambda e, n: lambda t: (1 + t / n) ** -e,
     "k_decay": lambda n, k, power: lambda t: ((1 + math.cos(math.pi * min(t, n) ** k / n**k)) / 2) ** power,
     "rex": lambda n: lambda t: (1 - min(t / n, 1)) / (0.5 + 0.5 * (1 - min(t / n, 1))),
@@ -651,6 +813,10 @@ FORMULAS: dict[str, Names] = {
     "fvcore": PROGRESS,
     "fastai": PROGRESS,
     "OLMo-core": OLMO,
+    "torchtitan": {"linear_warmup_stable_decay": linear_warmup_stable_decay},
+    "torchtune": TORCHTUNE,
+    "pytorch_optimizer": PYTORCH_OPTIMIZER,
+    "pytorch-scheduler": PYTORCH_SCHEDULER,
     "pytorch_warmup": {**WARMUPS, "adam": None},
     "Papers": PAPERS,
 }
@@ -707,5 +873,5 @@ def test_noise_stays_in_its_bounds(peer: str, theirs: str, ours: str) -> None:
 
 def test_every_library_has_its_table() -> None:
     """The catalogue has a table for each library, and no row is there twice."""
-    assert {peer for peer, _, _ in ROWS} == {*PEERS, "Papers"}
+    assert {peer for peer, _, _ in ROWS} == {*PEERS, *FORMULAS}
     assert len({(peer, theirs) for peer, theirs, _ in ROWS}) == len(ROWS)

@@ -283,6 +283,14 @@ def test_transformers_plateau_is_ours() -> None:
         (("greedy",), r"choose a Greedy\(\.\.\.\)"),
         (("linear", 10), r"'linear' needs num_training_steps=\.\.\."),
         (("polynomial", 10, 50), r"'polynomial' needs lr=\.\.\."),
+        (
+            ("linear", None, "10", 50),
+            "Linear's length must be a whole number of steps .*; got '10'|'linear' can't be made of",
+        ),
+        (("linear", None, 10, 50, 3), r"scheduler_specific_kwargs must be a dict such as .'num_cycles': 2.; got 3"),
+        (("linear", None, 10, 50, {"num_cycle": 2}), "'linear' takes no num_cycle; it takes"),
+        (("cosine", None, 10, 50, {"num_cycle": 2}), r"'cosine' takes no num_cycle .did you mean num_cycles"),
+        (("linea", None, 10, 50), r"has no schedule 'linea' .did you mean linear"),
         (("cosine_with_min_lr", 10, 50), "one of min_lr and min_lr_rate says how low the rate falls"),
         (("warmup_stable_decay", 10), r"'warmup_stable_decay' needs num_decay_steps=\.\.\."),
     ],
@@ -291,6 +299,32 @@ def test_what_transformers_lacks_is_refused(arguments: tuple[Any, ...], message:
     """An unknown name, or a missing argument, is refused by name."""
     with pytest.raises(InvalidInput, match=message):
         gradus.from_transformers(*arguments)
+
+
+@pytest.mark.parametrize("case", TRANSFORMERS)
+def test_get_schedulers_own_call_is_taken(case: str) -> None:
+    """The names and the order of `get_scheduler`'s arguments give the same schedule as the arguments by themselves."""
+    name, arguments, _ = TRANSFORMERS[case]
+    want = gradus.from_transformers(name, **arguments)
+    optimizer = _optimizer([arguments.get("lr", 0.5)], tensors=False)
+    lengths = {key: arguments[key] for key in ("num_warmup_steps", "num_training_steps") if key in arguments}
+    specific = {key: value for key, value in arguments.items() if key not in (*lengths, "lr")}
+    named = gradus.from_transformers(name=name, optimizer=optimizer, **lengths, scheduler_specific_kwargs=specific)
+    assert named == want
+    in_order = (lengths.get("num_warmup_steps"), lengths.get("num_training_steps"))
+    assert gradus.from_transformers(name, optimizer, *in_order, specific) == want
+    assert [group["lr"] for group in optimizer.param_groups] == [arguments.get("lr", 0.5)]
+
+
+def test_a_rate_is_read_where_all_groups_have_it() -> None:
+    """A `min_lr` is a part of the optimizer's rate; of one with several rates the caller says which."""
+    given = {"num_warmup_steps": 10, "num_training_steps": 50, "scheduler_specific_kwargs": {"min_lr": 0.05}}
+    one = gradus.from_transformers("cosine_with_min_lr", _optimizer([0.5, 0.5], tensors=True), **given)
+    assert one(50) == pytest.approx(0.1)
+    with pytest.raises(InvalidInput, match=r"min_lr is a rate, so lr=\.\.\."):
+        gradus.from_transformers("cosine_with_min_lr", _optimizer([0.5, 0.1], tensors=False), **given)
+    with pytest.raises(InvalidInput, match="min_lr is given twice, in scheduler_specific_kwargs and by itself"):
+        gradus.from_transformers("cosine_with_min_lr", **given, min_lr=0.1)
 
 
 def test_an_argument_too_many_is_refused() -> None:

@@ -1,9 +1,10 @@
 """The schedules that Transformers names, built from its names and arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.schedules import Constant, Cosine, InverseSqrt, Linear, Plateau, Polynomial, Schedule, warmup
 
 __all__ = ["from_transformers"]
@@ -11,43 +12,75 @@ __all__ = ["from_transformers"]
 
 def from_transformers(
     name: str,
+    optimizer: Any = None,
     num_warmup_steps: int | None = None,
     num_training_steps: int | None = None,
+    scheduler_specific_kwargs: Mapping[str, Any] | None = None,
     *,
     lr: float | None = None,
-    **scheduler_specific_kwargs: Any,
+    **options: Any,
 ) -> Schedule:
     """What `transformers.get_scheduler` would do under this name, as a factor of each group's own rate.
 
     Args:
         name: of Transformers' `SchedulerType`, such as "cosine" or "warmup_stable_decay".
+        optimizer: as there; it is only read, for its rate. A whole number in its place is `num_warmup_steps`.
         num_warmup_steps: as there.
         num_training_steps: as there.
-        lr: the optimizer's rate, where an argument is a rate itself (`lr_end`, `min_lr`) and not a part of it.
-        **scheduler_specific_kwargs: as there, such as `num_cycles`, `min_lr_rate`, `num_decay_steps`.
+        scheduler_specific_kwargs: as there, such as `{"num_cycles": 2}`.
+        lr: the rate, without an optimizer, where an argument is a rate itself (`lr_end`, `min_lr`) and not a part of it.
+        **options: what `scheduler_specific_kwargs` may hold, by itself: `num_cycles`, `min_lr_rate`, `num_decay_steps`.
 
     Raises:
-        InvalidInput: an unknown name, or an argument that is missing or too many.
+        InvalidInput: an unknown name, or an argument that is missing, too many, or given twice.
 
-    >>> from_transformers("cosine", 500, 10_000)
+    >>> from_transformers("cosine", num_warmup_steps=500, num_training_steps=10_000)
     Linear(500, start=0.0, end=1.0) >> Cosine(9500).after('mirror')
     """
+    if isinstance(optimizer, int):  # the lengths alone, in their order
+        lengths = [optimizer, *(one for one in (num_warmup_steps, num_training_steps) if one is not None), None]
+        optimizer, num_warmup_steps, num_training_steps = None, *lengths[:2]
     name = str(getattr(name, "value", name))
     if name == "greedy":
         raise InvalidInput(
             "Transformers' GreedyLR cools down and starts anew, and ours doesn't; choose a Greedy(...) for it"
         )
     if name not in _NAMES:
-        raise InvalidInput(f"Transformers has no schedule {name!r}; it has {', '.join(_NAMES)}")
+        raise InvalidInput(f"Transformers has no schedule {name!r}{did_you_mean(name, _NAMES)}; it has {', '.join(_NAMES)}")
     build, takes = _NAMES[name]
-    given = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps, "lr": lr}
-    arguments = {**{key: value for key, value in given.items() if key in takes}, **scheduler_specific_kwargs}
+    specific = _once(scheduler_specific_kwargs, options)
+    needs_rate = "lr" in takes and lr is None and optimizer is not None
+    given = {
+        "num_warmup_steps": num_warmup_steps,
+        "num_training_steps": num_training_steps,
+        "lr": _rate_of(optimizer) if needs_rate else lr,
+    }
+    arguments = {**{key: value for key, value in given.items() if key in takes}, **specific}
     if unknown := arguments.keys() - takes.keys():
-        raise InvalidInput(f"{name!r} takes no {sorted(unknown)[0]}; it takes {', '.join(takes) or 'nothing'}")
+        first = sorted(unknown)[0]
+        hint = did_you_mean(first, takes)
+        raise InvalidInput(f"{name!r} takes no {first}{hint}; it takes {', '.join(takes) or 'nothing'}")
     missing = [key for key, default in takes.items() if default is _NEEDED and arguments.get(key) is None]
     if missing:
         raise InvalidInput(f"{name!r} needs {missing[0]}=...")
-    return build(**{**takes, **{key: value for key, value in arguments.items() if value is not None}})
+    try:
+        return build(**{**takes, **{key: value for key, value in arguments.items() if value is not None}})
+    except (TypeError, ArithmeticError) as error:
+        raise InvalidInput(f"{name!r} can't be made of {arguments}: {error}") from None
+
+
+def _once(several: Mapping[str, Any] | None, options: dict[str, Any]) -> dict[str, Any]:
+    if several is not None and not isinstance(several, Mapping):
+        raise InvalidInput(f"scheduler_specific_kwargs must be a dict such as {{'num_cycles': 2}}; got {several!r}")
+    if twice := options.keys() & dict(several or {}).keys():
+        raise InvalidInput(f"{sorted(twice)[0]} is given twice, in scheduler_specific_kwargs and by itself")
+    return {**(several or {}), **options}
+
+
+def _rate_of(optimizer: Any) -> float | None:
+    """The rate of an optimizer's groups before anything scheduled them; None where they have several."""
+    rates = {float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups}
+    return rates.pop() if len(rates) == 1 else None
 
 
 _NEEDED = object()

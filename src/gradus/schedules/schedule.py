@@ -347,6 +347,11 @@ class Schedule:
             else:
                 yield from part._spans()
 
+    def _rebuilt(self, change: Callable[[Any], Any]) -> "Schedule":
+        """The same kind of schedule with `change` done to each span and schedule among its fields."""
+        changed = {name: _changed(getattr(self, name), change) for name, _ in self._checks}
+        return cast(Schedule, replace(cast(Any, self), **changed))
+
     # Into other libraries
 
     def to_callable(self, base: float = 1.0) -> "Callable[[Any], Any]":
