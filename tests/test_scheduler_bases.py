@@ -6,6 +6,7 @@ Numbers are issues of pytorch/pytorch, unless another project is named.
 import copy
 import itertools
 import pickle
+import warnings
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from torch.optim import lr_scheduler as torch_lr
 
 import gradus
 from gradus import lr_scheduler as drop_ins
-from gradus.errors import InvalidInput
+from gradus.errors import InvalidInput, ScheduleMistake
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Cosine, Lambda, Linear, Plateau, Schedule, absolute, warmup
 
@@ -114,6 +115,22 @@ def test_a_cycled_momentum_has_the_users_base() -> None:
     run(drop_ins.OneCycleLR(optimizer, 1.0, total_steps=20), 5)
     Scheduler(optimizer, momentum=Constant(0.5))
     assert optimizer.param_groups[0]["momentum"] == 0.35
+
+
+def test_torchs_one_cycle_loses_the_users_base() -> None:
+    """Its `initial_lr` is the base, as for torch's own schedulers, and a warning says so; a base that is set is taken."""
+    make: Any = {"max_lr": 1.0, "total_steps": 20}
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3, momentum=0.7)
+    run(torch_lr.OneCycleLR(optimizer, **make), 5)
+    with pytest.warns(ScheduleMistake, match=r"lr: the base of group 0 is 0\.04, which torch's OneCycleLR has put in the"):
+        assert Scheduler(optimizer, lr=Cosine(7)).base_lrs == [0.04]
+    with pytest.warns(ScheduleMistake, match="momentum: the base of group 0 is "):
+        Scheduler(optimizer, momentum=Constant(0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Scheduler(optimizer, lr=absolute(Cosine(7, start=0.3)))
+        assert Scheduler(optimizer, lr=Cosine(8), rebase=True).base_lrs == [0.3]
+        Scheduler(optimizer, momentum=Cosine(8))  # it is scheduled already
 
 
 @pytest.mark.parametrize("steps", [0, 7, 20])

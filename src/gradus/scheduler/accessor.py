@@ -16,6 +16,7 @@ Group = dict[str, Any]
 
 # The drop-ins for OneCycleLR and CyclicLR overwrite the user's values, `initial_lr` included, and keep them here.
 _USERS = {"lr": "user_lr", "momentum": "user_momentum", "betas[0]": "user_momentum"}
+_CYCLED = {"lr": "max_lr", "momentum": "max_momentum", "betas[0]": "max_momentum"}  # what torch's OneCycleLR leaves there
 _SINGLE = 1e-6  # a few roundings of float32, in which a base may have been before
 
 
@@ -75,6 +76,11 @@ class Accessor:
                 way_out = "to be a base; set it, or take the present value for the base: rebase=True"
                 return _number(group[key], f"{key!r} of group {index}", way_out).number
         return self.value(group, index).number
+
+    def is_cycled(self, group: Group) -> bool:
+        """Whether torch's OneCycleLR has put a value of its own in the place of the user's, which is lost."""
+        has_base = self.initial in group and self.name != "lr"  # it writes to `initial_lr` itself
+        return _CYCLED.get(self.name) in group and _USERS[self.name] not in group and not has_base
 
     # Writing
 

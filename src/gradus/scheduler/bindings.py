@@ -171,6 +171,13 @@ class Hyperparameter:
             if which is not None and base is not None
         ]
 
+    def cycled_group(self, groups: list[Group]) -> int | None:
+        """The first group that goes by a base which torch's OneCycleLR has written."""
+        followed = (
+            i for i, which in enumerate(self.schedule_of_group) if which is not None and not self.bounds[which].is_absolute
+        )
+        return next((index for index in followed if self.accessor.is_cycled(groups[index])), None)
+
     def write_bases(self, groups: list[Group], first: int = 0) -> None:
         """Keep the bases in the groups, from number `first` on, for whatever schedules them next."""
         for index in range(first, len(groups)):

@@ -9,7 +9,7 @@ from gradus.errors import ScheduleMistake
 from gradus.schedules import Schedule
 from gradus.schedules.lint import mistakes
 
-__all__ = ["warn_of_mistakes"]
+__all__ = ["warn_of_cycled_base", "warn_of_mistakes"]
 
 _ABOUT_HEIGHTS = {"rate-as-factor", "factor-as-rate"}  # found whatever the run's length is
 
@@ -39,10 +39,25 @@ def warn_of_mistakes(
     ]
     if total_steps is None:
         found = [[finding for finding in some if finding.code in _ABOUT_HEIGHTS] for some in found]
-    definition = f"{name}={followed!r}, {total_steps}, {steps_per_epoch}"
-    if found and all(found) and definition not in _told:
+    if found and all(found):
+        _warn_once(f"{name}={followed!r}, {total_steps}, {steps_per_epoch}", f"{name}: {found[0][0]}")
+
+
+def warn_of_cycled_base(name: str, group: int, base: float | None) -> None:
+    """Warn once of a base that torch's OneCycleLR has written: where its cycle begins, far below the optimizer's rate."""
+    if _is_first_process():
+        message = (
+            f"{name}: the base of group {group} is {base}, which torch's OneCycleLR has put in the place of the optimizer's "
+            f"own value; set group['initial_{name}'] to what the schedule should multiply, or take the present value: "
+            f"rebase=True"
+        )
+        _warn_once(message, message)
+
+
+def _warn_once(definition: str, message: str) -> None:
+    if definition not in _told:
         _told.add(definition)
-        warnings.warn(ScheduleMistake(f"{name}: {found[0][0]}"), stacklevel=3)
+        warnings.warn(ScheduleMistake(message), stacklevel=4)
 
 
 def _is_first_process() -> bool:

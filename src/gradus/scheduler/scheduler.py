@@ -12,7 +12,7 @@ from gradus.errors import InvalidInput
 from gradus.scheduler.accessor import Accessor
 from gradus.scheduler.bindings import Bound, Definition, Hyperparameter, Which
 from gradus.scheduler.loading import OnChange, checked_answer, load
-from gradus.scheduler.mistakes import warn_of_mistakes
+from gradus.scheduler.mistakes import warn_of_cycled_base, warn_of_mistakes
 from gradus.scheduler.state import VERSION, SavedState
 from gradus.schedules import Schedule
 from gradus.schedules.evaluation import STEP_LIMIT
@@ -97,6 +97,8 @@ class Scheduler(LRScheduler):
         values = self._values_at(self._step)
         for name, hyperparameter in self._hyperparameters.items():
             warn_of_mistakes(name, hyperparameter.followed(), total_steps, steps_per_epoch)
+            if not rebase and (group := hyperparameter.cycled_group(groups)) is not None:
+                warn_of_cycled_base(name, group, hyperparameter.bases[group])
         self._count_updates()
         self._write_bases()
         self._write(values)
