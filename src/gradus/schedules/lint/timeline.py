@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -107,8 +107,9 @@ def is_cyclic(schedule: Schedule) -> bool:
 
 
 def is_formula(schedule: Schedule) -> bool:
-    """Whether it is one of the library's own formulas."""
-    return type(schedule).__module__.startswith("gradus.schedules.") and not isinstance(schedule, Lambda)
+    """Whether it is one of the library's own formulas, and one that has a value at every step."""
+    ours = type(schedule).__module__.startswith("gradus.schedules")
+    return ours and not isinstance(schedule, (Lambda, algebra.Quotient, algebra.Power))
 
 
 def looked_at(steps: int) -> Any:
@@ -122,4 +123,13 @@ def without_raise(schedule: Schedule) -> Schedule:
     """The same with `after("raise")` taken off, so that any step can be asked for."""
     if isinstance(schedule, algebra.After) and schedule.mode == "raise":
         return without_raise(schedule.schedule)
-    return schedule._rebuilt(lambda part: without_raise(part) if isinstance(part, Schedule) else part)
+    if not any(isinstance(part.schedule, algebra.After) for part in parts_of(Placed(schedule))):
+        return schedule
+    taken_off = [_without_raise_in(getattr(schedule, field.name)) for field in fields(cast(Any, schedule))]
+    return type(schedule)(*taken_off)
+
+
+def _without_raise_in(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_without_raise_in, value))
+    return without_raise(value) if isinstance(value, Schedule) else value
