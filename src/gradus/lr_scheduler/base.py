@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
 from gradus.errors import InvalidInput
+from gradus.lr_scheduler.states import IGNORED, require_like, stand_in
 from gradus.schedules import Schedule
 
 __all__ = [
@@ -319,33 +320,76 @@ class DropIn(LRScheduler):
         The order doesn't matter in which the optimizer and its scheduler are built and loaded.
 
         Raises:
-            InvalidInput: this is no scheduler's state.
+            InvalidInput: this is no state of this scheduler. Nothing is changed then.
         """
         self._examine(state_dict)
-        self._take(state_dict)
+        if not self._steps_as_torch:
+            self._try(state_dict)
+        self._load(state_dict)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._take(state)
+        last = floats(state.get("_last_lr", []))
         if self._steps_as_torch:
-            for group, rate in zip(self.optimizer.param_groups, floats(state_dict["_last_lr"]), strict=False):
+            for group, rate in zip(self.optimizer.param_groups, last, strict=False):
                 put(group, "lr", rate)
             return
         self._welcome()
-        position = self.last_epoch + self._part
-        values, momentums = self._values(position)
+        values, momentums = self._values(self.last_epoch + self._part)
         rates = list(values)
         if self._follows:
-            for index, saved in enumerate(state_dict.get("_last_lr", [])[: len(rates)]):
-                if not same(float(saved), rates[index], saved, self.base_lrs[index]):
-                    rates[index] = float(saved)  # others had changed it
-        self._go(position, rates, momentums, values)
+            for index, (saved, kind) in enumerate(zip(last, state["_last_lr"])):  # noqa: B905 - one list
+                if index < len(rates) and not same(saved, rates[index], kind, self.base_lrs[index]):
+                    rates[index] = saved  # others had changed it
+        self._go(self.last_epoch + self._part, rates, momentums, values)
+
+    _elsewhere: tuple[str, ...] = ()  # fields of the state that are looked at by the class itself
 
     def _examine(self, state: Any) -> None:
         """Refuse what is no state of this scheduler, before anything is changed."""
-        if not isinstance(state, Mapping) or not isinstance(state.get("last_epoch"), int):
-            raise InvalidInput(f"this is no state of a {type(self).__name__}: it has no whole number 'last_epoch'")
+        require_like(self, state, self._elsewhere)
+        position, name = state.get("last_epoch"), type(self).__name__
+        if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
+            raise InvalidInput(f"this is no state of a {name}: it has no whole number 'last_epoch'")
+        for key in _NUMBERS & state.keys():
+            if len(state[key]) > len(self.optimizer.param_groups) or (
+                key != "_last_lr" and any(rate < 0 for rate in state[key])
+            ):
+                raise InvalidInput(f"a {name}'s state can't have {key!r}: {str(state[key])[:60]}")
+
+    def _try(self, state: Mapping[str, Any]) -> None:
+        """Load a state into a copy and let it make a step, so that what fails does so before anything is changed."""
+        try:
+            twin = self._twin(stand_in(self.optimizer))
+            twin._take(state)
+            twin._welcome()
+            for index in range(len(twin.base_lrs)):
+                twin._rate(index)
+            twin._load(state)
+            twin._update_lr()
+            numbers = [value for group in twin.optimizer.param_groups for value in _hyperparameters(group)]
+            if twin.last_epoch < 1 or not all(map(math.isfinite, numbers)):
+                raise InvalidInput("its rates aren't finite")
+        except Exception as error:
+            raise InvalidInput(f"this can't be a state of a {type(self).__name__}: {error!r}"[:300]) from error
+
+    def _twin(self, optimizer: Any) -> "DropIn":
+        """A copy over an optimizer's stand-in."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update({key: value for key, value in vars(self).items() if key != "verbose"}, optimizer=optimizer)
+        return twin
 
     def _take(self, state: Mapping[str, Any]) -> None:
         """Take up a state; nothing is written."""
-        self.__dict__.update(state)
+        taken = {key: value for key, value in state.items() if key not in IGNORED}
+        self.__dict__.update(taken)
         self.__dict__.update({name: floats(state[name]) for name in _NUMBERS & state.keys()})
+
+
+def _hyperparameters(group: dict[str, Any]) -> list[float]:
+    """What schedulers write into a group."""
+    momentum = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
+    return [float(group["lr"]), float(momentum)]
 
 
 _RATE = itemgetter("lr")

@@ -1,5 +1,6 @@
 """The drop-ins made of others, and the one that looks at a metric."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -22,6 +23,7 @@ from gradus.lr_scheduler.base import (
     record_of,
     same,
 )
+from gradus.lr_scheduler.states import require_like, stand_in
 from gradus.scheduler import Scheduler
 from gradus.schedules import Schedule
 
@@ -90,6 +92,8 @@ class _Composed(DropIn):
         """The state, the members' states included."""
         return {**super().state_dict(), "_schedulers": [member.state_dict() for member in self._schedulers]}
 
+    _elsewhere = ("_schedulers", "last_epoch")
+
     def _examine(self, state: Any) -> None:
         members = state.get("_schedulers") if isinstance(state, Mapping) else None
         if not isinstance(members, (list, tuple)) or len(members) != len(self._schedulers):
@@ -97,6 +101,12 @@ class _Composed(DropIn):
         for member, its in zip(self._schedulers, members, strict=True):
             if isinstance(member, DropIn):
                 member._examine(its)
+        super()._examine({"last_epoch": _place_in(state), **state})
+
+    def _twin(self, optimizer: Any) -> DropIn:
+        twin = super()._twin(optimizer)
+        twin.__dict__["_schedulers"] = [member._twin(optimizer) for member in self._schedulers]
+        return twin
 
     def _take(self, state: Mapping[str, Any]) -> None:
         for member, its in zip(self._schedulers, state["_schedulers"], strict=True):
@@ -172,7 +182,10 @@ class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # a
 
     def _examine(self, state: Any) -> None:
         super()._examine(state)
-        DropIn._examine(self, state)
+        milestones = state.get("_milestones", self._milestones)
+        _require_in_order(milestones)
+        if len(milestones) != len(self._milestones) or "last_epoch" not in state:
+            raise InvalidInput(f"a SequentialLR's state has {len(self._milestones)} milestones and its last_epoch")
 
     def _active(self, position: float) -> tuple[DropIn, float]:
         """The member whose phase it is, and where it stands."""
@@ -334,6 +347,13 @@ class ReduceLROnPlateau(torch_lr.ReduceLROnPlateau):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up a state, Gradus's or torch's, and write its rates into the groups."""
+        require_like(self, state_dict)
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), optimizer=stand_in(self.optimizer))
+        try:
+            _load_and_reduce(twin, state_dict)
+        except Exception as error:
+            raise InvalidInput(f"this can't be a state of a {type(self).__name__}: {error!r}"[:300]) from error
         super().load_state_dict(dict(state_dict))
         for group, rate in zip(self.optimizer.param_groups, floats(self._last_lr), strict=False):
             put(group, "lr", rate)
@@ -359,6 +379,17 @@ def _require_members(name: str, optimizer: Any, schedulers: Sequence[Any]) -> No
             )
 
 
+def _load_and_reduce(plateau: torch_lr.ReduceLROnPlateau, state: Mapping[str, Any]) -> None:
+    """Load a plateau's state and have it reduce the rates, to see that it can."""
+    torch_lr.ReduceLROnPlateau.load_state_dict(plateau, dict(state))
+    rates = floats(plateau._last_lr)
+    vars(plateau)["verbose"] = False
+    torch_lr.ReduceLROnPlateau.step(plateau, 0.0)
+    torch_lr.ReduceLROnPlateau._reduce_lr(plateau, 0)
+    if not all(map(math.isfinite, rates + rates_of(plateau.optimizer.param_groups))):
+        raise InvalidInput("its rates aren't finite")
+
+
 def _require_in_order(milestones: Sequence[Any]) -> None:
     for before, after in pairwise([0, *milestones]):
         if isinstance(after, bool) or not isinstance(after, int) or after < before:
@@ -375,8 +406,8 @@ def _require_together(positions: Sequence[int]) -> None:
         raise InvalidInput(f"the schedulers of a ChainedScheduler must be at the same position; they are at {positions}")
 
 
-def _place_in(state: Mapping[str, Any]) -> int:
+def _place_in(state: Mapping[str, Any]) -> Any:
     """The position that a state tells; a chain's is its members', since torch's chain has none or an old one."""
     if "_schedulers" in state and "_milestones" not in state:
         return _place_in(state["_schedulers"][0])
-    return int(state["last_epoch"])
+    return state.get("last_epoch")

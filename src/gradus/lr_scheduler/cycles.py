@@ -12,6 +12,7 @@ from torch.optim import swa_utils as torch_swa
 
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import (
+    UNSTARTED,
     DropIn,
     Values,
     all_or_nothing,
@@ -22,7 +23,7 @@ from gradus.lr_scheduler.base import (
     per_group,
     put,
 )
-from gradus.lr_scheduler.plain import half_wave, held_by
+from gradus.lr_scheduler.plain import copied, half_wave, held_by
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
 
@@ -186,6 +187,22 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         custom = self._scale_fn_custom
         return {**super().state_dict(), "_scale_fn_custom": None if custom is None else held_by(custom)}
 
+    _elsewhere = ("_scale_fn_custom",)
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        held = state.get("_scale_fn_custom")
+        if not (held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))):
+            raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {str(held)[:60]}")
+        lists = ["base_lrs", "max_lrs", *(["base_momentums", "max_momentums"] if self.cycle_momentum else [])]
+        if len({len(state.get(key, ())) for key in lists}) > 1:
+            raise InvalidInput(f"a CyclicLR's state has one value a group in {', '.join(lists)}")
+
+    def _twin(self, optimizer: Any) -> DropIn:
+        twin = super()._twin(optimizer)
+        twin.__dict__["_scale_fn_custom"] = copied(self._scale_fn_custom)
+        return twin
+
     def _take(self, state: Mapping[str, Any]) -> None:
         custom = self._scale_fn_custom
         super()._take(state)
@@ -306,6 +323,19 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
             three_phase=len(self._schedule_phases) == 3,
         )
 
+    _elsewhere = ("_schedule_phases",)
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        phases, last = state.get("_schedule_phases", self._schedule_phases), state.get("total_steps", self.total_steps) - 1
+        try:
+            peak, whole = float(phases[0]["end_step"]), _counted("total_steps", last + 1)
+            known = phases == _phases(peak, last, len(phases) == 3) and math.isfinite(peak) and peak < whole
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+            raise InvalidInput("a OneCycleLR's state has its phases and the whole number total_steps") from error
+        if not known or state.get("_anneal_func_type", "cos") not in ("cos", "linear"):
+            raise InvalidInput("a OneCycleLR's state has phases that end one after the other, by 'cos' or 'linear'")
+
     def _take(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
         if "anneal_func" in state and "_anneal_func_type" not in state:  # saved by a torch that kept the function itself
@@ -425,6 +455,12 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
             begin, period = begin + period, period * self.T_mult
         return period, position - begin
 
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        _counted("T_i", state.get("T_i", self.T_i))
+        if state.get("T_cur", 0) < UNSTARTED:
+            raise InvalidInput(f"a CosineAnnealingWarmRestarts' state can't have 'T_cur': {state['T_cur']}")
+
     @property
     def _part(self) -> float:  # type: ignore[override]
         return self.T_cur % 1
@@ -475,6 +511,10 @@ class SWALR(DropIn, torch_swa.SWALR):
     def _join(self, group: dict[str, Any]) -> None:
         group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
         super()._join(group)
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        _checked_strategy(state.get("_anneal_strategy", "cos"))
 
     @property
     def anneal_func(self) -> Callable[[float], float]:  # type: ignore[override]

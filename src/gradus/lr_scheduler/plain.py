@@ -1,5 +1,6 @@
 """The drop-ins whose schedule is a factor of each group's own rate, and the cosine between two rates."""
 
+import copy
 import math
 import types
 from collections import Counter
@@ -24,6 +25,7 @@ __all__ = [
     "MultiplicativeLR",
     "PolynomialLR",
     "StepLR",
+    "copied",
     "half_wave",
     "held_by",
 ]
@@ -32,6 +34,7 @@ power: Callable[[float, float], float] = SCALARS.power
 progress: Callable[[float, float], float] = SCALARS.progress
 
 Factor = Callable[[int], float]
+LONGEST = 10**7  # the farthest position that is reached by a running product
 
 
 class _Factor(DropIn):
@@ -91,6 +94,12 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
     ) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch, verbose)
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        many = state.get("milestones", self.milestones).values()
+        if not all(isinstance(one, int) and one >= 0 for one in many) or sum(many) > 10**6:
+            raise InvalidInput(f"a MultiStepLR's state can't have 'milestones': {str(state['milestones'])[:60]}")
 
     def _factor(self, t: float) -> float:
         return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
@@ -260,13 +269,26 @@ class _Lambdas(DropIn):
             self.lr_lambdas.append(self.lr_lambdas[0])
         super()._join(group)
 
+    _elsewhere = ("lr_lambdas", "_running")
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        held = state.get("lr_lambdas", [])
+        if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_held, held)):
+            raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {str(held)[:60]}")
+
+    def _twin(self, optimizer: Any) -> DropIn:
+        twin = super()._twin(optimizer)
+        twin.__dict__["lr_lambdas"] = [copied(function) for function in self.lr_lambdas]
+        return twin
+
     def state_dict(self) -> dict[str, Any]:
         """The state; of the functions, what callable objects hold, and None for others."""
         return {**super().state_dict(), "lr_lambdas": [held_by(function) for function in self.lr_lambdas]}
 
     def _take(self, state: Mapping[str, Any]) -> None:
         functions = self.lr_lambdas
-        super()._take(state)
+        super()._take({key: value for key, value in state.items() if key != "_running"})
         self.lr_lambdas = functions
         for function, held in zip(functions, state.get("lr_lambdas", []), strict=False):
             if held:
@@ -297,6 +319,14 @@ class MultiplicativeLR(_Lambdas, torch_lr.MultiplicativeLR):
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
     """
+
+    def _examine(self, state: Any) -> None:
+        super()._examine(state)
+        if state["last_epoch"] > LONGEST:
+            raise InvalidInput(
+                f"a MultiplicativeLR goes to a position by all the factors before it, at most {LONGEST:,}; the state's "
+                f"last_epoch is {state['last_epoch']}"
+            )
 
     _running: "tuple[list[Any], list[_Running]]" = ([], [])  # the functions, and their products so far
 
@@ -336,6 +366,16 @@ def held_by(function: Any) -> dict[str, Any] | None:
     if isinstance(function, (types.FunctionType, Schedule)) or not hasattr(function, "__dict__"):
         return None
     return dict(vars(function))
+
+
+def copied(function: Any) -> Any:
+    """A callable object of the same content, which may be changed without changing the first; functions as they are."""
+    return function if held_by(function) is None else copy.copy(function)
+
+
+def _is_held(held: Any) -> bool:
+    """Whether this is what `held_by` gives."""
+    return held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))
 
 
 def _require_unit(name: str, value: float) -> None:

@@ -1,0 +1,157 @@
+"""Damaged states of drop-ins are refused by the documented error with nothing changed, or are taken and work.
+
+`GRADUS_FUZZ_CASES=10000 pytest tests/test_drop_in_states.py` tries so many.
+"""
+
+import copy
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import gradus.lr_scheduler as ours
+from gradus.errors import InvalidInput
+
+CASES = int(os.environ.get("GRADUS_FUZZ_CASES", "600"))
+SCRAPS = [0, -1, 1, 3, 2**31, 2**64, 10**400, 0.5, -0.5, 1e9, float("inf"), float("nan"), True, None, "", "x", [], {}]
+SCRAPS += [[None], [0.1], [0.1, None], [0.1, float("nan")], [1, 2, 3], {"a": 1}, {1: 2}, torch.tensor(2.0), object()]
+KEYS = ["step", "optimizer", "_values", "base_lrs", "_follows", "get_lr", "x", "T_max", "gamma", "_last_lr", 1, None]
+
+
+class Scaled:
+    """A callable object, whose content is part of the state."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def __call__(self, t: float) -> float:
+        return self.scale ** (t / 9)
+
+
+MAKE: dict[str, Callable[[Any], Any]] = {
+    "LambdaLR": lambda o: ours.LambdaLR(o, [Scaled(0.9), lambda t: 1 / (1 + t)]),
+    "MultiplicativeLR": lambda o: ours.MultiplicativeLR(o, lambda _: 0.9),
+    "StepLR": lambda o: ours.StepLR(o, 3),
+    "MultiStepLR": lambda o: ours.MultiStepLR(o, [2, 5, 5]),
+    "ConstantLR": lambda o: ours.ConstantLR(o),
+    "LinearLR": lambda o: ours.LinearLR(o),
+    "ExponentialLR": lambda o: ours.ExponentialLR(o, 0.9),
+    "PolynomialLR": lambda o: ours.PolynomialLR(o, 20),
+    "CosineAnnealingLR": lambda o: ours.CosineAnnealingLR(o, 7, 0.01),
+    "CosineAnnealingWarmRestarts": lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 2),
+    "CyclicLR": lambda o: ours.CyclicLR(o, 0.01, [0.3, 0.2], 3, 5, mode="exp_range", gamma=0.9),
+    "CyclicLR, scaled": lambda o: ours.CyclicLR(o, 0.01, 0.3, 3, scale_fn=Scaled(0.9)),
+    "OneCycleLR": lambda o: ours.OneCycleLR(o, 0.5, 40, three_phase=True),
+    "SWALR": lambda o: ours.SWALR(o, 0.01),
+    "ReduceLROnPlateau": lambda o: ours.ReduceLROnPlateau(o, patience=1),
+    "SequentialLR": lambda o: ours.SequentialLR(o, [MAKE["LinearLR"](o), MAKE["CosineAnnealingLR"](o)], [4]),
+    "ChainedScheduler": lambda o: ours.ChainedScheduler([MAKE["StepLR"](o), MAKE["LambdaLR"](o)]),
+    "nested": lambda o: ours.SequentialLR(o, [MAKE["ChainedScheduler"](o), MAKE["SequentialLR"](o)], [3]),
+}
+
+
+def an_optimizer() -> Any:
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": rate} for rate in (0.1, torch.tensor(0.25))]
+    return torch.optim.SGD(groups, momentum=0.5)
+
+
+def step(scheduler: Any) -> None:
+    scheduler.optimizer.step()
+    scheduler.step(*([1.0] if isinstance(scheduler, ours.ReduceLROnPlateau) else []))
+
+
+def everything(scheduler: Any) -> str:
+    """All that a scheduler is and has written, to the last bit."""
+
+    def shown(thing: Any) -> str:
+        if isinstance(thing, torch.Tensor):
+            return f"{id(thing)}:{thing.dtype}:{thing.tolist()!r}"
+        if isinstance(thing, dict):
+            return "{" + ", ".join(f"{key!r}: {shown(value)}" for key, value in thing.items()) + "}"
+        if isinstance(thing, (list, tuple)):
+            return "[" + ", ".join(map(shown, thing)) + "]"
+        if isinstance(thing, (ours.LRScheduler, Scaled)):
+            return shown({key: value for key, value in vars(thing).items() if key not in ("optimizer", "_running")})
+        return repr(thing)
+
+    return shown(scheduler) + shown([{**group, "params": 0} for group in scheduler.optimizer.param_groups])
+
+
+def damaged(r: random.Random, state: Any) -> Any:
+    """A state in which up to three things are replaced, left out or added, at any depth."""
+    state = copy.deepcopy(state)
+    for _ in range(r.randint(1, 3)):
+        node = state
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = r.choice(keys)
+            if not isinstance(node[key], (dict, list)) or r.random() < 0.3:
+                break
+            node = node[key]
+        action = r.random()
+        if isinstance(node, dict) and (not keys or action < 0.15):
+            node[r.choice(KEYS)] = r.choice(SCRAPS)
+        elif keys and action < 0.3:
+            del node[key]
+        elif keys:
+            node[key] = r.choice(SCRAPS)
+    return state
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_damaged_state_is_refused_or_works(name: str) -> None:
+    """A damaged state raises InvalidInput and changes nothing, bit for bit; or it is taken, and the scheduler goes on."""
+    r = random.Random(name)
+    taken = 0
+    for _ in range(max(1, CASES // len(MAKE))):
+        donor, scheduler = MAKE[name](an_optimizer()), MAKE[name](an_optimizer())
+        for _ in range(r.randint(0, 8)):
+            step(donor)
+        for _ in range(r.randint(0, 3)):
+            step(scheduler)
+        state = damaged(r, donor.state_dict())
+        before = everything(scheduler)
+        try:
+            scheduler.load_state_dict(state)
+        except InvalidInput:
+            assert everything(scheduler) == before, state
+            step(scheduler)
+            continue
+        taken += 1
+        for _ in range(3):
+            step(scheduler)
+            assert all(0 <= abs(float(group["lr"])) < float("inf") for group in scheduler.optimizer.param_groups), state
+        scheduler.get_last_lr(), scheduler.get_lr() if name != "ReduceLROnPlateau" else None, scheduler.state_dict()
+    assert taken < CASES
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_refused_constructor_changes_nothing(name: str) -> None:
+    """A constructor that refuses leaves the optimizer's groups as they were."""
+    if name in ("ReduceLROnPlateau", "ChainedScheduler", "nested", "SequentialLR") or "scaled" in name:
+        return
+    arguments: dict[str, list[Any]] = {
+        "LambdaLR": [lambda t: 1 / t],
+        "MultiplicativeLR": ["x"],
+        "StepLR": ["3"],
+        "MultiStepLR": ["30,80"],
+        "ConstantLR": [0.5, "5"],
+        "LinearLR": [0.5, 1.0, "5"],
+        "ExponentialLR": ["0.9"],
+        "PolynomialLR": ["20"],
+        "CosineAnnealingLR": ["7"],
+        "CosineAnnealingWarmRestarts": ["3"],
+        "CyclicLR": [0.01, 0.3, "3"],
+        "OneCycleLR": ["0.5", 40],
+        "SWALR": [0.1, "10"],
+    }
+    optimizer = an_optimizer()
+    before = [dict(group) for group in optimizer.param_groups]
+    with pytest.raises((InvalidInput, TypeError, ZeroDivisionError)):
+        getattr(ours, name)(optimizer, *arguments[name])
+    assert [list(group.items()) for group in optimizer.param_groups] == [list(group.items()) for group in before]
