@@ -1,6 +1,7 @@
 """Adafactor, Muon and SOAP, against torch's and against what their papers say."""
 
 import copy
+import itertools
 from typing import Any
 
 import numpy as np
@@ -102,46 +103,185 @@ def test_nothing_is_taken(name: str, shape: tuple[int, ...]) -> None:
 
 
 def test_soap_is_the_papers() -> None:
-    """Forty steps are those of Algorithm 3 of Vyas et al. 2024, written out in NumPy."""
+    """Forty steps are those of Algorithm 3 of Vyas et al. 2024 from the second gradient on, written out in NumPy."""
     lr, beta, second, eps, decay, every = 0.01, 0.9, 0.95, 1e-8, 0.1, 5
     (param,) = _params([(4, 4)])  # square, for the null space of another has no axes of its own
     optimizer = SOAP([param], lr=lr, betas=(beta, second), eps=eps, weight_decay=decay, precondition_frequency=every)
     w = param.detach().numpy().copy()
-    m, v, left, right = np.zeros((4, 4)), np.zeros((4, 4)), None, None
-    for t in range(1, 41):
+    m, v, left, right, ql, qr = (np.zeros((4, 4)) for _ in range(6))
+    for t in range(41):
         _step(optimizer, t)
         g = param.grad.numpy()
-        w *= 1 - lr * decay
-        if left is None:
-            left, right = g @ g.T, g.T @ g
+        if t > 0:
+            m = beta * m + (1 - beta) * g
+            v = second * v + (1 - second) * (ql.T @ g @ qr) ** 2
+            n = ql.T @ m @ qr / (np.sqrt(v) + eps)
+            w = (w - lr * np.sqrt(1 - second**t) / (1 - beta**t) * ql @ n @ qr.T) * (1 - lr * decay)
+        left, right = second * left + (1 - second) * g @ g.T, second * right + (1 - second) * g.T @ g
+        if t == 0:
             ql, qr = np.linalg.eigh(left)[1][:, ::-1], np.linalg.eigh(right)[1][:, ::-1]
-        else:
-            left, right = 0.95 * left + 0.05 * g @ g.T, 0.95 * right + 0.05 * g.T @ g
-        m = beta * m + (1 - beta) * g
-        rotated = ql.T @ g @ qr
-        v = second * v + (1 - second) * rotated**2
-        n = ql.T @ m @ qr / (1 - beta**t) / (np.sqrt(v / (1 - second**t)) + eps)
-        w -= lr * ql @ n @ qr.T
-        if t % every == 0:
-            ql, qr = np.linalg.qr(left @ ql)[0], np.linalg.qr(right @ qr)[0]
+        elif t % every == 0:
+            by_row = np.argsort(-np.diag(ql.T @ left @ ql))
+            by_column = np.argsort(-np.diag(qr.T @ right @ qr))
+            v = v[by_row][:, by_column]
+            ql, qr = np.linalg.qr(left @ ql[:, by_row])[0], np.linalg.qr(right @ qr[:, by_column])[0]
     np.testing.assert_allclose(param.detach().numpy(), w, rtol=1e-6, atol=1e-8)
 
 
-def test_soap_takes_vectors_and_convolutions() -> None:
-    """Vectors are Adam's, and a kernel's dimensions after the first count as one."""
-    vector, kernel, matrix = _params([(4,), (3, 2, 2, 2), (3, 8)])
-    with torch.no_grad():
-        matrix.copy_(kernel.flatten(1))
-    twin = nn.Parameter(vector.detach().clone())
-    soap = SOAP([vector, kernel], lr=0.01, weight_decay=0.0)
-    flat, adam = SOAP([matrix], lr=0.01, weight_decay=0.0), torch.optim.Adam([twin], lr=0.01, betas=(0.95, 0.95))
-    for step in range(12):
-        _step(soap, step)
-        matrix.grad, twin.grad = kernel.grad.flatten(1).clone(), vector.grad.clone()
-        flat.step()
-        adam.step()
-    torch.testing.assert_close(kernel.flatten(1), matrix)
-    torch.testing.assert_close(vector, twin)
+# Full ranks alone: the null space of a first gradient has no axes of its own, so that any two programs differ in it.
+_SOAP_SHAPES = [(4, 4), (3, 4, 5), (2, 3, 3, 4), (6, 5), (7,)]
+
+
+@pytest.mark.parametrize("merge_dims", [False, True])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_every_option_of_soap_is_the_authors(merge_dims: bool, data_format: Any) -> None:
+    """Ten updates under every combination of options are pytorch_optimizer's, but for its single-precision QR."""
+    theirs = pytest.importorskip("pytorch_optimizer")
+    for most, normalize, correct in itertools.product([10_000, 4], [False, True], [True, False]):
+        if merge_dims and most == 10_000:
+            continue  # whole tensors would be vectors, of rank one
+        ours, others = _params(_SOAP_SHAPES), _params(_SOAP_SHAPES)
+        shared = {"lr": 0.01, "precondition_frequency": 3, "shampoo_beta": 0.9, "merge_dims": merge_dims}
+        shared |= {"data_format": data_format, "correct_bias": correct}
+        got = SOAP(ours, max_precond_dim=most, normalize_grads=normalize, **shared)
+        want = theirs.SOAP(others, max_precondition_dim=most, normalize_gradient=normalize, **shared)
+        for step in range(10):
+            _step(got, step)
+            _step(want, step)
+        for a, b in zip(ours, others, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_soap_preconditions_vectors_where_asked() -> None:
+    """With `precondition_1d` a vector has a basis, and where gradients keep one direction the update lies along it."""
+    (param,) = _params([(5,)])
+    optimizer = SOAP([param], lr=0.1, precondition_1d=True, weight_decay=0.0)
+    before, direction = param.detach().clone(), torch.tensor([3.0, 0.0, 4.0, 0.0, 0.0], dtype=torch.float64)
+    for _ in range(2):
+        param.grad = direction.clone()
+        optimizer.step()
+    assert optimizer.state[param]["basis"].shape == (25,)
+    torch.testing.assert_close(before - param.detach(), 0.1 * direction / 5, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_soap_finds_its_axes_before_it_moves(dtype: torch.dtype) -> None:
+    """The first gradient moves nothing; the first update of 16 × 16 has a norm of about 16, not of 1,109."""
+    (param,) = _params([(16, 16)], dtype)
+    optimizer = SOAP([param], lr=1.0, weight_decay=0.0)
+    before = param.detach().clone()
+    _step(optimizer, 0)
+    assert torch.equal(param, before)
+    _step(optimizer, 1)
+    assert 8 < float((param.detach() - before).norm()) < 32
+
+
+def test_soaps_state_of_an_embedding_is_bounded() -> None:
+    """`max_precond_dim` leaves long dimensions as they are: the state of 2,000 × 16 is twice its size and two 16 × 16."""
+    param = nn.Parameter(torch.zeros(2000, 16))
+    optimizer = SOAP([param], max_precond_dim=1000)
+    param.grad = torch.randn(2000, 16)
+    optimizer.step()
+    kept = sum(slot.numel() for name, slot in optimizer.state[param].items() if name != "step")
+    assert kept == 2 * (2000 * 16 + 16 * 16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (SOAP, {"max_precond_dim": 10}, {"max_precond_dim": 3}),
+        (SOAP, {"merge_dims": False}, {"merge_dims": True}),
+        (gradus.optim.Prodigy, {"slice_p": 1}, {"slice_p": 2}),
+    ],
+)
+def test_what_decides_on_shapes_stays(kind: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A hyperparameter that slots have their shapes from can't be changed between updates, and nothing is changed then."""
+    some = _params([(5, 4), (3,)])
+    optimizer = kind(some, **before)
+    _step(optimizer, 0)
+    optimizer.param_groups[0].update(after)
+    kept = [param.detach().clone() for param in some]
+    with pytest.raises(InvalidInput, match="can't be changed between updates"):
+        _step(optimizer, 1)
+    assert all(map(torch.equal, some, kept))
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in OF_ELEMENTS])
+def test_complex_parameters_are_refused_when_they_are_given(name: str) -> None:
+    """A rule of whole tensors refuses complex parameters when it is built and in a later group, and stays whole."""
+    kind = getattr(gradus.optim, name)
+    odd, plain = nn.Parameter(torch.ones(2, 2, dtype=torch.complex64)), nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(InvalidInput, match="takes real parameters"):
+        kind([odd])
+    optimizer = kind([plain])
+    with pytest.raises(InvalidInput, match="takes real parameters"):
+        optimizer.add_param_group({"params": [odd]})
+    assert len(optimizer.param_groups) == 1
+    plain.grad = torch.ones(2, 2)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", CLASSES)
+def test_finite_gradients_too_large_to_square_are_left_out(name: str, dtype: torch.dtype) -> None:
+    """With `skip_nonfinite`, a finite gradient whose square is infinite changes nothing, and training goes on."""
+    param = nn.Parameter(torch.ones(3, 2, dtype=dtype))
+    optimizer = CLASSES[name]([param], lr=0.01, skip_nonfinite=True)
+    for step in range(4):
+        before = param.detach().clone()
+        size = torch.finfo(dtype).max * 0.8 if step == 1 else 0.5
+        param.grad = torch.full_like(param, size)
+        optimizer.step()
+        assert step != 1 or torch.equal(param, before)
+    kept = [slot for slot in optimizer.state[param].values() if isinstance(slot, torch.Tensor)]
+    assert all(bool(one.isfinite().all()) for one in (param, *kept))
+
+
+def _newton_schulz(matrix: torch.Tensor, steps: int) -> torch.Tensor:
+    """The iteration of Jordan et al. 2024 in double precision."""
+    a, b, c = 3.4445, -4.775, 2.0315
+    x = matrix / matrix.norm()
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 5), (3, 5, 6), (2, 3, 4, 4)])
+@pytest.mark.parametrize("adjust", [None, "match_rms_adamw"])
+def test_muon_takes_experts_one_by_one(shape: tuple[int, ...], adjust: Any) -> None:
+    """With `batched`, each matrix of a batch moves as torch's Muon moves it alone, and as the iteration in float64 says."""
+    (experts,) = _params([shape], torch.float32)
+    matrices = [nn.Parameter(one.detach().clone()) for one in experts.flatten(0, -3)]
+    ours = Muon([experts], lr=0.1, batched=True, adjust_lr_fn=adjust, weight_decay=0.0)
+    theirs = torch.optim.Muon(matrices, lr=0.1, adjust_lr_fn=adjust, weight_decay=0.0)
+    start = experts.detach().clone()
+    for step in range(3):
+        _step(ours, step)
+        for matrix, grad in zip(matrices, experts.grad.flatten(0, -3), strict=True):
+            matrix.grad = grad.clone()
+        theirs.step()
+        if step == 0:
+            rows, columns = shape[-2:]
+            ratio = 0.2 * max(rows, columns) ** 0.5 if adjust else max(1, rows / columns) ** 0.5
+            moved = (start - experts.detach()).flatten(0, -3).double() / (0.1 * ratio)
+            for one, grad in zip(moved, experts.grad.flatten(0, -3).double(), strict=True):
+                torch.testing.assert_close(one, _newton_schulz(grad, 5), rtol=0.05, atol=0.05)  # bfloat16 has 8 bits
+    for one, matrix in zip(experts.flatten(0, -3), matrices, strict=True):
+        torch.testing.assert_close(one, matrix, rtol=1e-2, atol=1e-2)
+
+
+def test_muon_is_its_authors() -> None:
+    """Ten updates of matrices are KellerJordan/Muon's, at its momentum and decay, within bfloat16's precision."""
+    muon = pytest.importorskip("muon")
+    ours, theirs = _params(SHAPES, torch.float32), _params(SHAPES, torch.float32)
+    got = Muon(ours, lr=0.02, weight_decay=0.1, momentum=0.9)
+    want = muon.SingleDeviceMuon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9)
+    for step in range(10):
+        _step(got, step)
+        _step(want, step)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +298,10 @@ def test_soap_takes_vectors_and_convolutions() -> None:
             lambda p: SOAP([p], precondition_frequency=2.5),
             r"precondition_frequency must be a whole number above 0; got 2\.5",
         ),
+        (lambda p: Adafactor([p], d=0.6), r"d must be a finite number of at least 1; got 0\.6"),
+        (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number above 0; got 0"),
+        (lambda p: SOAP([p], data_format="nhwc"), r"data_format must be 'channels_first' or 'channels_last'; got 'nhwc'"),
+        (lambda p: SOAP([p], shampoo_beta=-1), r"shampoo_beta must be at least 0 and below 1; got -1"),
         (lambda p: SOAP([{"params": [p], "muon": True}]), r"SOAP has no hyperparameter 'muon'"),
     ],
 )

@@ -1,6 +1,7 @@
 """Optimizers of recent papers, each against its paper's formula, written out in NumPy."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -248,10 +249,13 @@ def test_schedule_free_is_the_papers(kind: Any, warmup: int, backend: str) -> No
     np.testing.assert_allclose(param.detach().numpy(), y, rtol=1e-9)
 
 
-def test_schedule_free_states_go_with_the_parameters_of_training() -> None:
-    """A state that is loaded while the averages are in the parameters goes with those of training, whatever came before."""
-    param = nn.Parameter(torch.ones(1))
-    optimizer = SGDScheduleFree([param], lr=0.5)
+@pytest.mark.parametrize("saved_in", ["train", "eval"])
+@pytest.mark.parametrize("loaded_in", ["train", "eval"])
+@pytest.mark.parametrize("kind", [SGDScheduleFree, AdamWScheduleFree])
+def test_schedule_free_comes_back_in_the_mode_it_was_saved_in(kind: Any, saved_in: str, loaded_in: str) -> None:
+    """A state saved in either mode, with its parameters, goes on as if nothing had been, whatever mode it is loaded in."""
+    param = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    optimizer = kind([param], lr=0.5)
 
     def train() -> None:
         for _ in range(3):
@@ -259,14 +263,146 @@ def test_schedule_free_states_go_with_the_parameters_of_training() -> None:
             optimizer.step()
 
     train()
+    getattr(optimizer, saved_in)()
     saved, there = copy.deepcopy(optimizer.state_dict()), param.item()
+    optimizer.train()
     train()
     gone = param.item()
-    optimizer.eval()
-    param.data.fill_(there)
+    getattr(optimizer, loaded_in)()
     optimizer.load_state_dict(saved)
+    param.data.fill_(there)
+    if saved_in == "eval":
+        with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
+            optimizer.step()
+    optimizer.train()
     train()
-    assert param.item() == gone
+    assert param.item() == pytest.approx(gone, rel=1e-12)
+
+
+def test_a_saved_mode_that_cannot_be_is_refused() -> None:
+    """A state of no known mode, or of two, is refused, and the mode stays."""
+    optimizer = SGDScheduleFree([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [nn.Parameter(torch.ones(1))]}])
+    optimizer.eval()
+    for modes, message in ((("sleep", "sleep"), "the saved mode must be"), (("train", "eval"), "must all be in one mode")):
+        bad = optimizer.state_dict()
+        for group, mode in zip(bad["param_groups"], modes, strict=True):
+            group["mode"] = mode
+        with pytest.raises(InvalidInput, match=message):
+            optimizer.load_state_dict(bad)
+        assert [group["mode"] for group in optimizer.param_groups] == ["eval", "eval"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ["SGDScheduleFree", "AdamWScheduleFree"])
+def test_every_option_of_schedule_free_is_its_authors(name: str, dtype: torch.dtype) -> None:
+    """Fifteen updates under every combination of options, and the averages in between, are schedulefree's."""
+    theirs = pytest.importorskip("schedulefree")
+    combinations = itertools.product([0.0, 0.1], [0, 6], [0.0, 1.5], [0.0, 2.0], [0.9, 0.6])
+    for weight_decay, warmup_steps, r, power, beta in combinations:
+        options = {"weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "weight_lr_power": power, "lr": 0.1}
+        options |= {"momentum": beta} if name == "SGDScheduleFree" else {"betas": (beta, 0.99), "eps": 1e-6}
+        ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
+        got, want = getattr(gradus.optim, name)(ours, **options), getattr(theirs, name)(others, **options)
+        for step in range(15):
+            for optimizer, some in ((got, ours), (want, others)):
+                optimizer.train()
+                give_gradients(some, step=step)
+                optimizer.step()
+                if step % 4 == 0:
+                    optimizer.eval()
+            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+            torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.95, 0.98), (0.0, 0.5)])
+def test_lion_is_lion_pytorchs(betas: Any, weight_decay: float) -> None:
+    """Thirty updates are lion-pytorch's, and a cautious Lion's those of its cautious one."""
+    plain, cautious_one = pytest.importorskip("lion_pytorch"), pytest.importorskip("lion_pytorch.cautious_lion")
+    ours, theirs = params(shapes=SHAPES), params(shapes=SHAPES)
+    shared = {"lr": 0.01, "betas": betas, "weight_decay": weight_decay}
+    _agree(gradus.optim.Lion(ours, **shared), plain.Lion(theirs, **shared), ours, theirs)
+    ours, theirs = params(shapes=[(3, 4), (5,)]), params(shapes=[(3, 4), (5,)])
+    _agree(gradus.optim.CautiousLion(ours, **shared), cautious_one.Lion(theirs, **shared), ours, theirs)
+
+
+def _agree(got: Any, want: Any, ours: list[nn.Parameter], theirs: list[nn.Parameter]) -> None:
+    for step in range(STEPS):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+_PACKAGED: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("AdEMAMix", "AdEMAMix", {"weight_decay": 0.1, "alpha": 2.0}, {"weight_decouple": True}),
+    ("AdEMAMix", "AdEMAMix", {"alpha": 5.0, "betas": (0.8, 0.99, 0.999)}, {"t_alpha_beta3": 20.0}),
+    ("Adan", "Adan", {"weight_decay": 0.1}, {"weight_decouple": False}),
+    ("Adan", "Adan", {"weight_decay": 0.1, "betas": (0.9, 0.8, 0.95)}, {"weight_decouple": False}),
+    ("LARS", "LARS", {"weight_decay": 0.01, "trust_coefficient": 0.1}, {}),
+]
+_WARMED = {20.0: 20}  # AdEMAMix's warmup has another name here
+
+
+@pytest.mark.parametrize(("name", "other", "shared", "theirs_alone"), _PACKAGED)
+def test_it_is_pytorch_optimizers(name: str, other: str, shared: dict[str, Any], theirs_alone: dict[str, Any]) -> None:
+    """Thirty updates of matrices are pytorch_optimizer's, under the options that mean the same."""
+    theirs = pytest.importorskip("pytorch_optimizer")
+    ours, others = params(shapes=[(3, 4), (2, 3, 2)]), params(shapes=[(3, 4), (2, 3, 2)])
+    own = {"warmup_steps": _WARMED[theirs_alone["t_alpha_beta3"]]} if "t_alpha_beta3" in theirs_alone else {}
+    got = getattr(gradus.optim, name)(ours, lr=0.01, **shared, **own)
+    want = getattr(theirs, other)(others, lr=0.01, foreach=False, **shared, **theirs_alone)
+    _agree(got, want, ours, others)
+
+
+def _sophia_under_a_scaler(**how: Any) -> tuple[Any, Any, nn.Parameter]:
+    param = nn.Parameter(torch.ones(3))
+    return SophiaG([param], lr=0.1, **how), torch.amp.GradScaler("cpu", init_scale=1024.0), param
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+@pytest.mark.parametrize("how", [{}, {"clip_norm": 10.0}])
+def test_sophias_estimate_is_free_of_a_scalers_scale(how: dict[str, Any], unscaled: bool) -> None:
+    """Under a GradScaler that it is told of, the estimate is that of the gradients themselves, unscaled before or not."""
+    optimizer, scaler, param = _sophia_under_a_scaler(**how)
+    scaler.scale((param * torch.tensor([1.0, 2.0, 3.0])).sum()).backward()
+    if unscaled:
+        scaler.unscale_(optimizer)
+    optimizer.update_hessian(batch_size=4, scaler=scaler)
+    torch.testing.assert_close(optimizer.state[param]["hessian"], 0.01 * 4 * torch.tensor([1.0, 4.0, 9.0]))
+    scaler.step(optimizer)
+    scaler.update()
+
+
+@pytest.mark.parametrize("how", [{}, {"clip_norm": 10.0}])
+@pytest.mark.parametrize("first", ["step", "estimate"])
+def test_sophia_refuses_an_estimate_that_may_carry_a_scale(first: str, how: dict[str, Any]) -> None:
+    """Where a GradScaler steps it and isn't named, the estimate is refused, or the first step where that comes after."""
+    optimizer, scaler, param = _sophia_under_a_scaler(**how)
+    scaler.scale(param.sum()).backward()
+    if first == "step":
+        scaler.step(optimizer)
+        with pytest.raises(InvalidInput, match=r"update_hessian\(batch_size, scaler=scaler\)"):
+            optimizer.update_hessian(batch_size=4)
+        optimizer.update_hessian(batch_size=4, scaler=None)
+        return
+    optimizer.update_hessian(batch_size=4)
+    with pytest.raises(InvalidInput, match=r"update_hessian\(batch_size, scaler=scaler\)"):
+        scaler.step(optimizer)
+    assert torch.equal(param, torch.ones(3))
+
+
+def test_sophia_leaves_out_gradients_that_a_scaler_overflowed() -> None:
+    """Gradients with an infinity under a GradScaler leave the estimate as it is, as they leave the parameters."""
+    optimizer, scaler, param = _sophia_under_a_scaler()
+    scaler.scale(param.sum()).backward()
+    optimizer.update_hessian(batch_size=4, scaler=scaler)
+    before = optimizer.state[param]["hessian"].clone()
+    assert param.grad is not None
+    param.grad[1] = torch.inf
+    optimizer.update_hessian(batch_size=4, scaler=scaler)
+    assert torch.equal(optimizer.state[param]["hessian"], before)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +415,7 @@ def test_schedule_free_needs_a_share_of_the_average(kind: Any, options: dict[str
 
 
 def test_schedule_free_in_the_wrong_mode_is_refused() -> None:
-    """A step or a saved state while the averages are in the parameters is an error (schedule_free#48, accelerate#4161)."""
+    """A step while the averages are in the parameters is an error (schedule_free#48, accelerate#4161)."""
     (param,) = params(shapes=[(3,)])
     optimizer = SGDScheduleFree([param], lr=0.1)
     give_gradients([param], step=0)
@@ -288,8 +424,6 @@ def test_schedule_free_in_the_wrong_mode_is_refused() -> None:
     before = param.detach().clone()
     with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
         optimizer.step()
-    with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
-        optimizer.state_dict()
     assert torch.equal(param, before)
     optimizer.train()
     optimizer.step()

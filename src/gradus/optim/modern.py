@@ -8,7 +8,9 @@ import functools
 from typing import Any
 
 import torch
+from torch.amp.grad_scaler import OptState
 
+from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import modern, ops
 from gradus.rules.classical import adamw
@@ -94,6 +96,22 @@ class AdEMAMix(Optimizer, rule=modern.ademamix):
     """
 
 
+_UNSAID: Any = object()
+
+
+def _unsaid() -> InvalidInput:
+    return InvalidInput(
+        "a GradScaler steps this optimizer, and gradients that carry its scale would make the estimate too large by its "
+        "square; call update_hessian(batch_size, scaler=scaler), or scaler=None where gradients carry no scale"
+    )
+
+
+def _scale_left(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> float:
+    """What a GradScaler's scale has left in an optimizer's gradients: 1 where `unscale_` has divided it out."""
+    known = scaler._per_optimizer_states.get(id(optimizer))
+    return 1.0 if known is not None and known["stage"] is not OptState.READY else float(scaler.get_scale())
+
+
 class SophiaG(Optimizer, rule=modern.sophia):
     """A momentum divided by an estimate of the Hessian's diagonal, and clipped.
 
@@ -122,13 +140,45 @@ class SophiaG(Optimizer, rule=modern.sophia):
     0.9563
     """
 
+    _asked_by_scaler = False  # a GradScaler has taken a step
+    _supports_amp_scaling = True
+    _took_unsaid = False  # an estimate has been taken without a word of one
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:  # a GradScaler asks for it before a step
+        self._asked_by_scaler = True
+        return self._supports_amp_scaling
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, supports: bool) -> None:
+        self._supports_amp_scaling = supports
+
+    def _update(self) -> bool:
+        if self._asked_by_scaler and self._took_unsaid:
+            raise _unsaid()
+        return super()._update()
+
     @torch.no_grad()
-    def update_hessian(self, batch_size: int) -> None:
+    def update_hessian(self, batch_size: int, scaler: Any = _UNSAID) -> None:
         """Take the present gradients into the estimate.
 
         Args:
             batch_size: B, the examples (tokens) that the gradients are means over.
+            scaler: the GradScaler that the loss was scaled by, if any. Its scale is divided out, unless its `unscale_` has
+                done so; where it is in use, gradients that aren't finite are left out, as it leaves out the step.
+
+        Raises:
+            InvalidInput: a GradScaler steps this optimizer and isn't named here: the estimate would be its scale's square
+                too large. Where the scaler's first step comes after, that step is refused. `scaler=None` says that
+                gradients carry no scale.
         """
+        if scaler is _UNSAID and self._asked_by_scaler:
+            raise _unsaid()
+        self._took_unsaid = self._took_unsaid or scaler is _UNSAID
+        scale = _scale_left(scaler, self) if isinstance(scaler, torch.amp.GradScaler) else None
+        grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
+        if (scale is not None or self.skip_nonfinite) and not all(bool(grad.isfinite().all()) for grad in grads):
+            return
         for group in self.param_groups:
             beta = group["betas"][1]
             for param in group["params"]:
@@ -138,6 +188,7 @@ class SophiaG(Optimizer, rule=modern.sophia):
                 if "hessian" not in kept:
                     kept["hessian"] = torch.zeros_like(param, dtype=torch.promote_types(param.dtype, torch.float32))
                 hessian, grad = kept["hessian"], param.grad.to(kept["hessian"].dtype)
+                grad = grad if scale is None else grad / scale
                 hessian.mul_(beta).addcmul_(grad, grad, value=(1 - beta) * batch_size)
 
 

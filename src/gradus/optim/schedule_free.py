@@ -8,8 +8,9 @@ import torch
 
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
-from gradus.optim.state_dicts import Difference
+from gradus.optim.state_dicts import Difference, saved_groups
 from gradus.rules import modern
+from gradus.rules.fields import one_of
 
 __all__ = ["AdamWScheduleFree", "SGDScheduleFree"]
 
@@ -50,7 +51,8 @@ class _ScheduleFree(Optimizer):
             weight = 1 - 1 / beta if mode == "eval" else 1 - beta
             for param in group["params"]:
                 if "z" in self._state.get(param, {}):
-                    param.lerp_(self._state[param]["z"].to(param.dtype), weight)
+                    z = self._state[param]["z"]  # in single precision where the parameter is in half
+                    param.copy_(param.to(z.dtype).lerp(z.to(param.device), weight))
             group["mode"] = mode
 
     def _update(self) -> bool:
@@ -60,21 +62,38 @@ class _ScheduleFree(Optimizer):
             )
         return super()._update()
 
-    def state_dict(self) -> dict[str, Any]:
-        """The whole state; it goes with the parameters as they are in training."""
-        if self._mode != "train":
-            raise InvalidInput(
-                "this state goes with the parameters of training, and they hold the averages; call optimizer.train() first"
-            )
-        return super().state_dict()
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, which is in the mode of those that are there."""
+        mode = {"mode": self._mode} if self.param_groups else {}
+        super().add_param_group({**param_group, **mode} if isinstance(param_group, dict) else param_group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Difference:  # type: ignore[override]
-        """Take up a state, which goes with the parameters as they are in training; see `Optimizer.load_state_dict`."""
-        difference = super().load_state_dict(state_dict, strict)
+        """Take up a state, and the mode that it was saved in; see `Optimizer.load_state_dict`.
+
+        A state that was saved in evaluation goes with the averages, one that was saved in training with the parameters of
+        training: save and load the model and the optimizer together, in either mode and in either order.
+        """
+        modes: set[str] = set()
+        handle = self.register_load_state_dict_pre_hook(lambda _, given: modes.update(_modes(given)))
+        try:
+            difference = super().load_state_dict(state_dict, strict)
+        finally:
+            handle.remove()
         for group in self.param_groups:
-            if group.get("mode") == "eval":  # that was here, for a state is saved in training alone
-                del group["mode"]
+            group["mode"] = next(iter(modes), "train")
         return difference
+
+    def _check_saved(self, group: Mapping[str, Any]) -> None:
+        one_of("train", "eval")("the saved mode", group.get("mode", "train"))
+
+
+def _modes(state_dict: Mapping[str, Any]) -> set[str]:
+    """The mode of a state's groups, which is one."""
+    groups = [group for group in saved_groups(state_dict) if group["params"]]
+    modes = {group.get("mode", "train") for group in groups if isinstance(group.get("mode", "train"), str)}
+    if len(modes) > 1:
+        raise InvalidInput(f"the groups of a saved state must all be in one mode; got {sorted(modes)}")
+    return modes
 
 
 class SGDScheduleFree(_ScheduleFree, rule=modern.schedule_free_sgd, group_keys=("mode",)):
@@ -83,7 +102,8 @@ class SGDScheduleFree(_ScheduleFree, rule=modern.schedule_free_sgd, group_keys=(
     y = (1 − β)z + βx; z ← z − γ∇f(y); x ← (1 − c)x + cz, c = γ²/Σγ². The parameters are y in training.
 
     Kept for each parameter: z; lr_max and weight_sum, one number each. Evaluate within `with optimizer.averaged():`, or
-    between `optimizer.eval()` and `optimizer.train()`; a step or a saved state in the wrong mode is an error.
+    between `optimizer.eval()` and `optimizer.train()`; a step while the averages are in the parameters is an error. A state
+    may be saved in either mode, with the model's of that moment, and comes back in it.
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either.

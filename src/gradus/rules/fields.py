@@ -19,6 +19,7 @@ __all__ = [
     "StepSizes",
     "Whole",
     "as_float",
+    "at_least",
     "decays",
     "finite",
     "flag",
@@ -68,6 +69,11 @@ finite = _number("a finite number", lambda _: True)
 def several(count: int) -> Check:
     """So many finite numbers."""
     return _several(f"{count} finite numbers", *[finite] * count)
+
+
+def at_least(least: float) -> Check:
+    """A finite number of at least so much."""
+    return _number(f"a finite number of at least {least:g}", lambda x: x >= least)
 
 
 def whole(name: str, value: Any) -> None:
