@@ -369,7 +369,7 @@ def test_20_lbfgs_ends_in_nan() -> None:
 
 
 def test_21_schedule_free_saves_the_wrong_weights() -> None:
-    """Averages are looked at within `averaged()`; a step or a saved state there is an error (schedule_free#22, #48)."""
+    """Averages are looked at within `averaged()`; a step there is an error, a saved state says so (schedule_free#22, #48)."""
     (param,) = params(shapes=[(3,)])
     optimizer = gradus.optim.AdamWScheduleFree([param])
     give_gradients([param], step=0)
@@ -378,8 +378,7 @@ def test_21_schedule_free_saves_the_wrong_weights() -> None:
     with optimizer.averaged():
         with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
             optimizer.step()
-        with pytest.raises(InvalidInput, match=r"call optimizer\.train\(\) first"):
-            optimizer.state_dict()
+        assert optimizer.state_dict()["param_groups"][0]["mode"] == "eval"
     torch.testing.assert_close(param.detach(), training)
     optimizer.step()
 
