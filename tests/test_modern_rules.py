@@ -340,6 +340,7 @@ _PACKAGED: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("AdEMAMix", "AdEMAMix", {"alpha": 5.0, "betas": (0.8, 0.99, 0.999)}, {"t_alpha_beta3": 20.0}),
     ("Adan", "Adan", {"weight_decay": 0.1}, {"weight_decouple": False}),
     ("Adan", "Adan", {"weight_decay": 0.1, "betas": (0.9, 0.8, 0.95)}, {"weight_decouple": False}),
+    ("Adan, no_prox", "Adan", {"weight_decay": 0.1}, {"weight_decouple": True}),
     ("LARS", "LARS", {"weight_decay": 0.01, "trust_coefficient": 0.1}, {}),
 ]
 _WARMED = {20.0: 20}  # AdEMAMix's warmup has another name here
@@ -351,7 +352,8 @@ def test_it_is_pytorch_optimizers(name: str, other: str, shared: dict[str, Any],
     theirs = pytest.importorskip("pytorch_optimizer")
     ours, others = params(shapes=[(3, 4), (2, 3, 2)]), params(shapes=[(3, 4), (2, 3, 2)])
     own = {"warmup_steps": _WARMED[theirs_alone["t_alpha_beta3"]]} if "t_alpha_beta3" in theirs_alone else {}
-    got = getattr(gradus.optim, name)(ours, lr=0.01, **shared, **own)
+    own |= {"no_prox": True} if "no_prox" in name else {}
+    got = getattr(gradus.optim, name.split(",")[0])(ours, lr=0.01, **shared, **own)
     want = getattr(theirs, other)(others, lr=0.01, foreach=False, **shared, **theirs_alone)
     _agree(got, want, ours, others)
 

@@ -369,7 +369,7 @@ def test_20_lbfgs_ends_in_nan() -> None:
 
 
 def test_21_schedule_free_saves_the_wrong_weights() -> None:
-    """Averages are looked at within `averaged()`; a step there is an error, a saved state says so (schedule_free#22, #48)."""
+    """Averages are looked at within `averaged()`; a step there is an error, and a state says it (schedule_free#22, #48)."""
     (param,) = params(shapes=[(3,)])
     optimizer = gradus.optim.AdamWScheduleFree([param])
     give_gradients([param], step=0)

@@ -57,6 +57,7 @@ class Adan(Optimizer, rule=modern.adan):
         betas: β₁, β₂ and β₃, as decays; the paper writes 1 − β for each.
         eps: ε.
         weight_decay: λ.
+        no_prox: whether γλθ is taken off θ as in AdamW, in place of the division.
         maximize: whether to climb instead.
 
     Source: Xie et al. 2022, Adan: Adaptive Nesterov Momentum Algorithm, Algorithm 1, with bias corrections.

@@ -44,6 +44,7 @@ def adan(
     betas: Three = (0.98, 0.92, 0.99),
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 0.0,
+    no_prox: Flag = False,
     maximize: Flag = False,
 ):
     """Adam's update with Nesterov's momentum, estimated from differences of gradients."""
@@ -56,6 +57,8 @@ def adan(
     exp_avg_sq = beta3 * exp_avg_sq + (1 - beta3) * ahead * ahead
     momentum = 1 / (1 - beta1**step) * exp_avg + beta2 / (1 - beta2**step) * exp_avg_diff
     update = momentum / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta3**step)) + eps)
+    if no_prox:
+        return param * (1 - lr * weight_decay) - lr * update, exp_avg, exp_avg_diff, exp_avg_sq, grad
     return (param - lr * update) * (1 / (1 + lr * weight_decay)), exp_avg, exp_avg_diff, exp_avg_sq, grad
 
 
