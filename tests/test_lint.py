@@ -177,6 +177,31 @@ def test_a_function_of_the_users_is_asked_for_steps_of_the_run_only() -> None:
     assert codes(schedule, None, base=0.1) == []
 
 
+class Sawtooth(Schedule):
+    """A kind of somebody's own: down in so many steps, and then 0."""
+
+    steps: int
+
+    def at(self, t: Any, ops: Any) -> Any:
+        return 1 - ops.progress(t, self.steps)
+
+
+def test_a_kind_of_ones_own_is_judged_by_its_curve() -> None:
+    """A schedule class of the user's is looked at over the run, in compositions too."""
+    for schedule in (Sawtooth(100), warmup(10) >> Sawtooth(90), absolute(0.1 * Sawtooth(100)).schedule):
+        assert codes(schedule, 1000, rank="mistake") == ["vanishes"]
+        assert codes(schedule, 100, rank="mistake") == []
+
+
+@pytest.mark.parametrize("base", [None, 3e-4])
+def test_what_has_no_value_after_the_run_can_be_checked(base: float | None) -> None:
+    """A quotient that has no value at some later step is checked over the run; one that has none within it is refused."""
+    undefined_at_2000 = Linear(1000) / Linear(2000)
+    assert codes(undefined_at_2000, 1000, base=base) == ["ends-late"]
+    with pytest.raises(InvalidInput, match="no finite number at step 2000"):
+        check(undefined_at_2000, 3000, base=base)
+
+
 @pytest.mark.parametrize("name", ["momentum", "weight_decay", "betas[0]"])
 def test_other_hyperparameters_needn_t_come_down(name: str) -> None:
     """Only a learning rate is expected to fall to the run's end."""

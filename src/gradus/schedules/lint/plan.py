@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from gradus.errors import InvalidInput
 from gradus.schedules.leaves import Constant, MultiStep
 from gradus.schedules.lint.laws import Finding
 from gradus.schedules.lint.timeline import Placed, is_formula, is_level, looked_at, parts_of, without_raise
@@ -44,18 +47,25 @@ class Plan:
         """Whether it can be asked for any step: a function of the user's may mind steps after the run."""
         return all(is_formula(part.schedule) for part in self.parts)
 
-    def peak(self, steps: int | None) -> float | None:
-        """The greatest value that is planned; of a function of the user's only over the run; None where that isn't known."""
+    def value(self, step: int) -> float | None:
+        """The value at a step that the run may not reach; None where it can't be asked for."""
         if self.is_formula:
-            return self._peak
+            with suppress(InvalidInput):  # a quotient or a power may have no value there
+                return float(self.schedule(step))
+        return None
+
+    def peak(self, steps: int | None) -> float | None:
+        """The greatest value that is planned; over the run only, where later steps can't be asked for."""
+        if self.is_formula:
+            with suppress(InvalidInput):  # a quotient or a power may have no value after the run
+                return float(np.max(self.schedule(self._ahead())))
         return None if steps is None else float(np.max(self.schedule(looked_at(steps))))
 
-    @cached_property
-    def _peak(self) -> float:
-        """Over the first steps, further ones ever further apart, and the parts' ends."""
+    def _ahead(self) -> Any:
+        """The first steps, further ones ever further apart, and the parts' ends."""
         ends = [time for part in self.parts for time in (part.begin, part.end) if time < 2**52]
         steps = np.concatenate([np.arange(1000), np.geomspace(1000, _SEEN_AHEAD, 400), np.array(ends)])
-        return float(np.max(self.schedule(steps.astype(np.int64))))
+        return steps.astype(np.int64)
 
     # The height
 
@@ -69,9 +79,9 @@ class Plan:
                 yield _factor_as_rate(base)
         elif self._is_the_base(peak, base) or (name == "lr" and self._is_as_small_as_a_rate(peak, base)):
             yield _rate_as_factor(peak, base)
-        elif name == "lr" and isinstance(self.schedule.length, int) and self.is_formula:
-            end = float(self.schedule(self.schedule.length))
-            if base < _SMALL and 0.01 * base <= end <= base and end < 0.01 * peak:
+        elif name == "lr" and base < _SMALL and isinstance(self.schedule.length, int):
+            end = self.value(self.schedule.length)
+            if end is not None and 0.01 * base <= end <= base and end < 0.01 * peak:
                 yield _end_as_rate(self.schedule.length, end, base)
 
     def _is_scaled(self) -> bool:

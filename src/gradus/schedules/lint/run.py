@@ -57,8 +57,8 @@ class PlannedRun:
         return (part for part in self.plan.parts_that_are(*kinds) if part.begin < self.steps <= part.until)
 
     def _value(self, step: int) -> str:
-        asked_for = step < self.steps or self.plan.is_formula
-        return number(float(self.schedule(step))) if asked_for else "its end"
+        value = float(self.schedule(step)) if step < self.steps else self.plan.value(step)
+        return "its end" if value is None else number(value)
 
     # What comes after the run
 

@@ -107,9 +107,8 @@ def is_cyclic(schedule: Schedule) -> bool:
 
 
 def is_formula(schedule: Schedule) -> bool:
-    """Whether it is one of the library's own formulas, and one that has a value at every step."""
-    ours = type(schedule).__module__.startswith("gradus.schedules")
-    return ours and not isinstance(schedule, (Lambda, algebra.Quotient, algebra.Power))
+    """Whether it is one of the library's own formulas."""
+    return type(schedule).__module__.startswith("gradus.schedules") and not isinstance(schedule, Lambda)
 
 
 def looked_at(steps: int) -> Any:
