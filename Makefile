@@ -18,7 +18,7 @@ test: $(VENV)/dev  ## the tests, in two processes of one thread each
 frameworks: $(FRAMEWORKS:%=$(VENV)-%/try)  ## Lightning, Transformers and Accelerate as their users write them, each in its own environment
 
 fuzz: $(VENV)/dev  ## 100,000 damaged inputs for each thing that is read; an hour or two
-	GRADUS_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzz.py
+	GRADUS_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_scheduler_states.py
 
 soak: $(VENV)/dev  ## 24 comparisons in a row, and nothing left behind
 	GRADUS_SOAK_COMPARISONS=24 $(BIN)/python -m pytest tests/test_soak.py

@@ -260,6 +260,20 @@ def test_a_key_is_asked_when_a_group_is_bound() -> None:
     assert rates(run(scheduler, 1).optimizer) == pytest.approx([0.1, 0.02])
 
 
+@pytest.mark.parametrize("answer", ["keep", "new", "splice"])
+def test_a_group_that_joins_between_two_loads(answer: Any) -> None:
+    """After a load, whatever it was answered, a group joins with its own base, and the states that follow load again."""
+    saved = run(Scheduler(an_optimizer(0.1), lr=Cosine(100)), 10).state_dict()
+    scheduler = Scheduler(an_optimizer(0.1), lr={(lambda group: group["lr"] > 0.05): Linear(50)}, on_change=answer)
+    scheduler.load_state_dict(saved)
+    scheduler.optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.7})
+    state = run(scheduler, 5).state_dict()
+    expected = rates(scheduler.optimizer)
+    run(scheduler, 5).load_state_dict(state)
+    assert rates(scheduler.optimizer) == expected
+    assert scheduler.base_lrs == [0.1, 0.7]
+
+
 # A changed base
 
 SAVED = Cosine(100, end=0.1)
@@ -329,8 +343,9 @@ def test_when_a_base_has_changed(saved: float, found: float, step: int, dtype: A
 
 def test_an_absolute_schedule_asks_nothing_of_a_base() -> None:
     """Where schedules say the values themselves, another rate in the optimizer changes nothing."""
-    saved = run(Scheduler(an_optimizer(0.1), lr=absolute(SAVED)), 5)
-    scheduler = Scheduler(an_optimizer(0.7), lr=absolute(SAVED))
+    schedule = absolute(Cosine(100, start=0.3))
+    saved = run(Scheduler(an_optimizer(0.1), lr=schedule), 5)
+    scheduler = Scheduler(an_optimizer(0.7), lr=schedule)
     scheduler.load_state_dict(saved.state_dict())
     assert rates(scheduler.optimizer) == rates(saved.optimizer)
 

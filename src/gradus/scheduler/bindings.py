@@ -194,6 +194,8 @@ class Hyperparameter:
     def _join(self, groups: list[Group]) -> None:
         known = len(self.schedule_of_group)
         self.add_groups(groups)
+        if self.origin is not self:
+            self.origin.add_groups(groups)
         self.write_bases(groups, known)
 
     def scale(self, groups: list[Group], step: int) -> None:
