@@ -929,3 +929,132 @@ def test_an_empty_stream_is_refused():
     net = nn.Linear(6, 3)
     with pytest.raises(InvalidInput, match="the loader gives no batches"):
         quick(net, torch.optim.SGD(net.parameters(), lr=0.1), iter([]), verify=False)
+
+
+# What was found, where a rate alone would mislead
+
+
+def spoilt(part, value):
+    """Twelve batches, one number of which is no finite one."""
+    generator = torch.Generator().manual_seed(5)
+    inputs, targets = torch.randn(96, 6, generator=generator), torch.randn(96, 3, generator=generator)
+    {"input": inputs, "target": targets}[part][50, 1] = value
+    return list(zip(inputs.split(8), targets.split(8), strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"start": 1e-7, "steps": 10}], ids=str)
+@pytest.mark.parametrize(("part", "value"), [("input", math.nan), ("input", math.inf), ("target", math.nan)])
+def test_a_number_that_is_not_finite_in_the_data_is_not_the_rates_doing(part, value, options):
+    """A NaN or an infinity in one sample is an error that says where it is, and not advice to start lower."""
+    net, optimizer, _ = made("dropout", "Adam", 0)
+    with pytest.raises(
+        InvalidInput, match=f"whatever the rate.* its {part} holds {'inf|nan' if value == math.inf else 'nan'}"
+    ):
+        quick(net, optimizer, spoilt(part, value), functional.mse_loss, verify=False, **options)
+
+
+def test_a_gradient_that_is_not_finite_at_any_rate_is_not_the_rates_doing():
+    """A loss whose gradient is NaN, as a root's at 0 is, is an error that points at the loss."""
+    net, optimizer, loader = made("dropout", "SGD", 0)
+    with pytest.raises(InvalidInput, match="the gradient of a batch isn't finite: all its numbers are finite, so look at"):
+        quick(
+            net, optimizer, loader, lambda output, _: (output - output).sqrt().sum() + output.square().mean(), verify=False
+        )
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_loss_without_a_bottom_has_no_best_rate(verify):
+    """A mean of logits falls without end, and there is no suggestion but a sentence that says so."""
+    net, optimizer, loader = made("dropout", "SGD", 0)
+    found = quick(net, optimizer, loader, lambda output, _: output.mean(), steps=40, verify=verify)
+    assert found.suggestion is None
+    assert "The loss falls without end" in found.remark
+
+
+@pytest.mark.parametrize("offset", [-3.0, -1e3, 1e3])
+def test_what_is_added_to_a_loss_changes_no_suggestion(found, offset):
+    """A negative loss, such as a density's, or one with a large constant in it has the suggestion of the loss itself."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    moved = range_test(net, optimizer, lambda o, t: functional.cross_entropy(o, t) + offset, loader_of(1200), progress=False)
+    assert found.suggestion / 1.5 < moved.suggestion < 1.5 * found.suggestion
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0, "nothing left to learn"), (1.5, "nothing that the optimizer moves")])
+def test_a_constant_loss_is_said_to_be_one(value, said):
+    """A loss that no rate changes, 0 from the start among them, is told as that, and no short trainings follow."""
+    net, optimizer, loader = made("dropout", "SGD", 0)
+    found = quick(net, optimizer, loader, lambda output, _: (output * 0).sum() + value)
+    assert (found.suggestion, found.trials) == (None, ())
+    assert f"The loss stayed at {value:.4g}, whatever the rate" in found.remark
+    assert said in found.remark
+
+
+def test_a_loss_that_reaches_no_parameter_of_the_optimizers_is_refused():
+    """A loss with a gradient for others than the optimizer's parameters is refused, and nothing has changed."""
+    net, optimizer, loader = made("dropout", "Adam", 1)
+    before = everything(net, optimizer, loader)
+    with pytest.raises(InvalidInput, match="no parameter that the optimizer holds gets a gradient from this loss"):
+        quick(net, optimizer, loader, lambda *_: torch.ones(1, requires_grad=True).sum())
+    assert everything(net, optimizer, loader) == before
+
+
+def test_an_optimizer_that_maximizes_goes_up(found):
+    """With maximize=True the negative loss has the same suggestion as the loss, and the curve is turned."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=True)
+    up = range_test(
+        net, optimizer, lambda o, t: -functional.cross_entropy(o, t), loader_of(1200), progress=False, verify=False
+    )
+    assert up.suggestion == pytest.approx(found.suggestions["middle"], rel=0.5)
+    assert "maximizes, so the losses shown are the negative of yours" in up.remark
+
+
+class DAdaptAdam(torch.optim.Adam):
+    """An optimizer of another package, by its name."""
+
+
+@pytest.mark.parametrize("kind", [gradus.optim.Prodigy, DAdaptAdam])
+def test_an_optimizer_that_finds_its_own_step_gets_no_rate(kind):
+    """The rate of Prodigy and its kin is to stay at 1: there is no suggestion, and that is said."""
+    net, _, loader = made("dropout", "SGD", 0)
+    found = quick(net, kind(net.parameters()), loader, steps=40)
+    assert (found.suggestion, found.trials) == (None, ())
+    assert f"{kind.__name__} finds the length of its step itself" in found.remark
+    assert "train with lr=1" in found.remark
+
+
+def test_rates_beside_lr_and_groups_in_proportion_are_told():
+    """Muon's adamw_lr stays as it is, other groups go along in proportion; what a schedule noted is no rate."""
+    net, _, loader = made("dropout", "SGD", 0)
+    optimizer = gradus.optim.Muon([{"params": [net[0].weight]}, {"params": [net[3].weight], "lr": 1e-4}])
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    remark = quick(net, optimizer, loader, verify=False).remark
+    assert "Only lr was moved; adamw_lr=0.0003 stayed as set." in remark
+    assert "kept in proportion, from 0.1 times that" in remark
+    plain = quick(*made("dropout", "SGD", 0), verify=False).remark
+    assert "moved" not in plain
+    assert "proportion" not in plain
+
+
+def test_a_highest_rate_that_learns_best_is_told():
+    """Where the best rate is the end of the range, the remark says to look higher."""
+    torch.manual_seed(0)
+    net = nn.Linear(6, CLASSES)
+    found = range_test(
+        net, torch.optim.SGD(net.parameters(), lr=0.1), functional.cross_entropy, loader_of(1200), end=1e-2, progress=False
+    )
+    assert "Of the rates up to 0.01, the highest learned best; take a higher end." in found.remark
+
+
+def test_groups_without_a_rate_or_of_two_directions_are_refused():
+    """A rate of None, and groups of which one maximizes and another doesn't, are refused."""
+    net, optimizer, loader = made("dropout", "SGD", 0)
+    optimizer.param_groups[0]["lr"] = None
+    with pytest.raises(InvalidInput, match="each group's lr must be a number; SGD has None"):
+        quick(net, optimizer, loader)
+    groups = [{"params": [one], "maximize": index == 0} for index, one in enumerate(net.parameters())]
+    with pytest.raises(InvalidInput, match="all groups must go the same way"):
+        quick(net, torch.optim.SGD(groups, lr=0.1), loader)

@@ -2,7 +2,8 @@
 
 import copy
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.rangetest.checks import check_data, check_numbers, check_range, check_training
 from gradus.rangetest.curve import Curve, good_interval, mean_of
+from gradus.rangetest.findings import finds_its_own_step, is_unbounded, of_optimizer
 from gradus.rangetest.result import RangeTest
 from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.suggestions import metric_turn
@@ -91,7 +93,8 @@ def range_test(
         The curve and what it suggests. Where it says nothing, `suggestion` is None and `remark` says why.
 
     Raises:
-        InvalidInput: an argument, a batch or a loss can't be used.
+        InvalidInput: an argument, a batch or a loss can't be used; a batch has a loss or a gradient that is no finite number
+            whatever the rate.
         GradusError: what is to be put back can't be kept.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3.
@@ -111,6 +114,8 @@ def range_test(
     check_numbers(smoothing, stop_factor, accumulate, seeds, memory_limit)
     check_training(model, optimizer, loss_fn, step_fn, amp)
     check_data(loader, val_loader, again=verify or seeds > 1)
+    said = list(of_optimizer(optimizer))
+    verify = verify and not finds_its_own_step(optimizer)
     loader = _apart(loader)
     generators = _generators_of(loader)
     trainer = Trainer(model, optimizer, loss_fn, loader, accumulate, amp, val_loader, metric, step_fn)
@@ -126,8 +131,29 @@ def range_test(
             if not curve.diverged:
                 raise InvalidInput("the data end after the first update; give more")
             raise InvalidInput(f"the first update, at rate {start:g}, ended the test: {curve.reason}; start lower")
-        settled = trials.settle(curve, start, end, seeds) if verify else []
-    return _judged(curve, [Curve.of([one], smoothing) for one in trained], settled, snapshot.nbytes)
+        settled = trials.settle(curve, start, end, seeds) if verify and not curve.constant else []
+    found = _judged(curve, [Curve.of([one], smoothing) for one in trained], settled, snapshot.nbytes)
+    return _with_findings(found, curve, said, end, finds_its_own_step(optimizer))
+
+
+def _with_findings(found: RangeTest, curve: Curve, said: list[str], end: float, own_step: bool) -> RangeTest:
+    """With what else there is to say; without a suggestion where there can be none."""
+    remark, suggestion = found.remark, found.suggestion
+    if curve.unbounded or is_unbounded(*_columns(found.trials), curve.first, curve.noise):
+        suggestion = None
+        remark = (
+            f"The loss falls without end, the faster the higher the rate, to {min(curve.losses):.3g} and on, so no rate is "
+            f"best: give a loss that has a lowest value. If yours has one, take a higher end or more steps."
+        )
+    elif own_step:
+        suggestion, remark = None, ""
+    elif suggestion is not None and found.interval is not None and found.interval[1] > 0.99 * end:
+        remark += f" Of the rates up to {end:g}, the highest learned best; take a higher end."
+    return replace(found, suggestion=suggestion, remark=" ".join([remark, *said]).strip())
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
 def _rising(start: float, end: float, steps: int, mode: Mode) -> Schedule:

@@ -49,6 +49,11 @@ def check_training(
     groups = getattr(optimizer, "param_groups", None)
     if not isinstance(groups, list) or not all("lr" in group for group in groups):
         raise InvalidInput(f"the optimizer must have param_groups with an lr each; got {type(optimizer).__name__}")
+    if any(isinstance(group["lr"], bool) or not isinstance(group["lr"], (int, float, torch.Tensor)) for group in groups):
+        rates = ", ".join(repr(group["lr"]) for group in groups)
+        raise InvalidInput(f"each group's lr must be a number; {type(optimizer).__name__} has {rates}: give it a rate")
+    if len({bool(group.get("maximize", False)) for group in groups}) > 1:
+        raise InvalidInput("all groups must go the same way; some have maximize=True, and others don't")
     own = {id(param) for param in model.parameters()}
     shared = [param for group in groups for param in group["params"] if id(param) in own]
     if not shared:

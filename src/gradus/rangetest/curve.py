@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradus.rangetest.findings import is_unbounded
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
 __all__ = ["Curve", "Trained", "good_interval", "good_rates", "mean_of"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
+_ROUNDING = 1e-9  # of a loss: a fall as small as this is none
 _NEARLY = 0.015  # the part of the best descent that a good rate may lack
 
 
@@ -79,7 +81,18 @@ class Curve:
     @property
     def clear(self) -> bool:
         """Whether it falls by more than chance."""
-        return len(self.losses) >= _FEWEST and self.first - min(self.smoothed) > CLEAR * self.noise
+        least = max(CLEAR * self.noise, _ROUNDING * abs(self.first))
+        return len(self.losses) >= _FEWEST and self.first - min(self.smoothed) > least
+
+    @property
+    def constant(self) -> bool:
+        """Whether no rate has any effect."""
+        return len(self.losses) >= 2 and set(self.losses) == {self.first}
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether it falls without end."""
+        return self.reason.endswith("-inf") or is_unbounded(self.lrs, self.losses, self.first, self.noise)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -109,6 +122,9 @@ class Curve:
         """What is wrong with it; nothing where it falls."""
         if self.clear:
             return ""
+        if self.constant:
+            why = "there is nothing left to learn" if self.first == 0 else "nothing that the optimizer moves changes it"
+            return f"The loss stayed at {self.first:.4g}, whatever the rate: {why}."
         if len(self.losses) < _FEWEST:
             way = "start lower" if self.diverged else "give more data"
             return f"The curve has only {len(self.losses)} points, too few to say anything ({self.reason}); {way}."

@@ -1,6 +1,7 @@
 """A short training under a schedule of rates, measured after each update: what `range_test` repeats."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradus.errors import InvalidInput
+from gradus.rangetest.findings import holds, maximizes
 from gradus.scheduler import Scheduler
 from gradus.schedules import Constant, Schedule, absolute
 from gradus.training.setup import needs_closure
@@ -58,6 +60,12 @@ class Trainer:
     step_fn: Callable[[nn.Module, Batch], Tensor] | None = None
     chance: float | None = None  # the loss of naming every class as likely, known from the first batch
 
+    def __post_init__(self) -> None:
+        self._sign = -1 if maximizes(self.optimizer) else 1
+        # The batches of the last updates, as many as may have been trained on when a loss is looked at.
+        self._recent: deque[list[Batch]] = deque(maxlen=2 if self._device.type == "cpu" else _AT_ONCE + 2)
+        self._has_gradient = False
+
     def train(self, schedule: Schedule, steps: int) -> Iterator[Measured]:
         """Train, and give what is measured before the first update and after each, as long as there are batches.
 
@@ -74,16 +82,58 @@ class Trainer:
             drawn = next(batches, None)
             if not _everywhere(drawn is not None):
                 return
+            self._recent.append(drawn or [])
             if self.val_loader is not None:
-                yield _agreed(self._validate(self.val_loader))
+                yield self._shown(self._validate(self.val_loader))
             if step == steps and self.val_loader is None:
                 with torch.no_grad():
-                    yield _agreed(_mean([self._forward(batch) for batch in drawn or ()]))
+                    yield self._shown(_mean([self._forward(batch) for batch in drawn or ()]))
             elif step < steps:
                 measured = self._update(drawn or [], closes)
                 if self.val_loader is None:
-                    yield _agreed(measured)
+                    yield self._shown(measured)
                 scheduler.step()
+
+    def culprit(self) -> str | None:
+        """What is no finite number on the batches last used, with the model as it is now; None where all are.
+
+        Every process that trains with others has to ask, and all get the same answer.
+        """
+        troubles = [self._trouble(batch) for batches in self._recent for batch in batches]
+        if self.val_loader is not None and not bool(self._validate(self.val_loader).loss.isfinite()):
+            troubles.append("the loss on the val_loader isn't finite")
+        return next((one for one in _gathered(next(filter(None, troubles), None)) if one), None)
+
+    @torch.enable_grad()
+    def _trouble(self, batch: Batch) -> str | None:
+        self.optimizer.zero_grad()
+        loss = self._forward(batch).loss
+        loss.backward()
+        if not bool(loss.isfinite()):
+            what = f"the loss of a batch is {loss.item()}"
+        elif not all(bool(grad.isfinite().all()) for grad in self._gradients()):
+            what = "the gradient of a batch isn't finite"
+        else:
+            return None
+        return f"{what}: {holds(batch) or 'all its numbers are finite, so look at the loss and the model, as for log(0)'}"
+
+    def _gradients(self) -> Iterator[Tensor]:
+        params = (param for group in self.optimizer.param_groups for param in group["params"])
+        return (param.grad for param in params if param.grad is not None)
+
+    def _require_gradient(self) -> None:
+        if self._has_gradient:
+            return
+        if _everywhere(next(self._gradients(), None) is None):
+            raise InvalidInput(
+                "no parameter that the optimizer holds gets a gradient from this loss; it must depend on them, undetached"
+            )
+        self._has_gradient = True
+
+    def _shown(self, measured: Measured) -> Measured:
+        """The same for all processes, and the lower the better."""
+        loss, metric = _agreed(measured)
+        return Measured(loss * self._sign, metric)
 
     def _batches(self) -> Iterator[list[Batch]]:
         """The batches of each update, from the beginning again where the data end."""
@@ -111,6 +161,7 @@ class Trainer:
                 part = loss / len(batches) if len(batches) > 1 else loss
                 (part if scaler is None else scaler.scale(part)).backward()
                 measured.append(Measured(loss.detach().clone(), metric))  # a compiled loss may lie where the next will
+            self._require_gradient()
             seen.append(_mean(measured))
             return seen[-1].loss
 
@@ -136,7 +187,11 @@ class Trainer:
             assert self.loss_fn is not None  # one of the two is there
             loss = _checked(self.loss_fn(output, targets))
         classes = _are_classes(output, targets)
-        if classes and (self.loss_fn is functional.cross_entropy or isinstance(self.loss_fn, nn.CrossEntropyLoss)):
+        if (
+            classes
+            and self._sign > 0
+            and (self.loss_fn is functional.cross_entropy or isinstance(self.loss_fn, nn.CrossEntropyLoss))
+        ):
             self.chance = math.log(output.shape[1])
         with torch.no_grad():
             if self.metric is not None:
@@ -294,10 +349,15 @@ def _agreed(measured: Measured) -> Measured:
     return Measured(*values / torch.distributed.get_world_size())
 
 
-def _everywhere(here: bool) -> bool:
-    """Whether something holds for all processes that train together."""
+def _gathered(here: Any) -> list[Any]:
+    """What each of the processes that train together has."""
     if not _distributed():
-        return here
+        return [here]
     everyone: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(everyone, here)
-    return all(everyone)
+    return everyone
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether something holds for all processes that train together."""
+    return all(_gathered(here))

@@ -67,11 +67,11 @@ class Trials:
         self.bar.begin(name, steps)
         watch = Watch(self.stop_factor, rising=not isinstance(schedule, Constant))
         losses, metrics = list[float](), list[float | None]()
-        reason = None
+        loss, reason = 0.0, None
         for step, (loss, metric) in enumerate(fetched(self.trainer.train(schedule, steps))):
             reason = watch.reason(loss, self.trainer.chance)
             if step == 0 and reason is not None:
-                raise InvalidInput(f"{reason} before any update; look at the data and the model's weights")
+                raise InvalidInput(f"{reason} before any update; {self._found() or 'look at the data and the weights'}")
             if math.isfinite(loss):
                 losses.append(loss)
                 metrics.append(metric)
@@ -79,6 +79,8 @@ class Trials:
                 break
             self.bar.step(schedule(step), loss)
         self.snapshot.restore()
+        if not math.isfinite(loss) and (found := self._found()):
+            raise InvalidInput(f"whatever the rate, with the model as it was given too, {found}; leave such data out")
         if not losses:
             needed = self.trainer.accumulate
             few = "no batches" if needed == 1 else f"fewer than the {needed} batches of an update"
@@ -87,6 +89,15 @@ class Trials:
         return Trained(
             [schedule(step) for step in range(len(losses) - 1)], losses, metrics, reason or ended, reason is not None
         )
+
+    def _found(self) -> str | None:
+        """What isn't finite in the last batches without any update, so that no rate is to blame."""
+        self.snapshot.restore()
+        if not self.trainer.model.training:
+            self.trainer.model.train()
+        found = self.trainer.culprit()
+        self.snapshot.restore()
+        return found
 
     def settle(self, curve: Curve, start: float, end: float, seeds: int) -> list[dict[float, float]]:
         """Train at constant rates: briefly to see which learn, then longer, at rates closer together, from those down.
