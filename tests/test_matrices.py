@@ -176,6 +176,32 @@ def test_soap_finds_its_axes_before_it_moves(dtype: torch.dtype) -> None:
     assert 8 < float((param.detach() - before).norm()) < 32
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "numbers"),
+    [
+        ((3, 4), {}, 9 + 16),
+        ((3, 4), {"merge_dims": True}, 144),
+        ((3, 4), {"merge_dims": True, "max_precond_dim": 11}, 9 + 16),
+        ((2, 5, 3, 3), {}, 4 + 25 + 9 + 9),
+        ((2, 5, 3, 3), {"merge_dims": True, "max_precond_dim": 10}, 100 + 81),
+        ((2, 3, 3, 5), {"merge_dims": True, "max_precond_dim": 10, "data_format": "channels_last"}, 100 + 81),
+        ((7,), {}, 0),
+        ((7,), {"precondition_1d": True}, 49),
+        ((7,), {"precondition_1d": True, "max_precond_dim": 6}, 0),
+        ((), {"merge_dims": True}, 0),
+    ],
+)
+def test_soap_keeps_a_square_for_each_dimension(shape: tuple[int, ...], options: dict[str, Any], numbers: int) -> None:
+    """The preconditioner has a square matrix for each dimension that is left of merging and of the bound."""
+    (param,) = _params([shape])
+    optimizer = SOAP([param], precondition_frequency=1, **options)
+    for step in range(3):
+        _step(optimizer, step)
+    kept = optimizer.state[param].get("preconditioner")
+    assert (0 if kept is None else kept.numel()) == numbers
+    assert bool(param.isfinite().all())
+
+
 def test_soaps_state_of_an_embedding_is_bounded() -> None:
     """`max_precond_dim` leaves long dimensions as they are: the state of 2,000 × 16 is twice its size and two 16 × 16."""
     param = nn.Parameter(torch.zeros(2000, 16))

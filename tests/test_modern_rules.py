@@ -395,14 +395,15 @@ def test_sophia_refuses_an_estimate_that_may_carry_a_scale(first: str, how: dict
     assert torch.equal(param, torch.ones(3))
 
 
-def test_sophia_leaves_out_gradients_that_a_scaler_overflowed() -> None:
-    """Gradients with an infinity under a GradScaler leave the estimate as it is, as they leave the parameters."""
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan, 3e38])
+def test_sophia_leaves_out_gradients_that_a_scaler_overflowed(bad: float) -> None:
+    """Gradients that aren't finite, or too large to square, leave the estimate under a GradScaler as it is."""
     optimizer, scaler, param = _sophia_under_a_scaler()
     scaler.scale(param.sum()).backward()
     optimizer.update_hessian(batch_size=4, scaler=scaler)
     before = optimizer.state[param]["hessian"].clone()
     assert param.grad is not None
-    param.grad[1] = torch.inf
+    param.grad[1] = bad
     optimizer.update_hessian(batch_size=4, scaler=scaler)
     assert torch.equal(optimizer.state[param]["hessian"], before)
 

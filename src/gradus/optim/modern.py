@@ -107,6 +107,11 @@ def _unsaid() -> InvalidInput:
     )
 
 
+def _can_be_squared(grad: torch.Tensor) -> bool:
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    return bool(grad.to(wide).square().isfinite().all())
+
+
 def _scale_left(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> float:
     """What a GradScaler's scale has left in an optimizer's gradients: 1 where `unscale_` has divided it out."""
     known = scaler._per_optimizer_states.get(id(optimizer))
@@ -166,7 +171,7 @@ class SophiaG(Optimizer, rule=modern.sophia):
         Args:
             batch_size: B, the examples (tokens) that the gradients are means over.
             scaler: the GradScaler that the loss was scaled by, if any. Its scale is divided out, unless its `unscale_` has
-                done so; where it is in use, gradients that aren't finite are left out, as it leaves out the step.
+                done so. Under it, as with `skip_nonfinite`, gradients whose squares aren't finite are left out.
 
         Raises:
             InvalidInput: a GradScaler steps this optimizer and isn't named here: the estimate would be its scale's square
@@ -178,7 +183,7 @@ class SophiaG(Optimizer, rule=modern.sophia):
         self._took_unsaid = self._took_unsaid or scaler is _UNSAID
         scale = _scale_left(scaler, self) if isinstance(scaler, torch.amp.GradScaler) else None
         grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
-        if (scale is not None or self.skip_nonfinite) and not all(bool(grad.isfinite().all()) for grad in grads):
+        if (scale is not None or self.skip_nonfinite) and not all(map(_can_be_squared, grads)):
             return
         for group in self.param_groups:
             beta = group["betas"][1]
