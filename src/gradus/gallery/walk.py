@@ -89,10 +89,6 @@ class Walk:
             self.where, self.slots = updated(self.rule, self.where, self.grad, self.slots, self.step, self.hypers)
         return self.where
 
-    def of_points(self, slot: str) -> np.ndarray:
-        """A slot of a rule of whole tensors that is laid out as the parameter is, as an array like `where`."""
-        return _points(self.slots[slot], self.where)
-
 
 def _slots(rule: Rule, hypers: Mapping[str, Any]) -> dict[str, Any]:
     starts = {slot: rule.start.get(slot, 0.0) for slot in rule.slots}
