@@ -21,11 +21,6 @@ class Definition:
     schedules: tuple[Schedule, ...]
     keys: tuple[Which, ...] | None = None
 
-    @staticmethod
-    def of(given: Mapping[Which, Schedule] | Schedule) -> "Definition":
-        """What a user gives for a hyperparameter."""
-        return Definition(tuple(given.values()), tuple(given)) if isinstance(given, Mapping) else Definition((given,))
-
     def schedule_of(self, index: int, group: Group) -> int | None:
         """The number of the schedule that a group follows; None where it is left alone."""
         if self.keys is None:
