@@ -142,3 +142,12 @@ def test_other_hyperparameters_are_looked_at_too(name: str, caught: list[warning
     gradus.Scheduler(optimizer, lr=Constant(), **{name: Cosine(100, start=0.01, end=0.04)})
     (message,) = told(caught)
     assert message.startswith(f"{name}: it is a factor of the value 0.04")
+
+
+def test_a_range_test_up_to_one_gives_none() -> None:
+    """A range test tries rates on purpose, a rate of exactly 1 over a small one among them."""
+    model = torch.nn.Linear(3, 1)
+    inputs = torch.randn(320, 3, generator=torch.Generator().manual_seed(0))
+    batches = list(zip(inputs.split(32), inputs.sum(1, keepdim=True).split(32), strict=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    gradus.range_test(model, optimizer, torch.nn.functional.mse_loss, batches, start=1e-3, end=1.0, steps=10, progress=False)

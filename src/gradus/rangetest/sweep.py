@@ -16,6 +16,7 @@ from torch.nn import functional
 from gradus.errors import InvalidInput
 from gradus.rangetest.findings import holds, maximizes
 from gradus.scheduler import Scheduler
+from gradus.scheduler.mistakes import unwarned
 from gradus.schedules import Constant, Schedule, absolute
 from gradus.training.setup import needs_closure
 
@@ -76,7 +77,8 @@ class Trainer:
         Raises:
             InvalidInput: a batch or its loss can't be used.
         """
-        scheduler = Scheduler(self.optimizer, lr=_with_ratios(schedule, self.optimizer.param_groups))
+        with unwarned():  # a rate of 1, say, is tried on purpose
+            scheduler = Scheduler(self.optimizer, lr=_with_ratios(schedule, self.optimizer.param_groups))
         batches, closes = self._batches(), needs_closure(self.optimizer)
         for step in range(steps + 1):
             drawn = next(batches, None)

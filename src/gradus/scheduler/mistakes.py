@@ -1,7 +1,8 @@
 """The one warning that a `Scheduler` gives: what it was given looks like a mistake."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -9,7 +10,7 @@ from gradus.errors import ScheduleMistake
 from gradus.schedules import Schedule
 from gradus.schedules.lint import mistakes
 
-__all__ = ["warn_of_cycled_base", "warn_of_mistakes"]
+__all__ = ["unwarned", "warn_of_cycled_base", "warn_of_mistakes"]
 
 _ABOUT_HEIGHTS = {"rate-as-factor", "factor-as-rate"}  # found whatever the run's length is
 
@@ -58,6 +59,14 @@ def _warn_once(definition: str, message: str) -> None:
     if definition not in _told:
         _told.add(definition)
         warnings.warn(ScheduleMistake(message), stacklevel=4)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """No such warning: for schedules that the library makes itself, or whose mistakes have been shown already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScheduleMistake)
+        yield
 
 
 def _is_first_process() -> bool:

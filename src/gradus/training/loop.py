@@ -1,7 +1,6 @@
 """A run on its way: its updates, its epochs, and everything that a checkpoint of it holds."""
 
 import math
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import astuple
@@ -10,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradus.errors import ScheduleMistake
 from gradus.randomness import generator, seed_for
 from gradus.runs import Row, Run
 from gradus.scheduler import Scheduler
+from gradus.scheduler.mistakes import unwarned
 from gradus.tasks import Task
 from gradus.training.epoch import Epoch
 from gradus.training.guard import Guard, check_policy
@@ -49,8 +48,7 @@ class Training:
         self._optimizer = build_optimizer(run, self._model)
         check_policy(run, self._optimizer)
         self._closes = needs_closure(self._optimizer)
-        with warnings.catch_warnings():  # `Run.mistakes` has them, and whoever has the run has shown them
-            warnings.simplefilter("ignore", ScheduleMistake)
+        with unwarned():  # `Run.mistakes` has what looks like one, and whoever has the run has shown it
             self._scheduler = Scheduler(self._optimizer, lr=run.resolved(self._steps))
         self._epoch = Epoch()
         self._bound = math.inf
