@@ -68,7 +68,7 @@ class Stairs(Schedule):
     """Another one, which goes on for ever, gives whole numbers, and has a field of each sort."""
 
     every: int | Span
-    heights: tuple[int, ...] = (1, 3)
+    heights: tuple[int, int] = (1, 3)
     mode: Literal["up", "down"] = "up"
     inner: Schedule = Constant(2.0)
     name: str | None = None

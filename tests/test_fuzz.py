@@ -39,18 +39,23 @@ from gradus.store import Store
 from gradus.store.repair import repair_store
 from gradus.tasks.idx import read_idx
 from optim_registry import CLASSES
-from registry import SCHEDULES
+from registry import SCHEDULES, TEMPLATES
 
 CASES = int(os.environ.get("GRADUS_FUZZ_CASES", "1000"))
 MEGABYTES = 200
 fuzzed = settings(max_examples=CASES, deadline=5000, suppress_health_check=list(HealthCheck), database=None)
 
-TEXTS = [repr(schedule) for schedule in SCHEDULES.values()]
-JSONS = [json.loads(schedule.to_json()) for name, schedule in SCHEDULES.items() if "lambda" not in name]
+READ = [*SCHEDULES.values(), *(template for template, _ in TEMPLATES.values()), warmup(3) * Plateau() * Greedy()]
+TEXTS = [repr(schedule) for schedule in READ]
+JSONS = [json.loads(schedule.to_json()) for schedule in READ]
 SNIPPETS = [
     ">>",
     "*",
     "+",
+    "-",
+    "/",
+    "own:Saw(",
+    "rest() - ",
     "**",
     "(",
     ")",

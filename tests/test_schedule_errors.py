@@ -1,7 +1,9 @@
 """Input that schedules refuse, and what they say: what must hold, what was given, and the way out."""
 
 import contextlib
+import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import gradus.schedules as g
 from gradus.errors import InvalidInput
 from gradus.schedules import Absolute, Constant, Cosine, CosineRestarts, Cyclic, Linear, Schedule, parse
 from gradus.schedules.schedule import Power, Product, Sequence
-from registry import Refused
+from registry import SCHEDULES, Refused
 
 FIELDS = [
     Refused(
@@ -270,7 +272,46 @@ _scraps = st.recursive(
 @settings(max_examples=1000)
 def test_no_json_does_anything_but_load_or_refuse(scrap: object) -> None:
     """Any JSON in the place of a schedule is a schedule or refused with InvalidInput; nothing else happens."""
-    import json
-
     with contextlib.suppress(InvalidInput):
         assert isinstance(Schedule.from_json(json.dumps({"gradus.schedule": 1, "schedule": scrap})), Schedule)
+
+
+HOSTILE: list[Any] = [
+    *(10**400, -(10**400), 1e308, -1e308, 5e-324, -0.0, 2**53, 2**63, 2**64, True, None, "", "\ud800", "x" * 300, "1"),
+    *([], [[]], [1], [1, 2, 3], ["a"], [[0, 1]], [[5, 1], [3, 1]], {}, {"kind": []}, {"kind": "own:Saw"}, {"span": None}),
+    *({"span": "rest"}, {"span": "epochs", "amount": 10**400}, {"span": "fraction", "amount": 0.5}),
+    *(
+        {"span": "rest", "amount": None, "less": [1, 2**60]},
+        {"span": "rest", "less": {}},
+        {"kind": "Constant", "value": 1e300},
+    ),
+    *({"kind": "Plateau"}, {"kind": "Absolute", "schedule": {"kind": "Constant"}}, {"kind": "Linear", "length": 0}),
+]
+EVERY_KIND = {
+    json.loads(one.to_json())["schedule"]["kind"]: json.loads(one.to_json())["schedule"]
+    for one in [*SCHEDULES.values(), g.Plateau(), g.Greedy()]
+}
+
+
+def everything_asked(one: Schedule) -> None:
+    """What is printed, saved, explained and evaluated of whatever has been read."""
+    assert parse(repr(one), trusted=True) == one
+    assert Schedule.from_json(one.to_json(), trusted=True) == one
+    assert g.explain(one).endswith(".")
+    resolved = one.resolve(1000, steps_per_epoch=10, samples_per_step=8, tokens_per_step=100)
+    for t in (0, 7, 2**53 - 1, np.arange(5), np.array([2**53 - 1])):
+        with contextlib.suppress(InvalidInput):
+            assert np.isfinite(resolved(t)).all()
+
+
+@pytest.mark.parametrize("kind", sorted(EVERY_KIND))
+def test_each_field_of_each_kind_takes_or_refuses_anything(kind: str) -> None:
+    """Whatever stands in a field's place in JSON, the kind works, or is refused with InvalidInput on one line."""
+    whole, said = EVERY_KIND[kind], []
+    for field in whole.keys() - {"kind"}:
+        for value in HOSTILE:
+            try:
+                everything_asked(Schedule.from_json(_json(json.dumps(whole | {field: value})), trusted=kind != "Lambda"))
+            except InvalidInput as error:
+                said.append(str(error))
+    assert all("\n" not in one and len(one) < 3000 for one in said)

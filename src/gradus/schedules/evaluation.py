@@ -35,6 +35,18 @@ def _power(base: float, exponent: float) -> float:
     return float(base ** (min(exponent, _exponent_bound(base)) if base > 1 else exponent))
 
 
+def _or_no_number(function: Callable[[float], float]) -> Callable[[float], float]:
+    """The function, which outside its domain is no number, as over arrays."""
+
+    def of(x: float) -> float:
+        try:
+            return function(x)
+        except ValueError:
+            return math.nan
+
+    return of
+
+
 def _divided(a: float, b: float) -> float:
     if b:
         return a / b
@@ -75,10 +87,10 @@ SCALARS: Any = SimpleNamespace(
     sin=math.sin,
     cos=math.cos,
     tanh=math.tanh,
-    sqrt=math.sqrt,
+    sqrt=_or_no_number(math.sqrt),
     exp=math.exp,
-    log=math.log,
-    log1p=math.log1p,
+    log=_or_no_number(math.log),
+    log1p=_or_no_number(math.log1p),
     expm1=math.expm1,
     count=lambda t, boundaries: bisect_right(boundaries, t),
     each=lambda function, t: function(t),
@@ -113,8 +125,7 @@ class Arrays:
         """How far from 0 to `length`: t / length, held at 0 before and at 1 after; 1 at once where there is no length."""
         if not length:
             return self.full(t, 1.0)
-        with np.errstate(over="ignore"):  # a length may be so short that everything is infinitely far beyond it
-            return self.clip(self.real(t) / length, 0, 1)
+        return self.clip(self.real(t) / length, 0, 1)
 
     def power(self, base: float, exponent: Any) -> Any:
         """base^exponent, stopping short of overflow."""
@@ -125,13 +136,11 @@ class Arrays:
 
     def divided(self, a: Any, b: Any) -> Any:
         """a / b, infinite or no number where b is 0; a step at which the whole formula is so is refused in the end."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return a / b
+        return a / b
 
     def raised(self, a: Any, b: Any) -> Any:
         """a^b, as `divided` is."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return a**b
+        return a**b
 
     def pieces(self, t: Any, starts: Sequence[int], phases: Sequence[Any]) -> Any:
         """Phase k at the time since starts[k], wherever starts[k] is the last start that isn't after t; starts[0] is 0."""

@@ -13,6 +13,7 @@ from gradus.schedules.spans import LENGTH_LIMIT, Span
 __all__ = [
     "PLACES",
     "PLAIN",
+    "BelowOne",
     "Beta",
     "Check",
     "Decay",
@@ -86,6 +87,10 @@ def _unfilled(what: str, value: Any) -> float:
     return _number(what, value, "a number from 0 and below 1", lambda x: 0 <= x < 1)
 
 
+def _below_one(what: str, value: Any) -> float:
+    return _number(what, value, "a number above 0 and below 1", lambda x: 0 < x < 1)
+
+
 def _beta(what: str, value: Any) -> float:
     return _number(what, value, "a number above 0.6 and below 1", lambda x: 0.6 < x < 1)
 
@@ -135,6 +140,7 @@ Fraction = Annotated[float, _fraction]
 Decay = Annotated[float, _decay]
 Growth = Annotated[float, _growth]
 Unfilled = Annotated[float, _unfilled]
+BelowOne = Annotated[float, _below_one]
 Beta = Annotated[float, _beta]
 Seed = Annotated[int, _seed]
 Flag = Annotated[bool, _flag]

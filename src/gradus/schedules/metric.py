@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from gradus.errors import InvalidInput
-from gradus.schedules.fields import Factor, Growth, one_of
+from gradus.schedules.fields import BelowOne, Factor, Growth, one_of, shown
 from gradus.schedules.schedule import Absolute, Product, Schedule
 
 __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
@@ -19,19 +19,12 @@ __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
 State = dict[str, Any]
 
 
-def _below_one(what: str, value: Any) -> float:
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not 0 < float(value) < 1:
-        raise InvalidInput(f"{what} must be a number above 0 and below 1; got {value!r}")
-    return float(value)
-
-
 def _count(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise InvalidInput(f"{what} must be a whole number from 0; got {value!r}")
+        raise InvalidInput(f"{what} must be a whole number from 0; got {shown(value)}")
     return value
 
 
-_BelowOne = Annotated[float, _below_one]
 _Count = Annotated[int, _count]
 _Mode = Annotated[str, one_of("min", "max")]
 _ThresholdMode = Annotated[str, one_of("rel", "abs")]
@@ -118,7 +111,7 @@ class Plateau(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: _BelowOne = 0.1
+    factor: BelowOne = 0.1
     patience: _Count = 10
     threshold: Factor = 1e-4
     threshold_mode: _ThresholdMode = "rel"
@@ -181,7 +174,7 @@ class Greedy(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: _BelowOne = 0.95
+    factor: BelowOne = 0.95
     patience: _Count = 10
     threshold: Factor = 1e-4
     threshold_mode: _ThresholdMode = "rel"
@@ -232,7 +225,7 @@ def _is_number_or_none(value: Any) -> bool:
 
 def _window(what: str, value: Any) -> int:
     if _count(what, value) < 1:
-        raise InvalidInput(f"{what} must be a whole number from 1; got {value!r}")
+        raise InvalidInput(f"{what} must be a whole number from 1; got {shown(value)}")
     return int(value)
 
 

@@ -25,7 +25,7 @@ from gradus.errors import InvalidInput
 from gradus.schedules import codec
 from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished
 from gradus.schedules.fields import PLACES, PLAIN, Check, Length, Period, Positive, Times, check_of, one_of, shown
-from gradus.schedules.spans import Span, Units
+from gradus.schedules.spans import LENGTH_LIMIT, Span, Units
 
 __all__ = [
     "KINDS",
@@ -113,6 +113,10 @@ class Schedule:
         object.__setattr__(self, "_missing", frozenset().union(*(span.needs for span in self._spans())))
         if not self._missing:
             self.validate()
+            if not self.endless and cast(int, self.length) > LENGTH_LIMIT:
+                raise InvalidInput(
+                    f"a schedule lasts for at most 2^53 steps; {self!r} lasts for longer, so let it have no end"
+                )
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -185,11 +189,15 @@ class Schedule:
 
     def __call__(self, t: Any) -> Any:
         if type(t) is int and 0 <= t < STEP_LIMIT and not self._missing:
-            value = self.at(t, SCALARS)
+            try:
+                value = self.at(t, SCALARS)
+            except ArithmeticError:
+                value = math.nan
             return value if type(value) is float and value - value == 0 else finished(self, value, t, SCALARS)
         self._require_concrete()
         steps, ops = clock(t)
-        return finished(self, self.at(steps, ops), steps, ops)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is looked at in the end
+            return finished(self, self.at(steps, ops), steps, ops)
 
     def _require_concrete(self) -> None:
         if self._missing:
@@ -861,6 +869,10 @@ class Stretch(_Wrapper):
 
     schedule: Member
     factor: Positive
+
+    def validate(self) -> None:
+        if not self.endless and len(self.schedule) * self.factor > LENGTH_LIMIT:
+            raise InvalidInput(f"a schedule can't be stretched over more than 2^53 steps; got {self!r}")
 
     def _extent(self, count: Callable[[int | Span], float]) -> float | None:
         length = self.schedule._extent(count)

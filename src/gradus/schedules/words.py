@@ -31,7 +31,7 @@ def explain(schedule: Schedule) -> str:
 def number(value: float) -> str:
     """A number as people write it: 8500 as 8,500, and 0.30000000000000004 as 0.3."""
     value += 0.0  # there is no −0 among people
-    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    return f"{value:,.0f}" if abs(value) < 1e15 and value == int(value) else f"{value:.6g}"
 
 
 def length_in_words(length: int | Span) -> str:
