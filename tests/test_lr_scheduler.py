@@ -688,6 +688,22 @@ def test_trouble_7_a_new_cosine_starts_anew() -> None:
     assert [rates[:2] for rates in followed(optimizer, scheduler, 10)][::5] == [[0.1, 0.25], [0.05, 0.125], [0.0, 0.0]]
 
 
+@pytest.mark.parametrize("updates", [0, 5, 10])
+@pytest.mark.parametrize("name", LEAVES)
+def test_trouble_7_after_a_scheduler_and_back(name: str, updates: int) -> None:
+    """A drop-in that follows a `gradus.Scheduler`, wherever that stands, is what it is on a new optimizer; and vice versa.
+
+    Trouble 7: pytorch/pytorch#78003.
+    """
+    fresh, used = an_optimizer(), an_optimizer()
+    before = Scheduler(used, lr=Cosine(10))
+    for _ in range(updates):
+        before.step()
+    new, successor = LEAVES[name](ours, fresh), LEAVES[name](ours, used)
+    assert close(followed(used, successor, 5), followed(fresh, new, 5))
+    assert Scheduler(used, lr=Cosine(10)).base_lrs == [0.1, 0.25]
+
+
 def test_trouble_7_a_rate_of_ones_own_is_kept() -> None:
     """A rate that was set by hand is where a new schedule starts, as in torch."""
     optimizer = an_optimizer()

@@ -234,7 +234,8 @@ class DropIn(LRScheduler):
         earlier scheduler has left behind is nobody's choice, so a new one starts from the base rates.
         """
         groups, left = self.optimizer.param_groups, record_of(self.optimizer)
-        ours, rates = left.is_untouched(groups), rates_of(groups)
+        scheduled = vars(self.optimizer).pop("_gradus_scheduled", False)  # by a `gradus.Scheduler`, which left its rate
+        ours, rates = scheduled or left.is_untouched(groups), rates_of(groups)
         if ours and left.ground is not None and not (composed and last_epoch >= 0):
             ground, start = left.ground, left.ground if composed else rates
         else:

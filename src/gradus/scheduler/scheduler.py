@@ -1,5 +1,6 @@
 """The class itself: its clock, its metrics, torch's names, and its state."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
@@ -102,6 +103,9 @@ class Scheduler(LRScheduler):
         self._count_updates()
         self._write_bases()
         self._write(values)
+        if "lr" in self._hyperparameters:
+            with contextlib.suppress(AttributeError):  # some wrappers take no attributes
+                optimizer._gradus_scheduled = True  # a drop-in that is built next begins at the base
 
     def _values_at(self, step: int) -> list[list[float]]:
         """The values of all schedules at a step. What can't be evaluated is met here, before anything is written."""
