@@ -320,6 +320,7 @@ def test_only_changed_bases_are_new() -> None:
     assert scheduler.base_lrs == [0.1, 0.4]
 
 
+@pytest.mark.filterwarnings("ignore::gradus.errors.ScheduleMistake")  # of rates that nobody would choose
 @settings(max_examples=60, deadline=None)
 @given(
     st.floats(1e-6, 10),
