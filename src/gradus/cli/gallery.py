@@ -13,6 +13,7 @@ from gradus.errors import InvalidInput
 from gradus.files import RESULTS, make_ignored_folder, write_whole
 from gradus.gallery.captions import translated
 from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
+from gradus.names import did_you_mean
 
 __all__ = ["gallery"]
 
@@ -35,11 +36,14 @@ def gallery(
 ) -> None:
     """Draw the classic demonstrations of what the step size does."""
     if name is not None and name not in DEMONSTRATIONS:
-        raise InvalidInput(f"unknown demonstration {name!r}; there is {', '.join(DEMONSTRATIONS)}")
+        raise InvalidInput(
+            f"unknown demonstration {name!r}{did_you_mean(name, DEMONSTRATIONS)}; there is {', '.join(DEMONSTRATIONS)}"
+        )
     if name is not None and every:
         raise InvalidInput("give a demonstration's name or --all, not both")
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
-        raise InvalidInput(f"--format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {unknown[0]!r}")
+        hint = did_you_mean(unknown[0], FORMATS)
+        raise InvalidInput(f"--format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {unknown[0]!r}{hint}")
     if name is None and not every:
         for each, demonstration in DEMONSTRATIONS.items():
             _print(f"{each}: {translated(demonstration.question, lang)}", lang)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.runs import Run
 from gradus.schedules import Constant, Cosine, Exponential, InverseSqrt, MultiStep, Schedule, epochs, warmup
 from gradus.tasks import Task, load_model
@@ -103,5 +104,6 @@ def reference_runs(
 def _known(names: list[str]) -> list[str]:
     for name in names:
         if name not in REFERENCE:
-            raise InvalidInput(f"unknown schedule {name!r}; the reference experiment has {', '.join(REFERENCE)}")
+            hint = did_you_mean(name, REFERENCE)
+            raise InvalidInput(f"unknown schedule {name!r}{hint}; the reference experiment has {', '.join(REFERENCE)}")
     return names

@@ -10,6 +10,7 @@ from torch import nn
 
 import gradus.optim
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.randomness import seed_for
 from gradus.runs import Run
 from gradus.tasks import Task, load_model
@@ -71,9 +72,15 @@ def _optimizer_class(name: str) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind.__name__ == "Optimizer":
         raise InvalidInput(
             f"the optimizer must be the name of a class in torch.optim, such as SGD; or of one in gradus.optim, such as "
-            f"Lion or gradus.optim.SGD; got {name!r}"
+            f"Lion or gradus.optim.SGD; got {name!r}{did_you_mean(name.rpartition('.')[2], _optimizers())}"
         )
     return kind
+
+
+def _optimizers() -> list[str]:
+    """The names of all there are; torch's first, then ours."""
+    named = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
+    return [*named, *gradus.optim.__all__]
 
 
 @contextmanager
