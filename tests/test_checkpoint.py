@@ -154,7 +154,7 @@ def test_extra_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"x": [1, object()]}, r"extra\['x'\]\[1\] is of type object; a checkpoint holds numbers, text, tensors"),
+        ({"x": [1, object()]}, r"extra\['x'\]\[1\] is of type object; a checkpoint holds numbers, text, paths, tensors"),
         ({1.5: 0}, r"extra has the key 1\.5; the keys of a checkpoint are whole numbers and text"),
         (np.zeros(3), "extra is of type ndarray"),
         (torch.zeros(3).to_sparse(), "extra is a Tensor of torch.sparse_coo; a checkpoint holds whole, dense tensors"),

@@ -240,10 +240,12 @@ def test_train_keeps_the_weights_and_the_rows(command, tmp_path):
         rows = store.rows(1)
     assert [row.lr for row in rows] == [0.003, 0.0015]
     assert f"my run/1: 2 epochs in {sum(row.seconds for row in rows):.1f} s, train loss {rows[1].train_loss:.4f}" in out
-    assert out.endswith("wrote gradus-runs/my-run-1.ckpt\n")
+    (weights,) = (tmp_path / "gradus-runs").glob("*.ckpt")
+    assert re.fullmatch(r"my-run-1-[0-9a-f]{12}\.ckpt", weights.name)
+    assert out.endswith(f"wrote gradus-runs/{weights.name}\n")
     assert not (tmp_path / "gradus-runs" / "checkpoints").exists()
     model, task = tasks.DigitsNet(), tasks.digits()
-    load(tmp_path / "gradus-runs" / "my-run-1.ckpt", model=model)
+    load(weights, model=model)
     assert score(model, task) == pytest.approx((rows[1].test_loss, rows[1].test_accuracy))
 
 

@@ -255,12 +255,12 @@ def test_a_comparison_cut_short_goes_on_to_the_same_rows_bit_for_bit(after, monk
 
 
 def test_a_killed_comparison_goes_on_too(monkeypatch, tmp_path):
-    """A process that dies without a word leaves runs marked as running, and they are done again."""
+    """What a process that dies without a word was at is shown as interrupted, and is done again."""
     monkeypatch.setattr(Store, "interrupt", lambda *_: None)
     settings = {"only": ["constant", "cosine"], "epochs": 1, "workers": 1, "out": tmp_path}
     cut_short(monkeypatch, 2, **settings)
     with Store(tmp_path / STORE_FILE, create=False) as store:
-        assert [one.status for one in store.runs()] == ["finished", "running"]
+        assert [one.status for one in store.runs()] == ["finished", "interrupted"]
     assert compare(**settings).kept == 1
 
 

@@ -211,7 +211,6 @@ def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) ->
             assert isinstance(run.created, float)
             for row in store.rows(run.id):
                 assert all(isinstance(value, (int, float)) for value in (row.epoch, row.lr, row.test_accuracy))
-        store.latest_sweep()
 
     with contextlib.suppress(GradusError):
         repair_store(path)

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import itertools
 import math
+import os
+import shutil
 import signal
 import sqlite3
 import struct
@@ -19,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradus.errors import GradusError
+from gradus.files import locked
 from gradus.runs import Row, Run
 from gradus.schedules import Constant, Cosine, Lambda
 from gradus.store import Status, Store
@@ -100,10 +103,10 @@ def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
         run = store.begin("sweep", RUN, {})
         store.add(run, row(1))
         store.end(run, "diverged", "at step 3")
-        before = store.runs(), store.rows(run), store.latest_sweep()
+        before = store.runs(), store.rows(run)
     for create in (True, False):
         with Store(path, create=create) as store:
-            assert (store.runs(), store.rows(run), store.latest_sweep()) == before
+            assert (store.runs(), store.rows(run)) == before
 
 
 def test_runs_are_chosen_by_sweep(store: Store) -> None:
@@ -116,14 +119,6 @@ def test_runs_are_chosen_by_sweep(store: Store) -> None:
     assert [one.epochs for one in store.runs()] == [0, 0, 2]
     assert store.runs("c") == []
     assert store.rows(numbers[0]) == []
-
-
-def test_the_latest_sweep_is_that_of_the_last_run_entered(store: Store) -> None:
-    """The latest sweep is the one whose run was entered last, whatever its name; an empty store has none."""
-    assert store.latest_sweep() is None
-    store.begin("z", RUN, {})
-    store.begin("a", RUN, {})
-    assert store.latest_sweep() == "a"
 
 
 @pytest.mark.parametrize("status", get_args(Status))
@@ -161,11 +156,11 @@ def test_a_resumed_run_keeps_its_rows(store: Store) -> None:
 
 
 def test_an_interruption_marks_what_runs(store: Store) -> None:
-    """Of an interrupted sweep the running ones are marked, and no other."""
-    for sweep, status in (("a", "running"), ("a", "finished"), ("b", "running")):
+    """Of what is interrupted the running ones are marked, and no other."""
+    for sweep, status in (("a", "running"), ("a", "finished"), ("b", "running"), ("b", "failed")):
         store.end(store.begin(sweep, RUN, {}), status)  # type: ignore[arg-type]
-    store.interrupt("a")
-    assert [one.status for one in store.runs()] == ["interrupted", "finished", "running"]
+    store.interrupt()
+    assert [one.status for one in store.runs()] == ["interrupted", "finished", "interrupted", "failed"]
 
 
 # What is refused
@@ -352,6 +347,8 @@ def newer(path: Path, mode: str) -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA journal_mode = {mode}")
     connection.execute("PRAGMA user_version = 99")
+    connection.execute("ALTER TABLE runs ADD COLUMN colour TEXT")
+    connection.commit()
     connection.close()
 
 
@@ -471,7 +468,7 @@ def test_a_full_disk_keeps_what_was_entered(store: Store) -> None:
 
 def test_a_store_that_is_locked_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new store that another process keeps locked is waited for, and then refused by its name."""
-    monkeypatch.setattr("gradus.store._BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("gradus.store.opening._BUSY_SECONDS", 0.2)
     path = tmp_path / "store.sqlite"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -600,3 +597,168 @@ def test_entries_of_a_table_that_has_lost_a_column_are_not_entered(store: Store)
     assert repair_store(path)[:2] == (0, 0)
     with Store(path, create=False) as repaired:
         assert repaired.check() == []
+
+
+# Headers, logs and crafted files
+
+EVERY_BIT = 1 if "GRADUS_KILLS" in os.environ else 31  # of the header's 800
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
+    """A store's file, and what is in it."""
+    path = tmp_path_factory.mktemp("small") / "store.sqlite"
+    with Store(path) as store:
+        for _ in range(2):
+            run = store.begin("sweep", RUN, {})
+            for epoch in range(1, 31):
+                store.add(run, row(epoch))
+            store.end(run, "finished")
+        held = contents(store)
+    return path.read_bytes(), held
+
+
+def contents(store: Store) -> Any:
+    return [(one, store.rows(one.id)) for one in store.runs()]
+
+
+@pytest.mark.parametrize("first", range(min(EVERY_BIT, 4)))
+def test_a_flipped_bit_in_the_header_costs_nothing(first: int, small: tuple[bytes, Any], tmp_path: Path) -> None:
+    """Whichever bit of the first hundred bytes is flipped, after a repair every run and row is there and rows are taken."""
+    whole, held = small
+    for bit in range(first * 7, 800, EVERY_BIT):
+        path = tmp_path / f"{bit}.sqlite"
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        repair_store(path)
+        with Store(path, create=False) as store:
+            assert (bit, store.check()) == (bit, [])
+            assert contents(store) == held
+            store.add(store.begin("sweep", RUN, {}), row(1))
+
+
+def test_another_programs_header_is_not_made_anew(tmp_path: Path) -> None:
+    """A file with a damaged header that has other tables than a store is refused, and not a byte of it changes."""
+    foreign(path := tmp_path / "songs.db")
+    content = bytearray(path.read_bytes())
+    content[17] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(GradusError, match="file is not a database"):
+        repair_store(path)
+    assert path.read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == ["songs.db"]
+
+
+KILLED = """
+store = Store(sys.argv[1])
+run = store.begin("sweep", RUN, {})
+for epoch in range(1, 11):
+    store.add(run, row(epoch))
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def killed(path: Path) -> None:
+    """Leave a store of ten rows as a process does that is killed: with its log."""
+    with python(KILLED, str(path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        process.send_signal(signal.SIGKILL)
+
+
+def frames_of(log: bytes) -> int:
+    return (len(log) - 32) // (24 + 4096)
+
+
+CUTS: dict[str, tuple[Callable[[bytes], bytes | None], bool, str]] = {
+    "whole": (lambda log: log, True, ""),
+    "whole, without an index": (lambda log: log, False, ""),
+    "an entry": (lambda log: log[: 32 + (frames_of(log) - 3) * 4120], True, "pages in its log .* are lost"),
+    "within a page": (lambda log: log[:-4000], True, "pages in its log .* are lost"),
+    "within a page, without an index": (lambda log: log[:-4000], False, "its log ends within an entry, which is lost"),
+    "gone": (lambda _: None, True, "pages in its log .* are lost"),
+    "empty": (lambda _: b"", True, "pages in its log .* are lost"),
+    "a bit": (lambda log: log[:9000] + bytes([log[9000] ^ 1]) + log[9001:], True, "pages in its log .* are lost"),
+    "a bit, without an index": (
+        lambda log: log[:9000] + bytes([log[9000] ^ 1]) + log[9001:],
+        False,
+        "pages in its log .* are lost",
+    ),
+    "a bit of its header": (lambda log: log[:17] + bytes([log[17] ^ 1]) + log[18:], False, "pages in its log .* are lost"),
+    "what a kill leaves within an entry": (lambda log: log + log[-4120:-4000], True, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a killed process has left."""
+    folder = tmp_path_factory.mktemp("left")
+    killed(folder / "store.sqlite")
+    return folder
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_log_that_has_lost_entries_says_so(cut: str, left: Path, tmp_path: Path) -> None:
+    """A log that is cut, gone or damaged is told of when the store is opened, and by its check; what a kill alone leaves is
+    whole.
+    """
+    damage, indexed, message = CUTS[cut]
+    path = tmp_path / "store.sqlite"
+    for ending in ("", "-wal", "-shm"):
+        shutil.copyfile(f"{left}/store.sqlite{ending}", f"{path}{ending}")
+    log = damage(Path(f"{path}-wal").read_bytes())
+    Path(f"{path}-wal").unlink() if log is None else Path(f"{path}-wal").write_bytes(log)
+    if not indexed:
+        Path(f"{path}-shm").unlink()
+    if message:
+        with pytest.warns(UserWarning, match=f"store.sqlite has lost something: .*{message}"):
+            store = Store(path, create=False)
+        assert store.check()[0] == store._lost
+    else:
+        store = Store(path, create=False)
+        assert store.check() == []
+        assert [len(store.rows(one.id)) for one in store.runs()] == [10]
+    store.close()
+
+
+def endless(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE runs")
+    connection.execute(
+        "CREATE VIEW runs AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)"
+        " SELECT id, '' sweep, '' name, 0 seed, '' specification, '' conditions, '' status, '' message, 0.0 created FROM n"
+    )
+
+
+def computed(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE runs ADD COLUMN more TEXT AS (hex(zeroblob(400000000)))")
+
+
+def triggered(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TRIGGER more AFTER UPDATE ON runs BEGIN DELETE FROM rows; END")
+
+
+@pytest.mark.parametrize("change", [endless, computed, triggered])
+def test_a_store_that_computes_is_refused(change: Callable[[sqlite3.Connection], None], tmp_path: Path) -> None:
+    """A crafted store in which a view, a column or a trigger computes is refused before it is asked."""
+    path = tmp_path / "store.sqlite"
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    change(connection)
+    connection.commit()
+    connection.close()
+    for use in (lambda: Store(path, create=False), lambda: repair_store(path)):
+        with pytest.raises(GradusError, match="holds what no store of Gradus holds"):
+            use()
+
+
+def test_a_killed_writers_run_is_not_running_for_ever(left: Path, tmp_path: Path) -> None:
+    """What a killed process was at is interrupted; what a living one is at, which has the folder's lock, is running."""
+    folder = shutil.copytree(left, tmp_path / "copy")
+    with Store(folder / "store.sqlite", create=False) as store:
+        assert [one.status for one in store.runs()] == ["interrupted"]
+        with locked(folder):
+            assert [one.status for one in store.runs()] == ["running"]
+        assert store.begin("mine", RUN, {})
+        assert [one.status for one in store.runs()] == ["interrupted", "running"]

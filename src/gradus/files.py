@@ -1,18 +1,42 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import filelock
 
 from gradus.errors import GradusError
 
-__all__ = ["RESULTS", "locked", "make_ignored_folder", "write_whole"]
+__all__ = ["RESULTS", "is_locked", "locked", "make_ignored_folder", "open_file", "write_whole"]
 
 RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
+_LOCK = ".lock"
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading, if it is one: a pipe would be waited for, and a device has no end.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it can't be opened, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, and no file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -76,18 +100,36 @@ def make_ignored_folder(folder: Path) -> Path:
     return folder
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes its results to a folder, which nobody has to be allowed to write to; if unsure, yes.
+
+    Args:
+        folder: the folder.
+    """
+    try:
+        with (folder / _LOCK).open("rb") as file:
+            if sys.platform == "win32":
+                return True
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives it back
+    except OSError as error:
+        return error.errno != errno.ENOENT
+    return False
+
+
 @contextlib.contextmanager
-def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.5) -> Iterator[None]:
     """A folder of results for one writer at a time; the lock goes with the process, however that ends.
 
     Args:
         folder: the folder.
-        patience: seconds to wait for another writer.
+        patience: seconds to wait for another writer; `is_locked` takes the lock for a moment.
 
     Raises:
         GradusError: another process is writing to it.
     """
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=patience)
     except filelock.Timeout:

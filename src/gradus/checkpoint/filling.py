@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from gradus.backends.local import is_shared
@@ -19,7 +20,7 @@ from gradus.scheduler import OnChange, Scheduler
 if TYPE_CHECKING:
     from gradus.checkpoint.shards import Shards
 
-__all__ = ["check", "fill", "remove_shards", "tree_of"]
+__all__ = ["check", "fill", "have_equal_parts", "remove_shards", "tree_of"]
 
 _FIELDS: dict[str, Any] = {"position": int, "metric": (float, type(None)), "parts": dict, "random": list}
 
@@ -58,6 +59,35 @@ def check(path: Path) -> None:
         shards.check()
 
 
+def have_equal_parts(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same states of objects, bit for bit; shards aren't looked at.
+
+    Args:
+        one: a checkpoint.
+        other: another.
+
+    Raises:
+        DamagedCheckpoint: one of them isn't whole.
+        GradusError: one of them can't be read, or a newer Gradus wrote it.
+    """
+    mine, others = _leaves(tree_of(one)["parts"]), _leaves(tree_of(other)["parts"])
+    return mine.keys() == others.keys() and all(_is_equal(value, others[where]) for where, value in mine.items())
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """What is in a tree, by its place."""
+    found: dict[str, Any] = {}
+    mapped(tree, "", lambda value, where: found.update({where: value}))
+    return found
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor):
+        return type(one) is type(other) and (one == other or one != one)
+    alike = isinstance(other, Tensor) and one.dtype == other.dtype and one.shape == other.shape
+    return alike and torch.equal(*(part.contiguous().flatten().view(torch.uint8) for part in (one, other)))
+
+
 def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) -> None:
     """Remove the folders of shards that no checkpoint speaks of any more, if that can be; otherwise they do no harm.
 
@@ -67,7 +97,7 @@ def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) 
         heads: gives the checkpoints that may speak of them.
     """
     with suppress(OSError, GradusError):  # one that can't be read may speak of any
-        unused = set(folder.glob(SHARDS.format(name, "*")))
+        unused = set(folder.glob(SHARDS.format(name, "[0-9a-f]" * 8)))
         for head in heads() if unused else ():
             with suppress(DamagedCheckpoint):
                 shards = tree_of(head)["shards"] if head.exists() else None

@@ -26,6 +26,7 @@ __all__ = ["Checkpoints", "latest"]
 _NAME = "step-{:012d}.ckpt"
 _NAMES = re.compile(r"step-\d{12}\.ckpt")
 _BEST = "best.ckpt"
+_TORN = re.compile(rf"\.({_NAMES.pattern}|best\.ckpt)\.[0-9a-f]{{8}}")  # as `write_whole` names what it is at
 _PATIENCE = 5.0  # seconds: a process whose parent was killed takes a moment to go
 
 
@@ -218,8 +219,9 @@ class Checkpoints:
             for path in _stored(self.folder):
                 if path.name > _NAME.format(position):
                     self._remove_damaged(path, position)
-            for torn in self.folder.glob(".*.ckpt.*"):  # a process was killed while it wrote them
-                torn.unlink(missing_ok=True)
+            for path in self.folder.iterdir():
+                if _TORN.fullmatch(path.name):  # a process was killed while it wrote it
+                    path.unlink(missing_ok=True)
             self._remove_shards()
             if (self.folder / _BEST).exists():
                 with suppress(DamagedCheckpoint):
@@ -252,7 +254,7 @@ class Checkpoints:
 
     def _remove_shards(self) -> None:
         """Remove what is left of checkpoints that are gone, or were never finished."""
-        remove_shards(self.folder, "step-*.ckpt", lambda: [*_stored(self.folder), self.folder / _BEST])
+        remove_shards(self.folder, f"step-{'[0-9]' * 12}.ckpt", lambda: [*_stored(self.folder), self.folder / _BEST])
 
     def _is_best(self, metric: float | None) -> bool:
         if metric is None or not math.isfinite(metric):

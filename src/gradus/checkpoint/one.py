@@ -48,7 +48,8 @@ def save(
         scaler: a `torch.amp.GradScaler`.
         position: how many updates have been done.
         rng: whether to save the random states of torch (CPU, CUDA and MPS), Python and NumPy, each process its own.
-        extra: whatever else must come back: numbers, text, tensors, and dicts, lists and tuples of these.
+        extra: whatever else must come back: numbers, text, tensors, and dicts, lists and tuples of these. NumPy's scalars
+            come back as Python's numbers, and paths as text.
 
     Raises:
         InvalidInput: something in it is of a kind that can't be read back; nothing is written.

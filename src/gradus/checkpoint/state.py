@@ -5,7 +5,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -114,13 +114,14 @@ def mapped(value: Any, where: str, leaf: Callable[[Any, str], Any]) -> Any:
         leaf: takes what is in them and its place, and gives what comes there.
     """
     if isinstance(value, Mapping):
-        for key in value:
+        members = {key.item() if isinstance(key, np.generic) else key: member for key, member in value.items()}
+        for key in members:
             if type(key) not in (int, str):
                 raise InvalidInput(f"{where} has the key {key!r}; the keys of a checkpoint are whole numbers and text")
-        return {key: mapped(member, f"{where}[{key!r}]", leaf) for key, member in value.items()}
+        return {key: mapped(member, f"{where}[{key!r}]", leaf) for key, member in members.items()}
     if isinstance(value, (list, tuple)):
-        members = [mapped(member, f"{where}[{index}]", leaf) for index, member in enumerate(value)]
-        return members if isinstance(value, list) else tuple(members)
+        several = [mapped(member, f"{where}[{index}]", leaf) for index, member in enumerate(value)]
+        return several if isinstance(value, list) else tuple(several)
     return leaf(value, where)
 
 
@@ -133,13 +134,18 @@ def copied(value: Any, where: str) -> Any:
                 f"{where} is a {type(copy).__name__} of {copy.layout}; a checkpoint holds whole, dense tensors"
             )
         return copy
-    for kind in (bool, int, float, str):  # NumPy's float64 is a float, and becomes one
+    if isinstance(value, np.generic):
+        value = value.item()  # Python's number; a long double stays what it is
+    elif isinstance(value, PurePath):
+        value = str(value)
+    for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     if value is None:
         return None
     raise InvalidInput(
-        f"{where} is of type {type(value).__name__}; a checkpoint holds numbers, text, tensors, dicts, lists and tuples"
+        f"{where} is of type {type(value).__name__}; a checkpoint holds numbers, text, paths, tensors, and "
+        f"dicts, lists and tuples of these"
     )
 
 

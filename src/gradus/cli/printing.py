@@ -1,7 +1,10 @@
 """Tables and sentences, at the width of the terminal."""
 
+import contextlib
+import os
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 from rich import box
@@ -9,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_table", "print_wrapped"]
+__all__ = ["print_table", "print_wrapped", "told_if_output_fails"]
 
 
 def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -29,11 +32,41 @@ def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], padding: int
         words = heading in ("schedule", "status")
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=heading != "schedule")
     for line in lines:
-        table.add_row(*map(Text, line))  # as it is: a name may look like Rich's markup
+        table.add_row(*(Text(_printable(cell)) for cell in line))  # as it is: a name may look like Rich's markup
     return table
+
+
+def _printable(text: str) -> str:
+    """A text without what would command the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def print_wrapped(text: str) -> None:
     """Print a paragraph; its further lines stand two columns further in."""
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     typer.echo(textwrap.fill(text, min(Console().width, 100), subsequent_indent=indent, break_on_hyphens=False))
+
+
+@contextlib.contextmanager
+def told_if_output_fails() -> Iterator[None]:
+    """Where a full disk or a closed pipe takes no more output, leave with 1 and a sentence; what was done stays done."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:  # of output: what else fails is an error of Gradus
+        with contextlib.suppress(OSError):
+            typer.echo(f"gradus: the output can't be written: {error.strerror or error}", err=True)
+        _silence()
+        sys.exit(1)
+
+
+def _silence() -> None:
+    """Have what is left of the output go nowhere, rather than fail when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or absent
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -62,9 +62,15 @@ def _print_runs(store: Store) -> None:
     for one in store.runs():
         rows = store.rows(one.id)
         last = f"{100 * rows[-1].test_accuracy:.2f}" if rows else "–"
-        began = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M")
-        lines.append([str(one.id), one.name, str(one.seed), str(one.epochs), last, one.status, began])
+        lines.append([str(one.id), one.name, str(one.seed), str(one.epochs), last, one.status, _day(one.created)])
     print_table(("run", "schedule", "seed", "epochs", "test %", "status", "began (UTC)"), lines)
+
+
+def _day(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a damaged store may say anything
+        return "–"
 
 
 def _print_rows(store: Store, number: int) -> None:

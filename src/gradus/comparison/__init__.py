@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ from typing import Any
 import torch
 
 import gradus
-from gradus.checkpoint import latest
 from gradus.comparison.results import HEADINGS, Comparison, Finished, Summary, comparison_picture
 from gradus.comparison.resume import StoredSweep
+from gradus.comparison.weights import Weights, check_name
 from gradus.errors import InvalidInput
-from gradus.files import RESULTS, locked, make_ignored_folder, write_whole
+from gradus.files import RESULTS, locked, make_ignored_folder
 from gradus.plots import Picture
 from gradus.progress import DownloadBars, pick_view, print_mistakes
 from gradus.runs import Run
@@ -56,8 +55,8 @@ def compare(
     """Train one network under each schedule and say how each fared.
 
     The same initial weights and the same batches for each schedule; a run that diverges or fails ends alone. Rows are
-    stored as they come; if the last comparison in the same folder was cut short and asked for the same, or for a part of it,
-    its finished runs are kept and the others go on from their last checkpoints.
+    stored as they come; if a comparison in the same folder was cut short and asked for the same, or for a part of it, its
+    finished runs are kept and the others go on from their last checkpoints.
 
     Args:
         task: a task's name, as `gradus.tasks.load_task` takes it.
@@ -101,6 +100,8 @@ def compare(
         per=per,
         on_nonfinite=on_nonfinite,
     )
+    for run in runs:
+        check_name(run)
     machine = _machine(picked, workers, threads, data_dir, len(runs))
     folder = make_ignored_folder(Path(out))
     machine, conditions = _with_checkpoints(machine, folder, checkpoint_every)
@@ -162,7 +163,8 @@ def train_one(
         out: the folder of the store and of the checkpoints.
 
     Returns:
-        What came of it, and the file of its last checkpoint, weights included, if it finished.
+        What came of it, and the file of its last checkpoint, weights included, if it finished. The file is named after the
+        run and its identity; other weights that lie there already stay, and these go beside them.
 
     Raises:
         InvalidInput: an argument can't be used.
@@ -187,16 +189,17 @@ def train_one(
         on_nonfinite=on_nonfinite,
     )
     steps = loaded.steps_per_epoch(run.batch_size)
+    check_name(run)
     check_run(run, loaded)  # refused now, before anything is written
     print_mistakes([run], steps)
     folder = make_ignored_folder(Path(out))
     machine, conditions = _with_checkpoints(_machine(picked, 1, threads, data_dir, 1), folder, checkpoint_every)
-    last = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.name).strip('.-') or 'run'}.ckpt"
+    weights = Weights(folder, run, conditions)
     with locked(folder), Store(folder / STORE_FILE) as store:
         sweep = StoredSweep(store, [run], conditions, kind="train")
-        _execute(sweep, machine, lambda: comparison_picture(run.task, sweep.so_far(), steps), last)
+        _execute(sweep, machine, lambda: comparison_picture(run.task, sweep.so_far(), steps), weights)
         sweep.close()
-    return sweep.so_far()[0], last
+    return sweep.so_far()[0], weights.path
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -244,10 +247,10 @@ def _with_checkpoints(machine: Machine, folder: Path, every: int | None) -> tupl
     return replace(machine, checkpoints=str(folder / "checkpoints" / digest), checkpoint_every=every), conditions
 
 
-def _execute(sweep: StoredSweep, machine: Machine, draw: Callable[[], Picture], last: Path | None = None) -> None:
+def _execute(sweep: StoredSweep, machine: Machine, draw: Callable[[], Picture], weights: Weights | None = None) -> None:
     """Do what is left of a sweep, watched; whatever cuts it short, no process goes on behind its back.
 
-    The checkpoints of a run go when it has come to its end; the last one is kept if there is a place for it.
+    The checkpoints of a run go when it has come to its end; the last one is kept if its weights are asked for.
     """
     left = sweep.left()
     for entry in sweep.entries:
@@ -258,23 +261,16 @@ def _execute(sweep: StoredSweep, machine: Machine, draw: Callable[[], Picture], 
     try:
         with pick_view(runs, draw) as view, closing(execute(runs, machine)) as events:
             for position, event in events:
-                if last is not None and isinstance(event, Ended) and event.status == "finished":
-                    _keep_last(machine, runs[position], last)
+                if weights is not None and isinstance(event, Ended) and event.status == "finished":
+                    weights.keep(machine.checkpoints_of(runs[position]))
                 sweep.record(left[position], event)
                 if isinstance(event, Ended) and event.status in ("finished", "diverged"):
                     _remove(machine, runs[position])
-                view.on(position, event)
+                with suppress(OSError):  # what is trained is stored, whether or not anybody can read of it
+                    view.on(position, event)
     except BaseException:
         sweep.interrupt()
         raise
-
-
-def _keep_last(machine: Machine, run: Run, place: Path) -> None:
-    """Put a run's newest checkpoint in its place."""
-    checkpoints = machine.checkpoints_of(run)
-    newest = None if checkpoints is None else latest(checkpoints)
-    if newest is not None:
-        write_whole(place, newest.read_bytes())
 
 
 def _remove(machine: Machine, run: Run) -> None:

@@ -8,15 +8,20 @@ import json
 import math
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_args
+from weakref import WeakSet
 
 from gradus.errors import GradusError
+from gradus.files import is_locked
 from gradus.runs import Row, Run
+from gradus.store import header, log
+from gradus.store.opening import ROW, asked, opened, transaction
 
 __all__ = ["STORE_FILE", "Status", "Store", "StoredRun"]
 
@@ -24,36 +29,9 @@ STORE_FILE = "store.sqlite"  # its name in a folder of results
 
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 
-_APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
-_BUSY_SECONDS = 30.0
-_PAUSE_SECONDS = 0.01
 _KINDS: dict[Any, type] = {int: int, float: float}  # by a field's annotation; anything else is text
+_OPEN: "WeakSet[Store]" = WeakSet()  # in this process
 _Record = TypeVar("_Record", "Row", "StoredRun")
-_ROW = [field.name for field in fields(Row)]
-_SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
-
-# Migration k takes a store from version k to k + 1; a new store runs them all.
-_MIGRATIONS = [
-    f"""
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY,
-        sweep TEXT NOT NULL,
-        name TEXT NOT NULL,
-        seed INTEGER NOT NULL,
-        specification TEXT NOT NULL,
-        conditions TEXT NOT NULL,
-        status TEXT NOT NULL,
-        message TEXT NOT NULL DEFAULT '',
-        created REAL NOT NULL
-    );
-    CREATE INDEX runs_by_sweep ON runs (sweep);
-    CREATE TABLE rows (
-        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        {", ".join(f"{name} {_SQL_TYPES[name]} NOT NULL" for name in _ROW)},
-        PRIMARY KEY (run, epoch)
-    ) WITHOUT ROWID;
-    """,
-]
 
 
 @dataclass(frozen=True)
@@ -96,22 +74,33 @@ class Store:
         GradusError: the file can't be opened or made, is no store of Gradus, or is a newer version's.
     """
 
+    _identity: tuple[int, int] | None = None
+
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = Path(path)
+        self._begun: set[int] = set()  # the runs that this process is at
         with self._told():
             if not create and not self.path.is_file():
                 raise GradusError(f"there is no store at {self.path}; `gradus compare` makes one, or name another file")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
+            alone = _identity(self.path) not in {store._identity for store in _OPEN}  # or it has been looked at
+            index = log.index(self.path) if alone else None
+            self._lost = log.lost(self.path, index) if alone else ""
+            self._connection = opened(self.path, create=create, look=lambda connection: self._look_again(connection, index))
             self._identity = _identity(self.path)
+            _OPEN.add(self)
+        if self._lost:
+            warnings.warn(f"{self.path} has lost something: {self._lost}", stacklevel=2)
+
+    def _look_again(self, connection: sqlite3.Connection, index: log.Index | None) -> None:
+        """Another process may have been in the midst of writing to the log."""
+        if self._lost:
+            with suppress(sqlite3.OperationalError), transaction(connection, "IMMEDIATE"):  # it may be read only
+                self._lost = log.lost(self.path, index)
 
     def close(self) -> None:
         """Close the file; what is in it is already safe."""
+        _OPEN.discard(self)
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -119,51 +108,6 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _prepare(self) -> None:
-        """Check whose file it is, before anything is written to it, and bring it to today's version."""
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        if self._version() < len(_MIGRATIONS):
-            self._write_ahead()
-            with self._transaction("EXCLUSIVE"):
-                self._migrate()
-
-    def _version(self) -> int:
-        """The version of the store; 0 where it is yet to be made."""
-        with self._transaction("DEFERRED"):  # all in one look: another process may be making the store
-            application, version, parts = (
-                self._connection.execute(question).fetchone()[0]
-                for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-            )
-        if application != _APPLICATION_ID and (application or parts):
-            raise GradusError(f"{self.path} is an SQLite file, but no store of Gradus; name another file")
-        if version > len(_MIGRATIONS):
-            raise GradusError(
-                f"{self.path} was written by a newer Gradus (store version {version}, this one knows "
-                f"{len(_MIGRATIONS)}); update Gradus, or name another file"
-            )
-        return int(version)
-
-    def _write_ahead(self) -> None:
-        """Write-ahead mode, which the file keeps. Here SQLite doesn't wait for other processes, so this does."""
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                return
-
-    def _migrate(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
-        for migration in _MIGRATIONS[version:]:
-            for statement in migration.split(";"):
-                self._connection.execute(statement)
-        self._connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     # Writing
 
@@ -188,6 +132,7 @@ class Store:
                 values,
             )
         assert cursor.lastrowid is not None
+        self._begun.add(cursor.lastrowid)
         return cursor.lastrowid
 
     def resume(self, run: int) -> None:
@@ -201,6 +146,7 @@ class Store:
         """
         with self._told(), self._transaction():
             self._mark(run, "running", "")
+        self._begun.add(run)
 
     def add(self, run: int, row: Row, *, replacing: bool = False) -> None:
         """Enter one row of a run. Its numbers come back bit for bit, but for the sign of a zero.
@@ -217,11 +163,11 @@ class Store:
         for name, value in asdict(row).items():
             if not math.isfinite(value):
                 raise GradusError(f"a row in {self.path} holds finite numbers only; {name} of epoch {row.epoch} is {value}")
-        marks = ", ".join("?" * (1 + len(_ROW)))
+        marks = ", ".join("?" * (1 + len(ROW)))
         with self._told(), self._transaction():
             if replacing:
                 self._connection.execute("DELETE FROM rows WHERE run = ? AND epoch >= ?", (run, row.epoch))
-            self._connection.execute(f"INSERT INTO rows (run, {', '.join(_ROW)}) VALUES ({marks})", (run, *astuple(row)))
+            self._connection.execute(f"INSERT INTO rows (run, {', '.join(ROW)}) VALUES ({marks})", (run, *astuple(row)))
 
     def end(self, run: int, status: Status, message: str = "") -> None:
         """Enter how a run ended.
@@ -237,19 +183,14 @@ class Store:
         with self._told(), self._transaction():
             self._mark(run, status, message)
 
-    def interrupt(self, sweep: str) -> None:
-        """Enter every run of a sweep that is still running as interrupted.
-
-        Args:
-            sweep: the sweep.
+    def interrupt(self) -> None:
+        """Enter every run that is still running as interrupted: this process goes, or has the folder to itself.
 
         Raises:
             GradusError: the file can't be written; nothing was changed.
         """
         with self._told(), self._transaction():
-            self._connection.execute(
-                "UPDATE runs SET status = 'interrupted' WHERE sweep = ? AND status = 'running'", (sweep,)
-            )
+            self._connection.execute("UPDATE runs SET status = 'interrupted' WHERE status = 'running'")
 
     def _mark(self, run: int, status: Status, message: str) -> None:
         text = message.encode(errors="backslashreplace").decode()  # it may quote a file name that is no text
@@ -262,6 +203,8 @@ class Store:
     def runs(self, sweep: str | None = None) -> list[StoredRun]:
         """Every run, or those of one sweep, in the order they were entered.
 
+        A run whose process is gone without a word is interrupted: nobody has the folder's lock.
+
         Args:
             sweep: the sweep; all unless given.
 
@@ -269,13 +212,20 @@ class Store:
             GradusError: the file can't be read.
         """
         where, values = ("WHERE sweep = ?", (sweep,)) if sweep is not None else ("", ())
-        with self._told():
-            found = self._connection.execute(
+        found = [
+            self._sound(StoredRun(*values))
+            for values in self._asked(
                 "SELECT id, sweep, name, seed, specification, conditions, status, message, created,"
                 f" (SELECT count(*) FROM rows WHERE run = runs.id) FROM runs {where} ORDER BY id",
                 values,
-            ).fetchall()
-        return [self._sound(StoredRun(*values)) for values in found]
+            )
+        ]
+        if all(one.status != "running" or one.id in self._begun for one in found) or is_locked(self.path.parent):
+            return found
+        return [
+            replace(one, status="interrupted") if one.status == "running" and one.id not in self._begun else one
+            for one in found
+        ]
 
     def rows(self, run: int) -> list[Row]:
         """The rows of one run, in the order of its epochs.
@@ -286,11 +236,12 @@ class Store:
         Raises:
             GradusError: the file can't be read.
         """
-        with self._told():
-            found = self._connection.execute(
-                f"SELECT {', '.join(_ROW)} FROM rows WHERE run = ? ORDER BY epoch", (run,)
-            ).fetchall()
+        found = self._asked(f"SELECT {', '.join(ROW)} FROM rows WHERE run = ? ORDER BY epoch", (run,))
         return [self._sound(Row(*values)) for values in found]
+
+    def _asked(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._told():
+            return list(asked(self._connection, query, values))
 
     def _sound(self, record: _Record) -> _Record:
         """A record whose values are of the kinds that were written; a damaged file may hold others."""
@@ -304,39 +255,28 @@ class Store:
 
     def check(self) -> list[str]:
         """What is wrong with the file and with what it holds, a sentence each; nothing in a store that is well."""
-        damages: list[str] = []
+        damages = [self._lost] if self._lost else []
         try:
             with self._told():
                 found = self._connection.execute("PRAGMA integrity_check(20)").fetchall()
             damages += [text for (text,) in found if text != "ok"]
+            damages += header.damages(self._beginning())
             for one in self.runs():
                 damages += [f"run {one.id}: {text}" for text in contradictions(one, self.rows(one.id))]
         except GradusError as error:  # what is damaged can't be read
             damages.append(str(error))
         return damages
 
-    def latest_sweep(self) -> str | None:
-        """The sweep whose runs were entered last; None in a store without runs.
-
-        Raises:
-            GradusError: the file can't be read.
-        """
-        with self._told():
-            found = self._connection.execute("SELECT sweep FROM runs ORDER BY id DESC LIMIT 1").fetchone()
-        return found[0] if found else None
+    def _beginning(self) -> bytes:
+        """The header, as SQLite sees it, whose locks are lost where a process looks into the file itself."""
+        return self._connection.serialize()[: header.LENGTH] if hasattr(self._connection, "serialize") else b""
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        if kind == "IMMEDIATE" and _identity(self.path) != self._identity:
+    def _transaction(self) -> Iterator[None]:
+        if _identity(self.path) != self._identity:
             raise GradusError(f"the store {self.path} has been moved, deleted or replaced since it was opened; open it anew")
-        self._connection.execute(f"BEGIN {kind}")
-        try:
+        with transaction(self._connection, "IMMEDIATE"):
             yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _told(self) -> Iterator[None]:

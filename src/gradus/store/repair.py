@@ -3,15 +3,18 @@
 import secrets
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gradus.errors import GradusError
+from gradus.files import open_file
 from gradus.runs import Row
 from gradus.store import Store, StoredRun, contradictions
+from gradus.store.header import LENGTH, made_anew, page_sizes
+from gradus.store.opening import asked, guard, is_todays
 
 __all__ = ["Repaired", "repair_store"]
 
@@ -35,11 +38,12 @@ def repair_store(path: Path) -> Repaired:
     Raises:
         GradusError: it isn't there, nothing of it can be read, or the new one can't be written; the old is where it was.
     """
-    beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    beside, scratch = (path.parent / f".{path.name}.{secrets.token_hex(4)}" for _ in range(2))
     try:
-        with Store(path, create=False) as old:
-            if not old.check():
-                return Repaired(0, 0, None)
+        trouble = _trouble(path)
+        if not trouble:
+            return Repaired(0, 0, None)
+        with closing(_mended(path, scratch, trouble)) as old:
             runs, rows = _readable(old, "runs", "id"), _readable(old, "rows", "run", "epoch")
         with Store(beside) as new:
             _enter(new, "runs", runs)
@@ -51,19 +55,57 @@ def repair_store(path: Path) -> Repaired:
     except OSError as error:
         raise GradusError(f"{path} can't be repaired: {error.strerror or error}; it is as it was") from None
     finally:
-        for ending in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                Path(f"{beside}{ending}").unlink()
+        for one in (beside, scratch):
+            for ending in ("", "-wal", "-shm"):
+                with suppress(OSError):
+                    Path(f"{one}{ending}").unlink()
     return Repaired(len(saved), sum(one.epochs for one in saved), kept)
 
 
-def _readable(store: Store, table: str, *key: str) -> list[tuple[Any, ...]]:
+def _trouble(path: Path) -> GradusError | list[str]:
+    """Why a store can't be opened, or what is wrong with what is in it."""
+    try:
+        with Store(path, create=False) as store:
+            return store.check()
+    except GradusError as error:
+        if not path.is_file():
+            raise
+        return error
+
+
+def _mended(path: Path, scratch: Path, trouble: GradusError | list[str]) -> sqlite3.Connection:
+    """A copy of a store, with what is in its log, under a header that has been made anew.
+
+    Raises:
+        GradusError: this isn't a store. One that can't be opened must have today's tables to be taken for one.
+    """
+    for page_size in page_sizes(_beginning(path)):
+        shutil.copyfile(path, scratch)
+        if Path(f"{path}-wal").exists():
+            shutil.copyfile(f"{path}-wal", f"{scratch}-wal")
+        with scratch.open("r+b") as file:
+            file.write(made_anew(page_size, scratch.stat().st_size))
+        connection = sqlite3.connect(scratch, isolation_level=None)
+        with suppress(sqlite3.Error, UnicodeDecodeError):
+            guard(connection)
+            if is_todays(connection) or isinstance(trouble, list):
+                return connection
+        connection.close()
+    raise trouble if isinstance(trouble, GradusError) else GradusError(f"nothing of {path} can be read; it is as it was")
+
+
+def _beginning(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read(LENGTH).ljust(LENGTH, b"\0")
+
+
+def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[tuple[Any, ...]]:
     """The entries before the first damage and those after the last."""
     found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for direction in ("", " DESC"):
         order = ", ".join(f"{column}{direction}" for column in key)
         with suppress(sqlite3.Error, UnicodeDecodeError):
-            for values in store._connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+            for values in asked(connection, f"SELECT * FROM {table} ORDER BY {order}"):
                 found.setdefault(values[: len(key)], values)
     return list(found.values())
 

@@ -1,0 +1,229 @@
+"""How a store's file is opened: nothing is written before it is known to be ours, and it is read where nothing can be."""
+
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from gradus.errors import GradusError
+from gradus.runs import Row
+
+__all__ = ["APPLICATION_ID", "ROW", "VERSION", "asked", "guard", "is_todays", "opened", "transaction"]
+
+APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
+ROW = [field.name for field in fields(Row)]
+_BUSY_SECONDS = 30.0
+_PAUSE_SECONDS = 0.01
+_LONGEST = 10**7  # bytes of a text: no run's is nearly as long
+_STEPS_AT_ONCE = 100_000  # of SQLite, between two looks at how many there have been
+_SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
+
+# Migration k takes a store from version k to k + 1; a new store runs them all.
+_MIGRATIONS = [
+    f"""
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        sweep TEXT NOT NULL,
+        name TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        specification TEXT NOT NULL,
+        conditions TEXT NOT NULL,
+        status TEXT NOT NULL,
+        message TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL
+    );
+    CREATE INDEX runs_by_sweep ON runs (sweep);
+    CREATE TABLE rows (
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        {", ".join(f"{name} {_SQL_TYPES[name]} NOT NULL" for name in ROW)},
+        PRIMARY KEY (run, epoch)
+    ) WITHOUT ROWID;
+    """,
+]
+VERSION = len(_MIGRATIONS)
+_COMPUTED = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden"
+
+
+def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
+    """A connection to a store, which is made, or brought to today's version, where that is needed and wanted.
+
+    Where neither the store nor anything beside it can be written, it can be read all the same.
+
+    Args:
+        path: the file.
+        create: whether to make it; otherwise it is there.
+        look: is called when SQLite has read the log, and before anything is written.
+
+    Raises:
+        GradusError: it is no store of Gradus, or is a newer version's.
+        sqlite3.Error: it can't be opened or made.
+    """
+    try:
+        return _prepared(path, sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None), look)
+    except sqlite3.OperationalError as error:
+        unwritable = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if create or not unwritable:
+            raise
+    return _prepared(path, _reading(path), look)
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing, not even the files that SQLite keeps beside a store."""
+    try:  # where another process writes, its files are there
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    except sqlite3.OperationalError:
+        return _copied(path)
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """A copy in the memory, what is only in the log included."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    with tempfile.TemporaryDirectory(prefix="gradus-") as folder:
+        for ending in ("", "-wal"):
+            if Path(f"{path}{ending}").exists():
+                shutil.copyfile(f"{path}{ending}", f"{folder}/store{ending}")
+        source = sqlite3.connect(f"{folder}/store")
+        try:
+            source.backup(memory)
+        except BaseException:
+            memory.close()
+            raise
+        finally:
+            source.close()
+    memory.execute("PRAGMA query_only = ON")
+    return memory
+
+
+def _prepared(
+    path: Path, connection: sqlite3.Connection, look: Callable[[sqlite3.Connection], object]
+) -> sqlite3.Connection:
+    """The connection, if the file is ours; it is brought to today's version."""
+    try:
+        guard(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = _version(path, connection)
+        look(connection)
+        if version < VERSION:
+            _write_ahead(connection)
+            with transaction(connection, "EXCLUSIVE"):
+                _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def guard(connection: sqlite3.Connection) -> None:
+    """Have a file neither run anything nor fill the memory."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> int:
+    """The version of the store; 0 where it is yet to be made."""
+    with transaction(connection, "DEFERRED"):  # all in one look: another process may be making the store
+        application, version = (
+            connection.execute(question).fetchone()[0] for question in ("PRAGMA application_id", "PRAGMA user_version")
+        )
+        parts = connection.execute("SELECT type, name FROM sqlite_master LIMIT 100").fetchall()
+        computed = [connection.execute(_COMPUTED, (name,)).fetchall() for kind, name in parts if kind == "table"]
+    if application != APPLICATION_ID and (application or parts):
+        raise GradusError(f"{path} is an SQLite file, but no store of Gradus; name another file")
+    if version > VERSION:
+        raise GradusError(
+            f"{path} was written by a newer Gradus (store version {version}, this one knows {VERSION}); update Gradus, or "
+            f"name another file"
+        )
+    if any(computed) or any(kind not in ("table", "index") for kind, _ in parts):  # they may compute without end
+        raise GradusError(f"{path} holds what no store of Gradus holds; name another file")
+    return int(version)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Write-ahead mode, which the file keeps. Here SQLite doesn't wait for other processes, so this does."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+    for migration in _MIGRATIONS[version:]:
+        for statement in migration.split(";"):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _plain(statement: str) -> str:
+    return " ".join(statement.split())
+
+
+def is_todays(connection: sqlite3.Connection) -> bool:
+    """Whether a file's tables are those of today's version, word for word.
+
+    Raises:
+        sqlite3.Error: it can't be read.
+    """
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100").fetchall()
+    return {_plain(text) for (text,) in found} == {_plain(one) for part in _MIGRATIONS for one in part.split(";")} - {""}
+
+
+def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """What a query gives: no more than the file can hold, though a crafted one may lead to its pages again and again.
+
+    Args:
+        connection: where to ask.
+        query: in SQL.
+        values: in the places of its question marks.
+
+    Raises:
+        sqlite3.Error: the file can't be read, or gives more than it can hold.
+    """
+    room = prod(connection.execute(f"PRAGMA {part}").fetchone()[0] for part in ("page_count", "page_size"))
+    looks = iter(range(100 + 3 * room // _STEPS_AT_ONCE))
+    connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS_AT_ONCE)
+    try:
+        for record in connection.execute(query, values):
+            room -= sum(len(value) if isinstance(value, (str, bytes)) else 1 for value in record)
+            if room < 0:
+                raise sqlite3.DatabaseError("it gives more than it can hold")
+            yield record
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise sqlite3.DatabaseError("it gives more than it can hold") from None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    """What is done inside is done as a whole, or not at all."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
