@@ -1,11 +1,13 @@
 """What is killed, and what is made to fail: victims and ways to hurt them."""
 
 import errno
+import importlib
 import io
 import itertools
 import multiprocessing
 import os
 import random
+import resource
 import runpy
 import signal
 import sqlite3
@@ -103,6 +105,29 @@ def run(victim: str, folder: Path, kill_after: float | None = None) -> bool:
         process.join()
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode == 0
+
+
+def limited(module: str, function: str, *given: str, seconds: int = 10, megabytes: int = 400) -> None:
+    """Call a function in a process of its own that may take so much of the processor and so much more memory than it has."""
+    _PROCESSES.set_forkserver_preload(["faults"])
+    process = _PROCESSES.Process(target=_within_limits, args=(module, function, given, seconds, megabytes))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        process.start()
+    process.join(6 * seconds)  # other processes take their part
+    if process.is_alive():
+        process.kill()
+        process.join()
+    assert process.exitcode == 0
+
+
+def _within_limits(module: str, function: str, given: tuple[str, ...], seconds: int, megabytes: int) -> None:
+    act = getattr(importlib.import_module(module), function)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    spent = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+    resource.setrlimit(resource.RLIMIT_AS, (held + megabytes * 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (spent + seconds, spent + seconds + 1))
+    act(*given)
 
 
 # What a victim leaves

@@ -288,9 +288,9 @@ HOSTILE = {
     "two gigabytes": (rewritten(saved(TREE), zipfile.ZIP_STORED, BOMB), "names builtins bytearray to be called"),
     "a global from the stack": (
         rewritten(saved(TREE), zipfile.ZIP_STORED, pickle.dumps(Command(), protocol=4)),
-        "it names something to be called",
+        "it does what no checkpoint does: FRAME",
     ),
-    "an expanded tensor": (saved(TREE | {"extra": torch.zeros(1).expand(10**9)}), "a tensor is larger than its bytes"),
+    "an expanded tensor": (saved(TREE | {"extra": torch.zeros(1).expand(10**9)}), "its tensors are larger than its bytes"),
     "no dict": (saved([1]), "its fields aren't a checkpoint's"),
     "fields too few": (saved({"position": 1}), "its fields aren't a checkpoint's"),
     "a wrong field": (saved(TREE | {"position": "x"}), "its position is a str"),

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -493,3 +495,41 @@ def test_the_installed_command_is_this_one():
     (script,) = entry_points(group="console_scripts", name="gradus")
     assert script.load() is cli.main
     assert shutil.which("gradus", path=os.path.dirname(sys.executable))  # noqa: PTH120
+
+
+OUTPUTS = {
+    "full": ("exec > /dev/full", "gradus: the output can't be written: No space left on device\n"),
+    "all full": ("exec > /dev/full 2> /dev/full", ""),
+    "closed": ("exec >&-", ""),
+    "all closed": ("exec >&- 2>&-", ""),
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("arguments", ["runs", "plot 'Cosine(10)'", "--help"])
+def test_output_that_cannot_be_written_is_a_sentence(output, arguments, tmp_path):
+    """Under a full or closed output a command leaves with a sentence where one can be read, and without a traceback."""
+    Store(tmp_path / "gradus-runs" / "store.sqlite").close()
+    shell, message = OUTPUTS[output]
+    command = f"{shell}; exec {shlex.quote(sys.executable)} -c 'from gradus.cli import main; main()' {arguments}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1 if "full" in output else 0, message)
+
+
+def test_a_pipe_that_nobody_reads_is_no_traceback(tmp_path):
+    """`gradus plot ... | true` says nothing."""
+    command = f"{shlex.quote(sys.executable)} -c 'from gradus.cli import main; main()' plot 'Cosine(10)' | true"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_runs_of_a_crafted_store_command_no_terminal(command, tmp_path):
+    """A name with control characters and a day beyond the calendar are shown as what they are."""
+    command(*quick("--only", "constant"))
+    with closing(sqlite3.connect(tmp_path / "gradus-runs" / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE runs SET name = char(27) || '[2J', created = 1e300")
+    code, out, _ = command("runs")
+    assert code == 0
+    assert "\x1b" not in out

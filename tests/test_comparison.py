@@ -1,6 +1,8 @@
 """Laws of `gradus.compare`: what it says, what it keeps, and how it goes on where it was cut short."""
 
 import json
+import os
+import signal
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,7 +11,8 @@ import torch
 from scipy import stats
 
 import gradus.comparison
-from gradus.comparison import HEADINGS, Comparison, Finished, Summary, compare
+import gradus.sweep.executors
+from gradus.comparison import HEADINGS, Comparison, Finished, Summary, compare, train_one
 from gradus.comparison.results import comparison_picture
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked
@@ -414,3 +417,79 @@ def test_runs_that_learned_nothing_are_named():
     assert comparison.remarks()[0] == "constant: 2 of 3 runs ended no better than chance"
     assert not any("chance" in remark for remark in replace(comparison, chance=None).remarks())
     assert digits().chance() == np.bincount(digits().test.targets).max() / 360
+
+
+def test_another_command_in_between_makes_it_forget_nothing(monkeypatch, tmp_path):
+    """What a comparison had finished before it was cut short is kept, whatever else is trained in the folder meanwhile."""
+    settings = {"only": ["constant", "cosine"], "epochs": 1, "workers": 1, "out": tmp_path}
+    cut_short(monkeypatch, 2, **settings)  # constant has finished
+    train_one("digits", Constant(), epochs=1, out=tmp_path)
+    compare(only=["constant"], epochs=1, lr=0.2, workers=1, out=tmp_path)
+    cut_short(monkeypatch, 0, only=["square-root"], epochs=1, workers=1, out=tmp_path)
+    assert compare(**settings).kept == 1
+    assert not any(one.status == "running" for one in Store(tmp_path / STORE_FILE, create=False).runs())
+
+
+def test_results_that_were_not_written_are_not_forgotten_either(monkeypatch, tmp_path):
+    """Where all runs had finished and another command came before the results were written, nothing is trained anew."""
+    settings = {"only": ["constant"], "epochs": 1, "workers": 1, "out": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr("gradus.comparison.Comparison.write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            compare(**settings)
+    train_one("digits", Constant(), epochs=1, out=tmp_path)
+    assert compare(**settings).kept == 1
+
+
+def edited():
+    """A task whose data can be another's under the same name, as after an edit of its code."""
+    task, count = digits(), int(os.environ.get("COUNT", "100"))
+    return replace(task, train=Split(task.train.inputs[:count], task.train.targets[:count]))
+
+
+def test_no_weights_are_ever_replaced(monkeypatch, tmp_path):
+    """Runs of one name keep their weights beside each other: of another rate, of a name in another script, of a task whose
+    data have changed; the same run again has them already.
+    """
+    kept = {}
+    for name, rate in (("a", 0.1), ("a", 0.2), ("é", 0.1), ("è", 0.1), ("日本", 0.1), ("a", 0.1)):
+        _, path = train_one("test_comparison:edited", Constant(), name=name, lr=rate, epochs=1, out=tmp_path)
+        assert kept.setdefault((name, rate), path) == path
+    assert len(set(kept.values())) == len(kept) == 5
+    before = {path: path.read_bytes() for path in kept.values()}
+    monkeypatch.setenv("COUNT", "60")
+    gradus.sweep.executors._task.cache_clear()
+    _, other = train_one("test_comparison:edited", Constant(), name="a", lr=0.1, epochs=1, out=tmp_path)
+    assert other not in before
+    assert {path: path.read_bytes() for path in kept.values()} == before
+
+
+def test_weights_that_cannot_be_read_are_not_replaced(tmp_path):
+    """A file in the place of a run's weights that is damaged, or something else, stays."""
+    _, path = train_one("digits", Constant(), epochs=1, out=tmp_path)
+    path.write_bytes(b"dear diary")
+    _, other = train_one("digits", Constant(), epochs=1, out=tmp_path)
+    assert path.read_bytes() == b"dear diary"
+    assert other.name == f"{path.stem}-2.ckpt"
+
+
+@pytest.mark.parametrize("begin", [train_one, compare])
+def test_a_name_that_no_file_can_have_is_refused_before_training(begin, tmp_path):
+    """A name of 300 characters is refused, and not even a folder is made."""
+    given = {"schedule": Constant(), "name": "n" * 300} if begin is train_one else {"schedules": {"n" * 300: Constant()}}
+    with pytest.raises(InvalidInput, match="a run's name must have at most 100 characters; got 300"):
+        begin("digits", **given, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+class Unreadable(Interrupting):
+    """A view whose output is full."""
+
+    def on(self, *_):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_view_that_nobody_can_read_costs_no_training(monkeypatch, tmp_path):
+    """Where progress can't be written, all runs are trained and stored."""
+    monkeypatch.setattr(gradus.comparison, "pick_view", lambda *_: Unreadable(0))
+    assert compare(only=["constant"], epochs=1, workers=1, out=tmp_path).summaries()[0].finished == 1

@@ -25,10 +25,10 @@ from gradus.plots import terminal_range
 from gradus.rangetest import RangeTest, range_test
 from gradus.rangetest import suggestions as rules
 from gradus.rangetest.curve import Curve, Trained, good_interval, good_rates
-from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
 from gradus.rangetest.sweep import Measured, fetched
 from gradus.rangetest.trials import Trials, _level
+from gradus.snapshot import Snapshot
 
 CLASSES = 3
 

@@ -11,6 +11,7 @@ import pickletools
 import re
 import struct
 import zipfile
+from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gradus.errors import GradusError
+from gradus.files import open_file
 
 __all__ = ["HEADER", "MAGIC", "DamagedCheckpoint", "packed", "payload", "read"]
 
@@ -30,6 +32,19 @@ _REBUILDS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_tensor_v[23]|torch \w+Storage|torch\.storage UntypedStorage"
     r"|torch (?:u?int|float|bfloat|complex)\d\w*"
 )
+# What a payload's pickle does, by the names of pickletools.
+_PUTS, _GETS, _TEXTS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}, {"BINUNICODE", "GLOBAL"}
+_NUMBERS = {"LONG1", "LONG4", "BINFLOAT"}
+_USED = {
+    *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "REDUCE", "BINPERSID"),
+    *("EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *_PUTS,
+    *_GETS,
+    *_TEXTS,
+    *_NUMBERS,
+}
+_MOST_ALIKE = 100  # numbers of one hash
 
 
 class DamagedCheckpoint(GradusError):
@@ -66,7 +81,7 @@ def read(path: Path, digest: bytes | None = None) -> Any:
     try:
         _refuse_bombs(inside)
         tree = torch.load(io.BytesIO(inside), map_location="cpu", weights_only=True)
-        _refuse_expanded(tree)
+        _refuse_expanded(tree, len(inside))
     except Exception as error:  # bytes that nobody has written in good faith may raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: {reason}") from None
@@ -76,7 +91,7 @@ def read(path: Path, digest: bytes | None = None) -> Any:
 def payload(path: Path, digest: bytes | None = None) -> bytes:
     """What follows the header, if it is what the header says; no more is read than that. See `read`."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             header = file.read(HEADER.size)
             if header[: len(MAGIC)] != MAGIC:
                 raise DamagedCheckpoint(f"{path} is no checkpoint of Gradus, or its beginning is lost")
@@ -93,6 +108,8 @@ def payload(path: Path, digest: bytes | None = None) -> bytes:
             inside = file.read(length)
     except OSError as error:
         raise GradusError(f"{path} can't be read: {error.strerror or error}") from None
+    except MemoryError:
+        raise GradusError(f"{path} can't be read: the memory can't hold its {length:,} bytes") from None
     if sha256(inside).digest() != announced or announced != (digest or announced):
         raise DamagedCheckpoint(f"{path} is damaged: its bytes aren't those that were written")
     return inside
@@ -110,22 +127,42 @@ def _refuse_bombs(inside: bytes) -> None:
             raise pickle.UnpicklingError("its archive is larger than itself")
         for one in members:
             if one.filename.endswith(".pkl"):
-                _refuse_names(archive.read(one))
+                _refuse_tricks(archive.read(one))
 
 
-def _refuse_names(pickled: bytes) -> None:
+def _refuse_tricks(pickled: bytes) -> None:
+    """Refuse a pickle that does more than put numbers, text and tensors into dicts, lists and tuples, each in one place.
+
+    What stands in several places makes a small file large when it is gone through, and dicts are slow whose keys have equal
+    hashes.
+    """
+    texts: set[Any] = set()  # what may be taken from the memo again
+    before, numbers = "", defaultdict[int, set[float]](set)
     for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4") or (
-            opcode.name == "GLOBAL" and not _REBUILDS.fullmatch(str(argument))
-        ):
-            raise pickle.UnpicklingError(f"it names {argument or 'something'} to be called")
+        name = opcode.name
+        if name == "GLOBAL" and not _REBUILDS.fullmatch(str(argument)):
+            raise pickle.UnpicklingError(f"it names {argument} to be called")
+        if name not in _USED:
+            raise pickle.UnpicklingError(f"it does what no checkpoint does: {name}")
+        if name in _GETS and argument not in texts:
+            raise pickle.UnpicklingError("a part of it stands in two places")
+        if name in _PUTS:
+            (texts.add if before in _TEXTS else texts.discard)(argument)
+        if name in _NUMBERS and argument == argument:
+            numbers[hash(argument)].add(argument)  # type: ignore[arg-type]
+            if len(numbers[hash(argument)]) > _MOST_ALIKE:
+                raise pickle.UnpicklingError("its numbers are made to be alike")
+        before = name
 
 
-def _refuse_expanded(value: Any) -> None:
-    """Refuse tensors that hold an element twice: whoever copied one would need the memory that the file hasn't."""
-    if isinstance(value, Tensor):
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise pickle.UnpicklingError("a tensor is larger than its bytes")
-    elif isinstance(value, (dict, list, tuple)):
-        for member in value.values() if isinstance(value, dict) else value:
-            _refuse_expanded(member)
+def _refuse_expanded(tree: Any, room: int) -> None:
+    """Refuse tensors that hold elements twice: whoever copied them would need the memory that the file hasn't."""
+    left = [tree]
+    while left:
+        value = left.pop()
+        if isinstance(value, Tensor):
+            room -= value.numel() * value.element_size()
+            if room < 0:
+                raise pickle.UnpicklingError("its tensors are larger than its bytes")
+        elif isinstance(value, (dict, list, tuple)):
+            left.extend(value.values() if isinstance(value, dict) else value)

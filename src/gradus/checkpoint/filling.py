@@ -1,6 +1,7 @@
 """What is in a checkpoint, read, and filled into the objects of a training."""
 
 import shutil
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -13,9 +14,10 @@ from torch import Tensor
 from gradus.backends.local import is_shared
 from gradus.checkpoint.file import DamagedCheckpoint, read
 from gradus.checkpoint.processes import rank, together, world_size
-from gradus.checkpoint.state import SHARDS, are_shared, copied, mapped, random_state, set_random_state, state_of
+from gradus.checkpoint.state import SHARDS, are_shared, mapped, set_random_state
 from gradus.errors import GradusError, InvalidInput
 from gradus.scheduler import OnChange, Scheduler
+from gradus.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from gradus.checkpoint.shards import Shards
@@ -115,8 +117,7 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
     """
     together(lambda: _check(path, tree, parts, rng))
     saved, extra = _with_shards(path, tree, parts)
-    before = {name: mapped(state_of(name, part), name, _as_it_is) for name, part in parts.items()}
-    random_before = random_state()
+    before = Snapshot(parts.values(), memory_limit=sys.maxsize)
 
     def put() -> None:
         for name, part in parts.items():
@@ -126,10 +127,10 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
 
     try:
         together(put)
-    except Exception as error:  # torch's objects raise whatever they meet, after they have changed a part
-        for name, part in parts.items():
-            _put(name, part, before[name], "keep")
-        set_random_state(random_before)
+    except BaseException as error:  # torch's objects raise whatever they meet, after they have changed a part
+        before.restore()
+        if not isinstance(error, Exception):
+            raise
         raise InvalidInput(f"{path} doesn't fit, and nothing is changed: {' '.join(str(error).split())}") from error
     return extra
 
@@ -180,10 +181,6 @@ class _Likes:
 
     def __call__(self, where: str) -> Any:
         return self._tensors.get(where, self._params.get(where.rpartition("[")[0]))
-
-
-def _as_it_is(value: Any, where: str) -> Any:
-    return value.detach().clone() if is_shared(value) else copied(value, where)
 
 
 def _put(name: str, part: Any, state: Any, on_change: OnChange | None) -> None:

@@ -163,9 +163,18 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Have the generators go on from what `random_state` gave."""
+    """Have the generators go on from what `random_state` gave.
+
+    Raises:
+        ValueError: a generator would take it, and fail later, or read beyond its words.
+    """
     version, words, gauss = state["python"]
     kind, keys, *rest = state["numpy"]
+    place, has_gauss, second = rest
+    if not (gauss is None or isinstance(gauss, float)) or not isinstance(second, float):
+        raise ValueError("a generator's half of a pair of normal numbers must be a number")
+    if type(place) is not int or not 0 <= place <= len(keys) or has_gauss not in (0, 1):
+        raise ValueError("a generator's place must be among its words")
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

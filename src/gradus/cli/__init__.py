@@ -17,6 +17,7 @@ with random_untouched():
     from gradus.cli.find import find
     from gradus.cli.gallery import gallery
     from gradus.cli.plot import plot
+    from gradus.cli.printing import told_if_output_fails
     from gradus.cli.runs import runs
     from gradus.cli.train import train
 
@@ -28,7 +29,7 @@ def main() -> None:
 
     Exit codes: 2 for input that can't be used, 1 for what failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    with _in_this_process():
+    with _in_this_process(), told_if_output_fails():
         try:
             app()
         except GradusError as error:

@@ -60,7 +60,8 @@ def train(
 ) -> None:
     """Train one network, or go on where that was cut.
 
-    Each epoch's row goes into the store, which `gradus runs` shows. The weights are in DIR/NAME-IDENTITY.ckpt in the end; no other run's are ever replaced.
+    Each epoch's row goes into the store, which `gradus runs` shows. The weights are in DIR/NAME-IDENTITY.ckpt in the end.
+    No other run's are ever replaced.
     """
     definition = Constant() if schedule is None else parse(schedule, trusted=True)  # typed by the person who runs it
     with stopping_kindly(out / STORE_FILE):

@@ -17,11 +17,11 @@ from gradus.rangetest.checks import check_data, check_numbers, check_range, chec
 from gradus.rangetest.curve import Curve, good_interval, mean_of
 from gradus.rangetest.findings import finds_its_own_step, is_unbounded, of_optimizer
 from gradus.rangetest.result import RangeTest
-from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.suggestions import metric_turn
 from gradus.rangetest.sweep import Trainer
 from gradus.rangetest.trials import Trials
 from gradus.schedules import Exponential, Linear, Schedule
+from gradus.snapshot import Snapshot
 
 __all__ = ["RangeTest", "range_test"]
 

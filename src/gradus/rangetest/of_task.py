@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradus.errors import GradusError, InvalidInput
+from gradus.files import open_file
 from gradus.progress import DownloadBars
 from gradus.rangetest import RangeTest, range_test
 from gradus.runs import Run
@@ -59,11 +60,12 @@ class Found:
             InvalidInput: it holds something else.
         """
         try:
-            values = json.loads(path.read_text())
+            with open_file(path) as file:
+                values = json.loads(file.read())
             return Found(**{**values, "test": RangeTest.from_json(json.dumps(values["test"]))})
         except OSError:
             raise GradusError(f"there is no {path} to take the rate from; run `gradus find` first") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidInput(f"{path} holds no range test ({error}); run `gradus find` again") from None
 
     def rate_for(self, task: str, model: str | None, batch_size: int | None) -> float:

@@ -15,10 +15,10 @@ from gradus.errors import InvalidInput
 from gradus.progress import StepBar
 from gradus.randomness import seed_for
 from gradus.rangetest.curve import Curve, Trained, good_rates, mean_of
-from gradus.rangetest.snapshot import Snapshot
 from gradus.rangetest.stopping import Watch
 from gradus.rangetest.sweep import Trainer, fetched
 from gradus.schedules import Constant, Schedule
+from gradus.snapshot import Snapshot
 
 __all__ = ["Trials"]
 

@@ -67,7 +67,7 @@ def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], obj
     try:
         return _prepared(path, sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None), look)
     except sqlite3.OperationalError as error:
-        unwritable = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        unwritable = _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         if create or not unwritable:
             raise
     return _prepared(path, _reading(path), look)
@@ -125,6 +125,11 @@ def _prepared(
     return connection
 
 
+def _code(error: sqlite3.Error) -> int:
+    """What kind of error it is; those that aren't SQLite's own have no code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def guard(connection: sqlite3.Connection) -> None:
     """Have a file neither run anything nor fill the memory."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
@@ -158,7 +163,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_SECONDS)
         else:
@@ -209,7 +214,7 @@ def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = 
                 raise sqlite3.DatabaseError("it gives more than it can hold")
             yield record
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:
             raise sqlite3.DatabaseError("it gives more than it can hold") from None
         raise
     finally:

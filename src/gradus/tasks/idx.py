@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradus.errors import GradusError
+from gradus.files import open_file
 
 __all__ = ["read_idx"]
 
@@ -31,18 +32,27 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         GradusError: the file can't be read, is no such IDX file, is cut short, or holds more than its header says.
     """
     try:
-        with cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_file(path) as raw, cast(BinaryIO, gzip.open(raw)) if path.suffix == ".gz" else raw as file:
             shape = _shape(path, file, dimensions)
             count = math.prod(shape)
-            content = file.read(count + 1)  # one more, to see whether there is more
+            content = bytearray(count)
+            read = _fill(file, memoryview(content)) + len(file.read(1))  # one more, to see whether there is more
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise GradusError(f"{path} is damaged or cut short: {error}") from None
     except OSError as error:
         raise GradusError(f"{path} can't be read: {error.strerror or error}") from None
-    if len(content) != count:
-        what = "is cut short" if len(content) < count else "holds more than its header says"
-        raise GradusError(f"{path} {what}: {count:,} bytes are announced, {len(content):,} read")
-    return np.frombuffer(bytearray(content), dtype=np.uint8).reshape(shape)  # a copy that may be written to
+    if read != count:
+        what = "is cut short" if read < count else "holds more than its header says"
+        raise GradusError(f"{path} {what}: {count:,} bytes are announced, {read:,} read")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _fill(file: BinaryIO, place: memoryview) -> int:
+    """Read into a place until it is full or the file ends; how many bytes there were."""
+    filled = 0
+    while filled < len(place) and (more := file.readinto(place[filled : filled + 2**20])):  # type: ignore[attr-defined]
+        filled += more
+    return filled
 
 
 def _shape(path: Path, file: BinaryIO, dimensions: int) -> list[int]:
