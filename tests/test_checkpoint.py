@@ -198,6 +198,113 @@ def test_what_does_not_fit_changes_nothing(misfit: str, tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
+TARGETS: dict[str, Callable[[], dict[str, Any]]] = {
+    **{name: lambda name=name: Training(optimizer=name).parts for name in OPTIMIZERS},
+    **{f"{name} scheduler": lambda name=name: Training(scheduler=name).parts for name in SCHEDULERS},
+    "drop-in": lambda: _with_scheduler(lambda one: gradus.lr_scheduler.OneCycleLR(one, 0.1, total_steps=50)),
+    "drop-ins in sequence": lambda: _with_scheduler(
+        lambda one: gradus.lr_scheduler.SequentialLR(
+            one, [gradus.lr_scheduler.LinearLR(one), gradus.lr_scheduler.ExponentialLR(one, 0.9)], milestones=[3]
+        )
+    ),
+    "scaler": lambda: {**Training().parts, "scaler": torch.amp.GradScaler("cpu")},
+}
+
+
+def _with_scheduler(make: Callable[[Any], Any]) -> dict[str, Any]:
+    training = Training()
+    return {"model": training.model, "optimizer": training.optimizer, "scheduler": make(training.optimizer)}
+
+
+def insides(part: Any) -> Any:
+    """All that an object holds, types included, to the last bit."""
+    if isinstance(part, torch.optim.Optimizer):
+        groups = [{name: value for name, value in group.items() if name != "params"} for group in part.param_groups]
+        return [typed(group) for group in groups], [typed(state) for state in part.state.values()]
+    return typed(part.state_dict())
+
+
+def typed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: typed(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value), [typed(member) for member in value]
+    return type(value), bits(value)
+
+
+def spoiled(tree: Any, random_: random.Random) -> None:
+    """Put something else in the place of one thing in a tree."""
+    while True:
+        key = random_.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))
+        if isinstance(tree[key], (dict, list)) and tree[key] and random_.random() < 0.8:
+            tree = tree[key]
+            continue
+        junk = [None, "x", -1, float("nan"), [], {}, torch.zeros(7), torch.zeros(()), 10**400, [{}], True]
+        tree[key] = random_.choice(junk)
+        return
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_refused_load_changes_nothing(target: str, tmp_path: Path) -> None:
+    """Whatever has been changed in a file, where it is refused, every number, type and bit of every object and every
+    generator is as it was.
+    """
+    from gradus.checkpoint.file import packed as packed_tree
+    from gradus.checkpoint.filling import tree_of
+    from gradus.checkpoint.state import random_state
+
+    random_ = random.Random(target)
+    parts = TARGETS[target]()
+    for step in range(2):
+        parts["model"](torch.full((4, 4), float(step))).sum().backward()
+        parts["optimizer"].step()
+        parts["scheduler"].step()
+    save(tmp_path / "a.ckpt", **parts, position=2)
+    refused = 0
+    for _ in range(int(os.environ.get("GRADUS_FUZZ_CASES", "25"))):
+        tree = tree_of(tmp_path / "a.ckpt")
+        del tree["shards"]
+        spoiled({name: tree[name] for name in ("parts", "random")}, random_)
+        (tmp_path / "b.ckpt").write_bytes(packed_tree(tree))
+        before, drawn = {name: insides(part) for name, part in parts.items()}, bits(random_state())
+        try:
+            load(tmp_path / "b.ckpt", **parts)
+        except GradusError:
+            refused += 1
+            assert {name: insides(part) for name, part in parts.items()} == before
+            assert bits(random_state()) == drawn
+        else:  # torch takes what it can't use
+            parts = TARGETS[target]()
+            load(tmp_path / "a.ckpt", **parts)
+    assert refused
+
+
+def test_extra_takes_what_people_have(tmp_path: Path) -> None:
+    """NumPy's scalars and paths are saved, and come back as Python's numbers and text; what has no such form is refused."""
+    scalars = [np.float32(0.5), np.int64(3), np.bool_(True), np.float16(1), np.uint8(7), np.str_("a")]
+    save(tmp_path / "a.ckpt", extra={np.int64(1): scalars, "path": Path("a/b"), np.str_("b"): np.float64(2)})
+    found = load(tmp_path / "a.ckpt").extra
+    assert found == {1: [0.5, 3, True, 1.0, 7, "a"], "path": str(Path("a/b")), "b": 2.0}
+    assert [type(value) for value in found[1]] == [float, int, bool, float, int, str]
+    for other in (np.longdouble(1), np.datetime64("2020-01-01"), np.complex64(1j), np.bytes_(b"a")):
+        with pytest.raises(InvalidInput, match="extra is of type"):
+            save(tmp_path / "b.ckpt", extra=other)
+
+
+def test_the_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    """What lies in a folder of checkpoints and isn't one of its own, or half of one, stays."""
+    mine = [".notes.ckpt.txt", ".step-7.ckpt.abcd1234", ".step-000000000007.ckpt.swp", "my.ckpt", "step-1.ckpt"]
+    folders = ["step-mine.ckpt.shards-01234567", "step-000000000001.ckpt.shards-mine"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    for name in folders:
+        (tmp_path / name).mkdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(1, 5):
+            checkpoints.save(step)
+    assert {path.name for path in tmp_path.iterdir()} >= {*mine, *folders}
+
+
 def test_a_changed_schedule_is_the_users_choice(tmp_path: Path) -> None:
     """A scheduler with another schedule than the saved one is refused, and taken with `on_change`."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a moment at which they do no harm."""
+"""Ctrl-C, SIGTERM and a closed terminal, held back until a moment at which they do no harm."""
 
 import signal
 import threading
@@ -8,8 +8,11 @@ from typing import Any, Self
 __all__ = ["HeldSignals"]
 
 
+_HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class HeldSignals:
-    """Inside, a first Ctrl-C or SIGTERM is noted, and does what it would have done when it is delivered, or on leaving.
+    """Inside, a first Ctrl-C, SIGTERM or SIGHUP is noted, and does what it would have done when delivered, or on leaving.
 
     A second one does it at once. Signals that are ignored stay so, and threads other than the main one hold nothing.
     """
@@ -20,7 +23,7 @@ class HeldSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _HELD:
                 handler = signal.getsignal(number)
                 if handler not in (None, signal.SIG_IGN):
                     self._before[number] = handler
