@@ -137,6 +137,7 @@ class Optimizer(torch.optim.Optimizer):
         self._plan: Plan | None = None
         self._captured: list[Plan] = []  # CUDA graphs read their tables for as long as they live
         super().__init__(copied(params), values)
+        self._is_watched = False  # nobody has the state yet
 
     # The contract
 
@@ -144,14 +145,24 @@ class Optimizer(torch.optim.Optimizer):
     def state(self) -> defaultdict[Tensor, Any]:  # torch keeps a field
         """What is kept for each parameter: "step", and the rule's slots, under torch's names.
 
-        Whoever looks gets it whole, and what they change holds from the next step on.
+        It goes on with each step, in the hands of whoever has got it too, and what they change holds from the next step on.
         """
-        self._lay_open()
+        self._is_watched = True
+        plan = self._plan
+        if plan is not None and plan.shown is None:
+            if self._is_differentiable():  # autograd follows other tensors after each step
+                self._lay_open()
+            else:
+                plan.show()
         return self._state
 
     @state.setter
     def state(self, state: Mapping[Tensor, Any]) -> None:
-        self._plan = None
+        self._take(state)
+        self._is_watched = True  # by whom it is from
+
+    def _take(self, state: Mapping[Tensor, Any]) -> None:
+        self._plan, self._is_watched = None, False
         self._state: defaultdict[Tensor, Any] = defaultdict(dict, state)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -274,6 +285,9 @@ class Optimizer(torch.optim.Optimizer):
     def _check_saved(self, group: Mapping[str, Any]) -> None:
         """Refuse a saved group for what a class keeps there beside hyperparameters."""
 
+    def _is_differentiable(self) -> bool:
+        return any(group["differentiable"] for group in self.param_groups)
+
     def _lay_open(self) -> None:
         """Write what the plan knows into the state, and have the next step look at everything anew."""
         if self._plan is not None:
@@ -326,6 +340,8 @@ class Optimizer(torch.optim.Optimizer):
                 stochastic=self.stochastic_rounding,
                 bound=self.clip_value,
             )
+        if self._is_watched and not self._is_differentiable():
+            self._plan.show()
         return self._plan
 
     def _require_dense(self) -> None:

@@ -13,6 +13,7 @@ from gradus.backends.layout import has_memory, overlapping
 from gradus.backends.local import local
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
+from gradus.optim.shown import Shown
 from gradus.rules import ops
 from gradus.rules.rule import Rule
 
@@ -37,6 +38,10 @@ class Plan:
         InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
     """
 
+    # Without a dict: whoever keeps an optimizer's attributes to put them back has no need of what follows from the state.
+    __slots__ = ("_groups", "_idle", "_scale", "_scaled", "_state", "batches", "bound", "capturable", "rows")
+    __slots__ += ("shown",)
+
     def __init__(
         self,
         rule_for: Callable[[Tensor, Mapping[str, Any]], Rule],
@@ -49,7 +54,8 @@ class Plan:
         bound: float | None,
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
-        self._scaled, self.bound = scaled, bound
+        self._state, self._scaled, self.bound = state, scaled, bound
+        self.shown: Shown | None = None
         self._scale: Any = None  # of the last update
         self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
@@ -91,6 +97,8 @@ class Plan:
         """Whether everything is still as it was planned; the gradients are taken note of."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
+        if self.shown is not None and not self.shown.is_as_left():
+            return False
         for group, (known, params, members) in zip(groups, self._groups, strict=True):
             now = group["params"]
             if (
@@ -126,15 +134,22 @@ class Plan:
         """One update of every tensor."""
         for batch in self.batches:
             batch.update()
+        if self.shown is not None:
+            self.shown.advance()
 
     def as_read(self, grad: Tensor) -> Tensor:
         """A gradient as the last update has read it: scaled and clipped."""
         scaled = grad if self._scale is None else grad * self._scale
         return scaled if self.bound is None else scaled.clamp(-self.bound, self.bound)
 
+    def show(self) -> None:
+        """Have the states show the steps and the scalar slots from now on."""
+        if self.shown is None:
+            self.shown = Shown(self._state, self.rows)
+
     def write_back(self) -> None:
-        """Write the steps and the scalar slots into the tensors' states."""
-        for row in self.rows:
+        """Write the steps and the scalar slots into the tensors' states, unless they are there."""
+        for row in self.rows if self.shown is None else ():
             row.write_back()
 
 

@@ -75,7 +75,7 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     }
     for group, old in zip(groups, saved, strict=False):
         fill(group, old)
-    optimizer.state = states  # made a defaultdict there
+    optimizer._take(states)
     return difference
 
 
@@ -195,19 +195,24 @@ def count(name: str, value: Any) -> int:
 
 
 def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """States without tensors in common: torch counts the steps of each parameter in place."""
+    """States without tensors in common: torch counts steps in place, each parameter's, and here they lie side by side."""
     seen: set[int] = set()
 
     def own(value: Any) -> Any:
-        if not isinstance(value, Tensor) or id(value) not in seen:
-            seen.add(id(value))
-            return value
-        return value.clone()
+        if isinstance(value, Tensor) and (id(value) in seen or _is_part(value)):
+            return value.clone()
+        seen.add(id(value))
+        return value
 
     return {
         param: {name: own(value) for name, value in kept.items()} if isinstance(kept, dict) else kept
         for param, kept in states.items()
     }
+
+
+def _is_part(value: Tensor) -> bool:
+    """Whether it is a number beside others in memory."""
+    return value.layout is torch.strided and value.dim() == 0 and value.untyped_storage().nbytes() > value.element_size()
 
 
 def fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
