@@ -274,7 +274,7 @@ def test_15_groups_options_are_ignored_misspelt_and_shared() -> None:
     optimizer.param_groups[0]["lr"] = 7.0
     assert other.param_groups[0]["lr"] == 0.01
     assert groups[0].keys() == {"params", "initial_accumulator_value"}
-    with pytest.raises(InvalidInput, match="Adagrad has no hyperparameter 'weigth_decay'; it has lr"):
+    with pytest.raises(InvalidInput, match="Adagrad has no hyperparameter 'weigth_decay'; did you mean 'weight_decay'"):
         gradus.optim.Adagrad([{"params": [first], "weigth_decay": 0.1}])
 
 

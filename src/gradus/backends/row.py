@@ -14,7 +14,7 @@ from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program, flattened, trace
 
-__all__ = ["Row", "fill", "fill_on_device"]
+__all__ = ["Row", "alone", "counted", "fill", "fill_on_device"]
 
 _KNOWN: WeakKeyDictionary[Rule, dict[Any, list[Program]]] = WeakKeyDictionary()
 _SEVERAL = 8  # rows from which on it is cheaper to calculate with arrays
@@ -127,19 +127,20 @@ class Row:
             if self.group["capturable"]:  # they are tensors, on which a captured graph counts on
                 state.update(step=self.step, **self.scalars)
             else:
-                state.update(step=_counted(self.step), **{name: _alone(value) for name, value in self.scalars.items()})
+                state.update(step=counted(self.step), **{name: alone(value) for name, value in self.scalars.items()})
 
 
 def _has_tensors(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_has_tensors, value)))
 
 
-def _counted(step: int) -> Tensor:
+def counted(step: int) -> Tensor:
     """A number of steps as torch keeps it: in single precision, for as long as that can count."""
     return torch.tensor(float(step), dtype=torch.float32 if step < 2**24 else torch.float64)
 
 
-def _alone(scalar: Any) -> Tensor:
+def alone(scalar: Any) -> Tensor:
+    """A scalar slot as a tensor."""
     return scalar if isinstance(scalar, Tensor) else torch.tensor(scalar, dtype=torch.float64)
 
 

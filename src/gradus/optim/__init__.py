@@ -1,4 +1,14 @@
-"""Optimizers with torch's contract, each a rule run over tensors by a backend."""
+"""Optimizers with torch's contract, each a rule run over tensors by a backend.
+
+What is imported from `torch.optim` and its modules can be imported from here by the same names.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch.optim.swa_utils
 
 from gradus.optim.classical import (
     ASGD,
@@ -55,3 +65,36 @@ __all__ = [
     "cautious",
     "groups",
 ]
+
+_TORCHS_MODULES = (
+    *("_adafactor", "_functional", "_multi_tensor", "_muon", "_stateless", "adadelta", "adagrad", "adam", "adamax", "adamw"),
+    *("asgd", "nadam", "radam", "rmsprop", "rprop", "sgd", "sparse_adam"),
+)
+
+
+class _Alias(ModuleType):
+    """One of torch's modules by its name here, with this library's classes in the place of torch's."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in __all__:
+            return globals()[name]
+        if name.startswith("__") and name != "__all__":  # where it lies, and what else Python asks
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"torch.optim.{self.__name__.rpartition('.')[2]}"), name)
+
+
+def __getattr__(name: str) -> Any:
+    """torch's modules, made when they are asked for; and what else `torch.optim` offers."""
+    if name in _TORCHS_MODULES or name == "lr_scheduler":
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in torch.optim.__all__:
+        return getattr(torch.optim, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+for _name in _TORCHS_MODULES:
+    sys.modules[f"{__name__}.{_name}"] = _Alias(f"{__name__}.{_name}", f"`torch.optim.{_name}`, with these optimizers.")
+sys.modules[f"{__name__}.swa_utils"] = swa_utils = torch.optim.swa_utils
+
+for _name in __all__:  # one asks a class for its module to know whether it is the library's
+    globals()[_name].__module__ = __name__

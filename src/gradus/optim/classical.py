@@ -6,6 +6,8 @@
 
 from typing import Any
 
+import torch
+
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import classical
@@ -351,6 +353,9 @@ class SparseAdam(Optimizer, rule=classical.sparse_adam):
         eps: ε, added to the denominator.
         maximize: whether to climb instead.
 
+    Raises:
+        InvalidInput: a parameter is sparse or complex, or lr or eps begins at 0, as in torch.
+
     Source: Kingma and Ba 2015, section 2, the efficient order of its last paragraph.
 
     >>> import torch
@@ -360,3 +365,28 @@ class SparseAdam(Optimizer, rule=classical.sparse_adam):
     >>> round(param.item(), 4)
     0.9
     """
+
+    def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(params, *args, **kwargs)
+        for name in ("lr", "eps"):
+            if not self.defaults[name] > 0:
+                raise InvalidInput(f"SparseAdam begins with {name} above 0; got {self.defaults[name]!r}")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; see `Optimizer.add_param_group`."""
+        super().add_param_group(param_group)
+        for param in self.param_groups[-1]["params"]:
+            if param.layout is not torch.strided or param.is_complex():
+                self.param_groups.pop()
+                raise InvalidInput(
+                    f"SparseAdam takes dense parameters of real numbers, whose gradients may be sparse; got one of "
+                    f"{param.layout} and {param.dtype} of shape {tuple(param.shape)}"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, in torch's form, whose SparseAdam counts steps in whole numbers."""
+        packed = super().state_dict()
+        for kept in packed["state"].values():
+            if "step" in kept:
+                kept["step"] = int(kept["step"])
+        return packed

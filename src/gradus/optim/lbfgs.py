@@ -15,7 +15,7 @@ from gradus.errors import InvalidInput
 from gradus.optim import lbfgs_state, state_dicts
 from gradus.optim.history import History
 from gradus.optim.line_search import Search, Trial
-from gradus.optim.optimizer import GROUP_KEYS, copied
+from gradus.optim.optimizer import GROUP_KEYS, copied, require_known
 from gradus.rules.fields import flag, nonnegative, one_of, whole
 
 __all__ = ["LBFGS"]
@@ -117,8 +117,7 @@ class LBFGS(torch.optim.Optimizer):
                 kept.pop(name, None)
 
     def _check_group(self, added: Mapping[str, Any]) -> None:
-        if unknown := sorted(added.keys() - self.defaults.keys() - GROUP_KEYS):
-            raise InvalidInput(f"LBFGS has no hyperparameter {unknown[0]!r}; it has {', '.join(_CHECKS)}")
+        require_known("LBFGS", added.keys() - GROUP_KEYS, self.defaults)
         _check(added)
         for name in self.defaults.keys() & added.keys() - {"lr"}:
             known = (self.param_groups or [self.defaults])[0][name]
@@ -230,7 +229,8 @@ class LBFGS(torch.optim.Optimizer):
                 break
             used = 0
             if group["line_search_fn"] == "strong_wolfe":
-                loss, gradient, t, used = self._searched(evaluate, line, t, loss, gradient)
+                left = group["max_eval"] - evaluations
+                loss, gradient, t, used = self._searched(evaluate, line, t, loss, gradient, left)
                 state["t"] = t
             else:
                 self._move(direction, t)
@@ -250,9 +250,12 @@ class LBFGS(torch.optim.Optimizer):
         return first
 
     def _searched(
-        self, evaluate: Callable[[], Any], line: Line, t: float, loss: float, gradient: Tensor
+        self, evaluate: Callable[[], Any], line: Line, t: float, loss: float, gradient: Tensor, most: int
     ) -> tuple[float, Tensor, float, int]:
-        """The loss, the gradient and t of a point that satisfies the strong Wolfe conditions, and the evaluations."""
+        """The loss, the gradient and t of a point that satisfies the strong Wolfe conditions, and the evaluations.
+
+        Where as many evaluations after the first don't do for that, it is the best point so far.
+        """
         origin, here = self._place(), 0.0
 
         def go(t: float) -> None:
@@ -268,7 +271,7 @@ class LBFGS(torch.optim.Optimizer):
             value, there = float(evaluate()), self._gradient()
             return Trial(t, value, there, float(there.dot(line.direction)))
 
-        search = Search(at, Trial(0.0, loss, gradient, line.slope), line.greatest)
+        search = Search(at, Trial(0.0, loss, gradient, line.slope), line.greatest, most)
         found = search.run(t, self.param_groups[0]["tolerance_change"])
         go(found.t)
         return found.loss, found.gradient, found.t, search.evaluations

@@ -24,8 +24,9 @@ class Trial(NamedTuple):
 class Search:
     """A line search for the strong Wolfe conditions; a loss that is no number counts as too high."""
 
-    def __init__(self, at: Callable[[float], Trial], origin: Trial, size: float) -> None:
+    def __init__(self, at: Callable[[float], Trial], origin: Trial, size: float, most: int = _TRIALS) -> None:
         self.at, self.origin, self.size = at, origin, size
+        self.most = min(most, _TRIALS)  # evaluations after the first
         self.evaluations = 0
 
     def run(self, t: float, tolerance: float) -> Trial:
@@ -46,7 +47,7 @@ class Search:
     def _bracket(self, t: float) -> tuple[Trial, Trial | None]:
         """Two points between which the conditions hold somewhere; or one where they do (Algorithm 3.5)."""
         before, trial = self.origin, self._try(t)
-        for count in range(_TRIALS):
+        for count in range(self.most):
             if not self._descends(trial) or (count > 1 and trial.loss >= before.loss):
                 return before, trial
             if self._is_flat(trial):
@@ -61,7 +62,7 @@ class Search:
         """Narrow two points down to one that satisfies the conditions (Algorithm 3.6); `low` is always the better."""
         low, high = (one, other) if one.loss <= other.loss or not other.loss < math.inf else (other, one)
         stalled = False
-        while self.evaluations <= _TRIALS and abs(high.t - low.t) * self.size >= tolerance:
+        while self.evaluations <= self.most and abs(high.t - low.t) * self.size >= tolerance:
             left, right = sorted((low.t, high.t))
             t = _between(low, high, left, right)
             # A point close to an end says little: the second time, it is moved away from it.

@@ -1,6 +1,9 @@
 """`Optimizer`: torch's optimizer contract over a rule and a backend."""
 
+import difflib
+import importlib
 import inspect
+from abc import ABCMeta
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -20,7 +23,7 @@ from gradus.rules import ops
 from gradus.rules.fields import flag
 from gradus.rules.rule import Hyper, Rule
 
-__all__ = ["Optimizer", "copied"]
+__all__ = ["GROUP_KEYS", "Optimizer", "copied", "require_known"]
 
 # torch's options that say how to run, not what to do; the last two are asked of the backend.
 _TORCHS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
@@ -37,7 +40,7 @@ GROUP_KEYS = frozenset(
 )
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     """An update rule as a torch optimizer. A class of your own needs its rule and no more:
 
     >>> from gradus.rules import ops, rule
@@ -51,6 +54,9 @@ class Optimizer(torch.optim.Optimizer):
     >>> SignDescent([param], lr=0.5).step()
     >>> param.tolist()
     [0.5, 1.5, 1.0]
+
+    A class without a rule has torch's contract: it calls `super().__init__(params, defaults)` and writes its own `step`.
+    Any torch optimizer counts as an instance of this class.
 
     Its arguments are the parameters, the rule's hyperparameters, and these, for every rule:
 
@@ -88,7 +94,9 @@ class Optimizer(torch.optim.Optimizer):
     _besides: ClassVar[Rule | None] = None
     _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
     _takes_sparse: ClassVar[bool] = True
-    _step_supports_amp_scaling = True  # GradScaler leaves its scale to the update, which does it in passing
+    _has_rule: ClassVar[bool] = False
+    _plan: Plan | None = None
+    _is_watched = True  # whether somebody may have the state
 
     def __init_subclass__(
         cls,
@@ -108,7 +116,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         if not isinstance(rule, Rule):
             raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
-        cls.rule, cls._besides = rule, besides
+        cls.rule, cls._besides, cls._has_rule = rule, besides, True
         kept, hypers = frozenset(group_keys), {**rule.hypers, **(besides.hypers if besides else {})}
         cls.hypers = {name: hyper for name, hyper in hypers.items() if name not in kept}
         cls._group_keys = GROUP_KEYS | kept
@@ -118,9 +126,15 @@ class Optimizer(torch.optim.Optimizer):
             cls._takes = staticmethod(takes)
         cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        """Whether a class is one of torch's optimizers, where it is asked of this class itself."""
+        return torch.optim.Optimizer in other.__mro__ if cls is Optimizer else NotImplemented
+
     def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        if not hasattr(self, "rule"):
-            raise InvalidInput(f"{type(self).__name__} has no rule; write class {type(self).__name__}(Optimizer, rule=...)")
+        if not self._has_rule:
+            super().__init__(params, *args, **kwargs)
+            return
         try:
             given = inspect.signature(type(self)).bind(params, *args, **kwargs)
         except TypeError as error:
@@ -134,10 +148,18 @@ class Optimizer(torch.optim.Optimizer):
         for name, hyper in self.hypers.items():
             if hyper.check is not None:
                 hyper.check(name, values[name])
-        self._plan: Plan | None = None
         self._captured: list[Plan] = []  # CUDA graphs read their tables for as long as they live
         super().__init__(copied(params), values)
-        self._is_watched = False  # nobody has the state yet
+        self._is_watched = False
+        self._leave_scaling()
+
+    def _leave_scaling(self) -> None:
+        """Have a GradScaler leave its scale to the update only where somebody has asked for what needs that.
+
+        Frameworks that clip gradients themselves refuse whoever claims it.
+        """
+        ours = self.skip_nonfinite or self.clip_norm is not None or self.clip_value is not None
+        self._step_supports_amp_scaling = ours or any(group["fused"] for group in self.param_groups)
 
     # The contract
 
@@ -163,7 +185,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def _take(self, state: Mapping[Tensor, Any]) -> None:
         self._plan, self._is_watched = None, False
-        self._state: defaultdict[Tensor, Any] = defaultdict(dict, state)
+        kept = (
+            state if isinstance(state, defaultdict) else defaultdict(dict, state)
+        )  # the very one: wrappers have it in common
+        self._state: defaultdict[Tensor, Any] = kept
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
@@ -174,6 +199,8 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InvalidInput: a hyperparameter is out of its range, or a gradient doesn't fit its parameter. Nothing is changed.
         """
+        if not self._has_rule:
+            raise NotImplementedError(f"{type(self).__name__} has neither a rule nor a step of its own")
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -220,13 +247,12 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InvalidInput: a hyperparameter out of its range, or one that the rule doesn't have.
         """
+        if not self._has_rule:
+            super().add_param_group(param_group)
+            return
         if not isinstance(param_group, dict):
             raise InvalidInput(f"a parameter group is a dict with 'params'; got {type(param_group).__name__}")
-        if unknown := sorted(param_group.keys() - self.defaults.keys() - self._group_keys):
-            raise InvalidInput(
-                f"{type(self).__name__} has no hyperparameter {unknown[0]!r}; it has {', '.join(self.hypers)}. "
-                f"A key of your own can be set in optimizer.param_groups afterwards"
-            )
+        require_known(type(self).__name__, param_group.keys() - self._group_keys, self.defaults)
         for name, hyper in self.hypers.items():
             if hyper.check is not None and name in param_group:
                 hyper.check(name, param_group[name])
@@ -242,14 +268,19 @@ class Optimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """The whole state, in torch's form: torch's optimizer of the same name loads it."""
         packed = super().state_dict()
-        return {**packed, "state": state_dicts.unshared(packed["state"]), state_dicts.RULE: self.rule.name}
+        if not self._has_rule:
+            return packed
+        state = state_dicts.unshared(state_dicts.noted(self, packed["state"]))
+        return {**packed, "state": state, state_dicts.RULE: self.rule.name}
 
     def load_state_dict(  # type: ignore[override]  # torch returns nothing
         self, state_dict: Mapping[str, Any], strict: bool = True
     ) -> state_dicts.Difference:
         """Take up a state, this library's or torch's, into the parameters and groups that are here.
 
-        Parameters are matched by name where both sides have names, else by position. Groups are filled in place.
+        Parameters are matched by name where both sides have names, else by position, in groups of as many parameters. Groups
+        are filled in place, where there are as many. States of apex, bitsandbytes (in 32 bits), schedulefree, timm,
+        Transformers and of old versions of torch are taken for the same rules; another is refused by name.
 
         Args:
             state_dict: what `state_dict` gave; it is copied.
@@ -261,16 +292,41 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InvalidInput: it is another rule's state, or doesn't fit these parameters. Nothing is changed then.
         """
+        if not self._has_rule:
+            super().load_state_dict(dict(state_dict))
+            return state_dicts.Difference([], [])
         return state_dicts.load(self, state_dict, strict)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        slots = state.pop("state", {})
+        if not self._has_rule:
+            super().__setstate__(state)
+            self.state = slots
+            return
         ours = {"backend": self.__dict__.get("backend"), **_OURS}
         self.__dict__.update({name: value for name, value in ours.items() if name not in self.__dict__})
-        slots = state.pop("state", {})
         super().__setstate__(state)
         self.state, self._captured = slots, []
+        self._leave_scaling()
+
+    def __repr__(self) -> str:
+        """As torch prints it, with what there is to choose; a way to run that torch's own class doesn't have isn't."""
+        theirs = getattr(torch.optim, type(self).__name__, None)
+        known = () if theirs is None else inspect.signature(theirs).parameters
+        whole = self.param_groups
+        hidden = [
+            name for name, default in _TORCHS.items() if name not in known and all(g.get(name) is default for g in whole)
+        ]
+        try:
+            self.param_groups = [{name: value for name, value in group.items() if name not in hidden} for group in whole]
+            return super().__repr__()
+        finally:
+            self.param_groups = whole
 
     def __getstate__(self) -> dict[str, Any]:
+        if not self._has_rule:
+            return super().__getstate__()
         return {**super().__getstate__(), **{name: getattr(self, name) for name in _OURS}}
 
     # The update
@@ -359,6 +415,25 @@ class Optimizer(torch.optim.Optimizer):
         return found is not None and bool(found), None if scale is None else 1.0 / float(scale)
 
 
+def require_known(kind: str, keys: Iterable[str], defaults: Mapping[str, Any]) -> None:
+    """Take the keys of a group as torch does, the user's own too, unless one looks like a slip of the pen.
+
+    Raises:
+        InvalidInput: a key that is nearly a hyperparameter's name, or one that is no group's to choose.
+    """
+    for key in sorted(set(map(str, keys)) - defaults.keys()):
+        if key in _OURS:
+            raise InvalidInput(f"{key} is for all groups together; give it to {kind} itself")
+        plain = key.lower().replace("_", "")
+        same = [name for name in defaults if name.replace("_", "") == plain]
+        near = same or difflib.get_close_matches(key, [name for name in defaults if len(name) > 3], n=1, cutoff=0.8)
+        if near:
+            raise InvalidInput(
+                f"{kind} has no hyperparameter {key!r}; did you mean {near[0]!r}? A key of your own by that name can "
+                f"be set in optimizer.param_groups afterwards"
+            )
+
+
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -401,3 +476,10 @@ def copied(params: Any) -> Any:
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         return params  # torch says what is wrong with it
     return [dict(param) if isinstance(param, dict) else param for param in params]
+
+
+def __getattr__(name: str) -> Any:
+    """What else `torch.optim.optimizer` offers, such as `required`: code imports it from here, with `Optimizer`."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("torch.optim.optimizer"), name)  # torch.optim has no attribute of that name

@@ -17,7 +17,7 @@ from gradus.optim.shown import Shown
 from gradus.rules import ops
 from gradus.rules.rule import Rule
 
-__all__ = ["Plan", "empty_slot"]
+__all__ = ["Plan", "empty_slot", "used_slots"]
 
 _WIDE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 
@@ -39,8 +39,18 @@ class Plan:
     """
 
     # Without a dict: whoever keeps an optimizer's attributes to put them back has no need of what follows from the state.
-    __slots__ = ("_groups", "_idle", "_scale", "_scaled", "_state", "batches", "bound", "capturable", "rows")
-    __slots__ += ("shown",)
+    __slots__ = (
+        "_groups",
+        "_idle",
+        "_scale",
+        "_scaled",
+        "_state",
+        "batches",
+        "bound",
+        "capturable",
+        "rows",
+        "shown",
+    )
 
     def __init__(
         self,
@@ -183,11 +193,28 @@ def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str,
     for name in slots:
         if kept.get(name) is None:
             if (slot := empty_slot(rule, name, param, group)) is not None:
-                # Of a complex number both parts begin alike: they are updated one by one.
-                (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(rule.begun(name, group))
-                kept[name] = slot
+                kept[name] = _begun(slot, rule, name, group)
         elif not _fits(kept[name], rule, name, param, group):
             kept[name] = _laid_out(kept[name], rule, name, param, group)
+
+
+def _begun(slot: Tensor, rule: Rule, name: str, group: Mapping[str, Any]) -> Tensor:
+    """A slot with what it holds before the first update."""
+    start, most = rule.begun(name, group), torch.finfo(slot.dtype).max
+    if not abs(start) <= most:
+        raise InvalidInput(
+            f"{rule.name}'s {name} begins at {start:g}, its {rule.start[name]}; {slot.dtype} holds {most:g} at most"
+        )
+    # Of a complex number both parts begin alike: they are updated one by one.
+    (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(start)
+    return slot
+
+
+def used_slots(rule: Rule, param: Tensor, group: Mapping[str, Any]) -> list[str]:
+    """What the rule keeps for a parameter with a group's hyperparameters, beside the step."""
+    scalars = {name: rule.begun(name, group) for name in rule.slots if name in rule.scalars}
+    used = Row(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
+    return [*(name for name in used if rule.shape(name, tuple(param.shape), group) is not None), *scalars]
 
 
 def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> bool:
@@ -233,7 +260,8 @@ def _count_on_device(rows: Sequence[Row], idle: Sequence[Mapping[str, Any]]) -> 
         found = {name: row.states[0].get(name) for name in known}
         for name, number in known.items():
             tensor = found[name]
-            if not (isinstance(tensor, Tensor) and tensor.dtype == torch.float64) or id(tensor) in taken:
+            there = isinstance(tensor, Tensor) and tensor.dtype == torch.float64 and tensor.device == row.params[0].device
+            if not there or id(tensor) in taken:
                 tensor = torch.full((), number, dtype=torch.float64, device=row.params[0].device)
             taken.add(id(tensor))
             known[name] = tensor

@@ -2,27 +2,33 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gradus.backends.row import alone, counted
 from gradus.errors import InvalidInput
-from gradus.optim.plan import empty_slot
+from gradus.optim.foreign import own_group, own_state
+from gradus.optim.plan import empty_slot, used_slots
 from gradus.rules.rule import Rule
 
 if TYPE_CHECKING:
     from gradus.optim.optimizer import Optimizer
 
-__all__ = ["RULE", "Difference", "between_hooks", "count", "fill", "load", "number", "saved_groups", "unshared"]
+__all__ = ["RULE", "Difference", "between_hooks", "count", "fill", "load", "noted", "number", "saved_groups", "unshared"]
 
 RULE = "gradus.rule"  # under which a state names its rule; torch overlooks it
 _NOT_RESTORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}  # how to run is chosen here
 
 
+_COUNTED = frozenset(("k", "step", "lr_max", "weight_sum"))  # by others in groups, and here with each parameter
+
+
 class Difference(NamedTuple):
-    """The parameters that are on one side only, by name, or by position where there are no names."""
+    """The parameters that are on one side only, by name; without names, by the numbers of group and parameter."""
 
     missing: list[Any]
     unexpected: list[Any]
@@ -54,27 +60,28 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
         raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
     pairs, difference = _matched(groups, saved)
     if strict and any(difference):
+        here, there = ([len(group["params"]) for group in some] for some in (groups, saved))
         raise InvalidInput(
-            f"the saved state has other parameters: missing {difference.missing}, unexpected {difference.unexpected}; "
-            f"strict=False loads what both have"
+            f"the saved state has other parameters: missing {difference.missing}, unexpected {difference.unexpected}, of groups "
+            f"of {there} parameters for {here}; strict=False loads what both have"
         )
     if strict and len(groups) != len(saved):
         raise InvalidInput(
             f"the saved state has {len(saved)} parameter groups, this optimizer {len(groups)}; strict=False loads it"
         )
+    saved = [own_group(optimizer.rule, old) for old in saved]
     for old in saved:
         _check_group(optimizer, old)
     group_of = {param: group for group in groups for param in group["params"]}
-    saved_of = {key: group for group in saved for key in group["params"]}
-    states = {
-        param: _state(
-            optimizer.rule_for(param, group_of[param]), param, given["state"][key], {**group_of[param], **saved_of[key]}
-        )
-        for key, param in pairs
-        if key in given["state"]
-    }
-    for group, old in zip(groups, saved, strict=False):
-        fill(group, old)
+    saved_of = {key: old for old in saved for key in old["params"]}
+    states = {}
+    for key, param in pairs:
+        if key in given["state"]:
+            rule, whole = optimizer.rule_for(param, group_of[param]), {**group_of[param], **saved_of[key]}
+            states[param] = _state(rule, param, whole, own_state(rule, saved_of[key], given["state"][key]))
+    # Which group is which can't be told where there are more on one side.
+    for group, old in zip(groups, saved, strict=True) if len(groups) == len(saved) else ():
+        fill(group, {name: value for name, value in old.items() if name not in _COUNTED or name in group})
     optimizer._take(states)
     return difference
 
@@ -135,11 +142,14 @@ def _matched(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple
         return [(there[name], here[name]) for name in shared], Difference(missing, unexpected)
     pairs: list[tuple[Any, Tensor]] = []
     difference = Difference([], [])
-    for group, old in zip(groups, saved, strict=False):
-        pairs += zip(old["params"], group["params"], strict=False)
-        first, second = len(old["params"]), len(group["params"])
-        difference.missing.extend(range(first, second))
-        difference.unexpected.extend(range(second, first))
+    # By position a group's parameters are known only where both sides have as many: another layer may have come in between.
+    nothing: dict[str, Any] = {"params": []}
+    for number, (group, old) in enumerate(zip_longest(groups, saved, fillvalue=nothing)):
+        if len(groups) == len(saved) and len(group["params"]) == len(old["params"]):
+            pairs += zip(old["params"], group["params"], strict=True)
+        else:
+            difference.missing.extend((number, place) for place in range(len(group["params"])))
+            difference.unexpected.extend((number, place) for place in range(len(old["params"])))
     return pairs, difference
 
 
@@ -147,7 +157,7 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
 
 
-def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any], hypers: Mapping[str, Any]) -> dict[str, Any]:
+def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
     kept: dict[str, Any] = {}
     for name, value in saved.items():
@@ -160,9 +170,9 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any], hypers: Mapping[
         if value is None:  # torch notes a slot without use so
             continue
         if name in rule.scalars:
-            kept[name] = number(name, value)
+            kept[name] = alone(number(name, value))
             continue
-        slot, shape = empty_slot(rule, name, param, hypers), tuple(getattr(value, "shape", ()))
+        slot, shape = empty_slot(rule, name, param, group), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
             expected = "none" if slot is None else f"shape {tuple(slot.shape)}"
             raise InvalidInput(
@@ -174,24 +184,48 @@ def _state(rule: Rule, param: Tensor, saved: Mapping[str, Any], hypers: Mapping[
                 f"{value.layout} of {value.dtype} on {value.device}"
             )
         kept[name] = slot.copy_(value)
-    # torch's SGD counts no steps; that there is a momentum says that one has been done.
-    return {"step": count("step", saved.get("step", 1 if kept else 0)), **kept}
+    step = count("step", saved.get("step", 0))
+    if kept or step:
+        _require_whole(rule, param, group, saved)
+    return {"step": counted(step), **kept}
+
+
+def _require_whole(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """A slot that is to begin later is there, and holds None; only a damaged or another library's state lacks one."""
+    if missing := [name for name in ("step", *used_slots(rule, param, group)) if name not in saved]:
+        raise InvalidInput(
+            f"the saved state isn't of the rule {rule.name} as a whole: it has no {missing[0]} for a parameter of shape "
+            f"{tuple(param.shape)}; it has {', '.join(map(str, saved))}. To begin anew, load no state"
+        )
+
+
+def noted(optimizer: "Optimizer", states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Packed states, in which a slot that is to begin later, for its use has just been chosen, holds None."""
+    places = ((param, group) for group in optimizer.param_groups for param in group["params"])
+    noted = dict(states)
+    for number, (param, group) in enumerate(places):
+        if noted.get(number):
+            with suppress(InvalidInput):  # what is out of its range uses nothing
+                used = used_slots(optimizer.rule_for(param, group), param, group)
+                noted[number] = {**noted[number], **{name: None for name in used if name not in noted[number]}}
+    return noted
 
 
 def number(name: str, value: Any, *, finite: bool = True) -> float:
     """A saved number, which may be infinite, or none, only where it is a result of the training."""
-    single = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex())
-    if not single or ((finite or isinstance(value, int)) and not abs(value) < 2**63):
+    single = isinstance(value, Tensor) and value.numel() == 1 and value.layout is torch.strided and not value.is_meta
+    plain = value.item() if single else value
+    if not isinstance(plain, (int, float)) or ((finite or isinstance(plain, int)) and not abs(plain) < 2**63):
         raise InvalidInput(f"a saved {name} must be a finite number; got {value!r}")
-    return float(value)
+    return float(plain)
 
 
 def count(name: str, value: Any) -> int:
     """A saved number of updates, or of what else is counted."""
-    counted = number(name, value)
-    if counted < 0 or counted != int(counted):
-        raise InvalidInput(f"a saved {name} is a count; got {counted:g}")
-    return int(counted)
+    found = number(name, value)
+    if found < 0 or found != int(found):
+        raise InvalidInput(f"a saved {name} is a count; got {found:g}")
+    return int(found)
 
 
 def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:

@@ -49,9 +49,9 @@ def sgd(
     *,
     step,
     lr: NonNegative = 1e-3,
-    momentum: NonNegative = 0.0,
-    dampening: NonNegative = 0.0,
-    weight_decay: NonNegative = 0.0,
+    momentum: NonNegative = 0,
+    dampening: NonNegative = 0,
+    weight_decay: NonNegative = 0,
     nesterov: Flag = False,
     maximize: Flag = False,
 ):
@@ -72,9 +72,9 @@ def adagrad(
     *,
     step,
     lr: NonNegative = 1e-2,
-    lr_decay: NonNegative = 0.0,
-    weight_decay: NonNegative = 0.0,
-    initial_accumulator_value: NonNegative = 0.0,  # noqa: ARG001 - what `sum` starts from
+    lr_decay: NonNegative = 0,
+    weight_decay: NonNegative = 0,
+    initial_accumulator_value: NonNegative = 0,  # noqa: ARG001 - what `sum` starts from
     eps: NonNegative = 1e-10,
     maximize: Flag = False,
 ):
@@ -95,8 +95,8 @@ def rmsprop(
     lr: NonNegative = 1e-2,
     alpha: Decay = 0.99,
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
-    momentum: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
+    momentum: NonNegative = 0,
     centered: Flag = False,
     maximize: Flag = False,
 ):
@@ -123,7 +123,7 @@ def adadelta(
     lr: NonNegative = 1.0,
     rho: Decay = 0.9,
     eps: NonNegative = 1e-6,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
     """v ← ρv + (1 − ρ)g²; Δ = √(u + ε)/√(v + ε) · g; u ← ρu + (1 − ρ)Δ²; θ ← θ − γΔ."""
@@ -146,7 +146,7 @@ def adam(
     lr: NonNegative = 1e-3,
     betas: Betas = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     amsgrad: Flag = False,
     maximize: Flag = False,
     decoupled_weight_decay: Flag = False,
@@ -199,7 +199,7 @@ def adamax(
     lr: NonNegative = 2e-3,
     betas: Betas = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
     """m ← β₁m + (1 − β₁)g; u ← max(β₂u, |g| + ε); θ ← θ − γ/(1 − β₁ᵗ) · m/u."""
@@ -222,7 +222,7 @@ def nadam(
     lr: NonNegative = 2e-3,
     betas: Betas = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     momentum_decay: NonNegative = 4e-3,
     decoupled_weight_decay: Flag = False,
     maximize: Flag = False,
@@ -251,7 +251,7 @@ def radam(
     lr: NonNegative = 1e-3,
     betas: Betas = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     decoupled_weight_decay: Flag = False,
     maximize: Flag = False,
 ):
@@ -265,10 +265,9 @@ def radam(
     rho = rho_inf - 2 * step * beta2**step / (1 - beta2**step)
     divisor = ops.where(rho > 5, (rho_inf - 4) * (rho_inf - 2) * rho, 1.0)  # where it isn't used it may be 0
     rectification = ops.sqrt((rho - 4) * (rho - 2) * rho_inf / divisor)
-    adapted = ops.where(rho > 5, rectification * ops.sqrt(1 - beta2**step), 0.0)
-    plain = ops.where(rho > 5, 0.0, 1.0)
-    update = exp_avg * (adapted / (ops.sqrt(exp_avg_sq) + eps) + plain)
-    return param - lr / (1 - beta1**step) * update, exp_avg, exp_avg_sq
+    adapted = rectification * ops.sqrt(1 - beta2**step)
+    factor = ops.where(rho > 5, adapted / (ops.sqrt(exp_avg_sq) + eps), 1.0)  # a root of 0 counts where it is used
+    return param - lr / (1 - beta1**step) * exp_avg * factor, exp_avg, exp_avg_sq
 
 
 @rule(eta="lr", mu=1.0)
@@ -284,7 +283,7 @@ def asgd(
     lambd: NonNegative = 1e-4,
     alpha: NonNegative = 0.75,
     t0: NonNegative = 1e6,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
     """θ ← (1 − λη)θ − ηg; ax, the average of θ from t₀ on; η = γ/(1 + λγt)^α."""
@@ -304,7 +303,7 @@ def rprop(
     *,
     lr: NonNegative = 1e-2,  # noqa: ARG001 - what `step_size` starts from
     etas: Etas = (0.5, 1.2),
-    step_sizes: StepSizes = (1e-6, 50.0),
+    step_sizes: StepSizes = (1e-6, 50),
     maximize: Flag = False,
 ):
     """Each element's own step, grown while the gradient keeps its sign and shrunk when it turns."""

@@ -23,6 +23,7 @@ __all__ = [
     "decays",
     "finite",
     "flag",
+    "implied",
     "nonnegative",
     "one_of",
     "optional_decay",
@@ -119,6 +120,22 @@ def optional_decay(name: str, value: Any) -> None:
 def decays(count: int) -> Check:
     """So many numbers, each at least 0 and below 1."""
     return _several(f"{count} numbers, each at least 0 and below 1", *[_in_unit] * count)
+
+
+_NEVER_NEGATIVE = frozenset(("eps", "lr", "momentum", "weight_decay"))
+
+
+def implied(name: str, default: Any) -> Check | None:
+    """The check of a hyperparameter without one: what its name means everywhere, or that it is of its default's kind."""
+    if name in _NEVER_NEGATIVE:
+        return nonnegative
+    if isinstance(default, bool):
+        return flag
+    if isinstance(default, (int, float)):
+        return finite
+    if isinstance(default, tuple) and all(isinstance(number, (int, float)) for number in default):
+        return several(len(default))
+    return None
 
 
 NonNegative = Annotated[float, nonnegative]

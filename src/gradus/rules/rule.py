@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints, overload
 
 from gradus.errors import InvalidInput
-from gradus.rules.fields import Scalar
+from gradus.rules.fields import Scalar, implied
 
 __all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
 
@@ -19,7 +19,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class Hyper:
-    """A hyperparameter: its default, and the check that its annotation carries."""
+    """A hyperparameter: its default, and the check that its annotation carries, or its name and default imply."""
 
     default: Any
     check: Callable[[str, Any], None] | None = None
@@ -61,7 +61,10 @@ class Rule:
         self.of_tensors, self._shapes = shapes is not None, shapes or {}
         self.name, self.slots = function.__name__, tuple(given[2:])
         self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
-        self.hypers = {name: Hyper(parameters[name].default, _check_of(hints.get(name))) for name in named if name != "step"}
+        defaults = {name: parameters[name].default for name in named if name != "step"}
+        self.hypers = {
+            name: Hyper(default, _check_of(hints.get(name)) or implied(name, default)) for name, default in defaults.items()
+        }
         self.counts_steps = "step" in named
         if unknown := start.keys() - set(self.slots):
             raise InvalidInput(f"{self.name} has no slot {sorted(unknown)[0]!r} to start; it has {', '.join(self.slots)}")

@@ -1,0 +1,73 @@
+"""Saved states of other libraries' optimizers and of older versions, in the form that they have here; or why not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from gradus.errors import InvalidInput
+from gradus.rules.rule import Rule
+
+__all__ = ["own_group", "own_state"]
+
+# What others call the slots of a rule: bitsandbytes numbers them.
+_NAMES: dict[str, dict[str, str]] = {
+    "sgd": {"state1": "momentum_buffer"},
+    "adagrad": {"state1": "sum"},
+    "rmsprop": {"state1": "square_avg"},
+    "lion": {"state1": "exp_avg"},
+    **{name: {"state1": "exp_avg", "state2": "exp_avg_sq"} for name in ("adam", "adamw", "lamb")},
+}
+_QUANTIZED = frozenset(("absmax1", "absmax2", "qmap1", "qmap2"))
+# Hyperparameters that torch's optimizer of a rule got later than the others; before, it was as with the default.
+_LATER = {"adagrad": frozenset(("eps", "initial_accumulator_value"))}
+_BIAS = ("bias_correction", "correct_bias")  # apex, timm, Transformers
+
+
+def own_group(rule: Rule, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved group in the form that it has here; what it counts for its parameters stays in it for `own_state`.
+
+    Raises:
+        InvalidInput: it is of an optimizer that updates otherwise.
+    """
+    group = {name: rule.hypers[name].default for name in _LATER.get(rule.name, ()) if name not in saved} | dict(saved)
+    for name in _BIAS:
+        if name in group and name not in rule.hypers and group[name] is False:
+            raise InvalidInput(
+                f"the saved state is of an optimizer with {name}=False, and {rule.name} corrects the bias of its averages; "
+                f"go on with that optimizer, or begin anew"
+            )
+    if "train_mode" in group:  # schedulefree's
+        group["mode"] = "train" if group.pop("train_mode") else "eval"
+    return group
+
+
+def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter's saved state in the form that it has here.
+
+    Args:
+        rule: the rule that updates it.
+        group: the saved group that it is in, where apex, timm and schedulefree count its steps.
+        saved: its state.
+
+    Raises:
+        InvalidInput: it is kept in eight bits.
+    """
+    if quantized := sorted(_QUANTIZED & saved.keys()):
+        raise InvalidInput(
+            f"the saved state is kept in 8 bits (it has {quantized[0]!r}, as bitsandbytes writes it), and can't be "
+            f"told from its numbers alone; save it with optim_bits=32, or begin anew"
+        )
+    names = _NAMES.get(rule.name, {})
+    state = {names.get(name, name): value for name, value in saved.items()}
+    if isinstance(negative := state.get("neg_pre_grad"), Tensor) and "pre_grad" in rule.slots:  # timm's Adan
+        state["pre_grad"] = -negative
+        del state["neg_pre_grad"]
+    begun = any(value is not None for value in state.values())
+    if begun and "step" not in state and (count := group.get("k", group.get("step"))) is not None:
+        state["step"] = count
+    if begun and rule.scalars:  # schedulefree keeps them in its groups
+        state = {**{name: group[name] for name in rule.slots if name in rule.scalars and name in group}, **state}
+    if rule.name == "sgd" or not rule.counts_steps:  # torch counts none then; that something is kept says that one was done
+        state.setdefault("step", 1 if begun else 0)
+    return state
