@@ -328,7 +328,7 @@ def test_muon_is_its_authors() -> None:
         (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number above 0; got 0"),
         (lambda p: SOAP([p], data_format="nhwc"), r"data_format must be 'channels_first' or 'channels_last'; got 'nhwc'"),
         (lambda p: SOAP([p], shampoo_beta=-1), r"shampoo_beta must be at least 0 and below 1; got -1"),
-        (lambda p: SOAP([{"params": [p], "muon": True}]), r"SOAP has no hyperparameter 'muon'"),
+        (lambda p: SOAP([{"params": [p], "shampo_beta": 0.9}]), r"SOAP has no hyperparameter 'shampo_beta'; did you mean"),
     ],
 )
 def test_refused_with_a_reason(build: Any, message: str) -> None:

@@ -1,5 +1,6 @@
 """Writes the signatures of `gradus.optim` for type checkers and editors, from the rules: `python tools/optim_stub.py`."""
 
+import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,7 +30,10 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
+from torch.optim import swa_utils as swa_utils
+from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
+from gradus import lr_scheduler as lr_scheduler
 '''
 
 TYPES = """
@@ -42,12 +46,18 @@ def stub() -> str:
     """The whole stub."""
     public = {name: getattr(gradus.optim, name) for name in gradus.optim.__all__}
     made = {name: value for name, value in public.items() if inspect.isclass(value) and hasattr(value, "rule")}
-    imports = [
-        f"from {value.__module__} import {name} as {f'_{name}' if name in made else name}" for name, value in public.items()
-    ]
+    homes = {name: module for module in _modules() for name in importlib.import_module(module).__all__}
+    imports = [f"from {homes[name]} import {name} as {f'_{name}' if name in made else name}" for name in public]
     listed = "".join(f"    {name!r},\n" for name in public).replace("'", '"')
     classes = (f"\nclass {name}(_{name}):\n{constructor(value)}" for name, value in made.items())
     return HEADER + "\n".join(sorted(imports, key=str.lower)) + f"\n\n__all__ = [\n{listed}]\n" + TYPES + "".join(classes)
+
+
+def _modules() -> Iterator[str]:
+    """The modules that the classes are written in; each class names the package."""
+    for path in STUB.parent.glob("*.py"):
+        if path.stem != "__init__":
+            yield f"gradus.optim.{path.stem}"
 
 
 def constructor(optimizer: Any) -> str:

@@ -178,7 +178,7 @@ class Adam(Optimizer, rule=classical.adam):
     """
 
 
-class AdamW(Optimizer, rule=classical.adamw):
+class AdamW(Adam, rule=classical.adamw):
     """Adam with weight decay apart from the gradient.
 
     θ ← (1 − γλ)θ, then Adam's update.

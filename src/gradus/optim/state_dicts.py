@@ -62,8 +62,8 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     if strict and any(difference):
         here, there = ([len(group["params"]) for group in some] for some in (groups, saved))
         raise InvalidInput(
-            f"the saved state has other parameters: missing {difference.missing}, unexpected {difference.unexpected}, of groups "
-            f"of {there} parameters for {here}; strict=False loads what both have"
+            f"the saved state has other parameters: missing {difference.missing}, unexpected {difference.unexpected}, of "
+            f"groups of {there} parameters for {here}; strict=False loads what both have"
         )
     if strict and len(groups) != len(saved):
         raise InvalidInput(
