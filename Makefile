@@ -20,8 +20,8 @@ frameworks: $(FRAMEWORKS:%=$(VENV)-%/try)  ## Lightning, Transformers and Accele
 fuzz: $(VENV)/dev  ## 100,000 damaged inputs for each thing that is read; an hour or two
 	GRADUS_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_scheduler_states.py
 
-soak: $(VENV)/dev  ## 24 comparisons in a row, and nothing left behind
-	GRADUS_SOAK_COMPARISONS=24 $(BIN)/python -m pytest tests/test_soak.py
+soak: $(VENV)/dev  ## 24 comparisons in a row, hundreds of thousands of updates, and nothing left behind
+	GRADUS_SOAK_COMPARISONS=24 GRADUS_SOAK_UPDATES=200000 $(BIN)/python -m pytest tests/test_soak.py
 
 check: $(VENV)/dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What is done a million times leaves nothing behind: no memory, no process, no thread, no file.
 
-GRADUS_SOAK_COMPARISONS says how many comparisons follow each other; `make soak` does 24.
+GRADUS_SOAK_COMPARISONS says how many comparisons follow each other, and GRADUS_SOAK_UPDATES how many updates SGD and Adam do;
+other optimizers do a twentieth. `make soak` does 24 and 200,000.
 """
 
 import gc
@@ -16,7 +17,9 @@ import torch
 import gradus
 import gradus.optim
 from gradus.schedules import Cosine, warmup
+from optim_registry import CLASSES
 
+UPDATES = int(os.environ.get("GRADUS_SOAK_UPDATES", "2000"))
 COMPARISONS = int(os.environ.get("GRADUS_SOAK_COMPARISONS", "2"))
 KILOBYTES = 4_000 * (2**10 if sys.platform == "darwin" else 1)  # what an allocator may take along the way
 
@@ -61,6 +64,35 @@ def test_a_hundred_thousand_optimizer_steps_keep_no_memory(backend: str) -> None
     before = peak()
     update(99_000 if backend == "cpu" else 9_000)
     assert peak() - before < KILOBYTES
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "LBFGS"])
+def test_updates_whose_state_is_read_keep_no_memory(name: str) -> None:
+    """However many updates an optimizer does, with its state read on the way, it counts them and takes no more memory."""
+    params = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(4))]
+    optimizer = getattr(gradus.optim, name)(params)
+
+    def closure() -> float:
+        for param in params:
+            param.grad = param.detach() - 0.5
+        return sum(float((param.detach() - 0.5).square().sum()) for param in params) / 2
+
+    def update(count: int) -> None:
+        for number in range(count):
+            if name == "LBFGS":  # which must have somewhere to go
+                with torch.no_grad():
+                    params[0][0, 0] += 1
+            optimizer.step(closure)
+            assert all(value is not None for value in optimizer.state[params[number % 2]].values())
+
+    count = UPDATES if name in ("SGD", "Adam") else UPDATES // 20
+    update(min(count // 2, 1000))
+    before = peak()
+    update(count - min(count // 2, 1000))
+    assert peak() - before < KILOBYTES
+    assert all(bool(param.isfinite().all()) for param in params)
+    if name != "LBFGS":
+        assert [float(optimizer.state[param]["step"]) for param in params] == [count] * 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system doesn't list open files and children there")
