@@ -2,13 +2,16 @@
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import gradus.checkpoint
 import gradus.optim
+from gradus.errors import InvalidInput
 from optim_registry import BY_NAME, CLASSES, Case, give_gradients, params
 
 SHAPES = [(2, 3), (1,), (4,)]
@@ -140,3 +143,22 @@ def test_a_copied_optimizer_goes_on(copied: Any) -> None:
         one.step()
     assert all(map(torch.equal, layer.parameters(), other.parameters()))
     assert [float(kept["step"]) for kept in its.state.values()] == [3, 3]
+
+
+def test_a_refused_checkpoint_leaves_the_state_as_it_was(tmp_path: Path) -> None:
+    """A checkpoint of which one part fits and the next doesn't leaves every entry of the state of its kind, to the bit."""
+    layer = nn.Linear(3, 2)
+    optimizer = gradus.optim.NAdam(layer.parameters())
+    layer(torch.ones(3)).sum().backward()
+    optimizer.step()
+    gradus.checkpoint.save(tmp_path / "a", optimizer=optimizer, model=nn.Linear(4, 2))
+    optimizer.step()
+    before = copy.deepcopy([*optimizer.state.values()])
+    with pytest.raises(InvalidInput, match="doesn't fit, and nothing is changed"):
+        gradus.checkpoint.load(tmp_path / "a", optimizer=optimizer, model=layer)
+    after = [*optimizer.state.values()]
+    for one, other in zip(before, after, strict=True):
+        assert {name: (type(value), value.dtype) for name, value in one.items()} == {
+            name: (type(value), value.dtype) for name, value in other.items()
+        }
+        assert all(torch.equal(one[name], other[name]) for name in one)

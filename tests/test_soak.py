@@ -1,6 +1,6 @@
 """What is done a million times leaves nothing behind: no memory, no process, no thread, no file.
 
-GRADUS_SOAK_COMPARISONS says how many comparisons follow each other, and GRADUS_SOAK_UPDATES how many updates SGD and Adam do;
+GRADUS_SOAK_COMPARISONS says how many comparisons follow each other, GRADUS_SOAK_UPDATES how many updates SGD and Adam do;
 other optimizers do a twentieth. `make soak` does 24 and 200,000.
 """
 
