@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -68,7 +69,8 @@ def constructor(optimizer: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             star = True
             lines.append("        *,")
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        shown = "..." if parameter.default == math.inf else repr(parameter.default)  # infinity has no literal
+        default = "" if parameter.default is parameter.empty else f" = {shown}"
         lines.append(f"        {name}: {types[name]}{default},".replace("'", '"'))
     return "\n".join([*lines, "    ) -> None: ...", ""])
 

@@ -48,6 +48,7 @@ class Plan:
         "batches",
         "bound",
         "capturable",
+        "largest_norm",
         "rows",
         "shown",
     )
