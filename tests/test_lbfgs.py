@@ -341,7 +341,7 @@ def test_a_group_that_comes_later_begins_the_history_anew() -> None:
     [
         ({"max_iter": 7}, "LBFGS has one max_iter for all groups, which is 20; got 7 for a group; give it to LBFGS itself"),
         ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
-        ({"rate": 0.1}, "LBFGS has no hyperparameter 'rate'; it has lr, max_iter, "),
+        ({"max_itre": 5}, "LBFGS has no hyperparameter 'max_itre'; did you mean 'max_iter'"),
     ],
 )
 def test_groups_have_rates_of_their_own_and_nothing_else(group: dict[str, Any], message: str) -> None:

@@ -91,13 +91,6 @@ def _rule_of(body: Any) -> Any:
     return build
 
 
-def _without_rule() -> None:
-    class Bare(Optimizer):
-        pass
-
-    Bare([nn.Parameter(torch.ones(2))])
-
-
 def _with_a_function() -> None:
     class Plain(Optimizer, rule=_of_torch):  # type: ignore[arg-type]
         pass
@@ -134,8 +127,6 @@ def _keeping_step(param: Any, grad: Any, step: Any, *, lr: float = 0.1) -> Any:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (_without_rule, r"Bare has no rule; write class Bare(Optimizer, rule=...)"),
-        (lambda: Optimizer([nn.Parameter(torch.ones(2))]), "Optimizer has no rule; write class"),
         (_with_a_function, "rule must be a function with @gradus.rules.rule before it; got <function"),
         (_rule_of(_named_like_an_option), "_named_like_an_option must call its hyperparameter 'backend' otherwise"),
         (_rule_of(_of_torch), "_of_torch does what no kernel can be made of: sign(): argument 'input'"),
