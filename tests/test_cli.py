@@ -86,6 +86,8 @@ ERRORS = [
     (("compare", "--only", "cosin"), 2, "did you mean cosine?"),
     (("train", "--optimizer", "adamw"), 2, "did you mean AdamW?"),
     (("train", "--optimizer", "gradus.optim.Loin"), 2, "did you mean Lion?"),
+    (("train", "--option", "momentun=0.9"), 2, "did you mean momentum?"),
+    (("train", "--optimizer", "gradus.optim.Lion", "--option", "beta=0.9"), 2, "did you mean betas?"),
     (("train", "--task", "digit"), 2, "did you mean digits?"),
     (("train", "--model", "le-net"), 2, "did you mean lenet?"),
     (("gallery", "momentun"), 2, "did you mean momentum?"),

@@ -52,7 +52,10 @@ def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     try:
         optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=run.lr, **dict(run.options))
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}") from None
+        known = inspect.signature(kind).parameters
+        hints = [did_you_mean(name, known) for name in dict(run.options) if name not in known]
+        hint = next(filter(None, hints), "")
+        raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}{hint}") from None
     return optimizer
 
 
