@@ -30,13 +30,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core
 
 import numpy as np
 import torch
-from gradus.rangetest.snapshot import Snapshot
 from torch import Tensor, nn
 from torch.nn import functional
 
 import gradus
 from gradus.rangetest.sweep import Trainer, fetched
 from gradus.schedules import Constant
+from gradus.snapshot import Snapshot
 from gradus.tasks import LeNet, Task, load_task
 from gradus.training import score
 

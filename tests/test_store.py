@@ -762,3 +762,38 @@ def test_a_killed_writers_run_is_not_running_for_ever(left: Path, tmp_path: Path
             assert [one.status for one in store.runs()] == ["running"]
         assert store.begin("mine", RUN, {})
         assert [one.status for one in store.runs()] == ["interrupted", "running"]
+
+
+READING = """
+import os
+os.setgid(65534)
+os.setuid(65534)
+with Store(sys.argv[1], create=False) as store:
+    print([(one.status, one.epochs) for one in store.runs()], store.check(), flush=True)
+    try:
+        store.end(1, "failed")
+    except Exception as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become nobody")
+@pytest.mark.parametrize("lost", [(), ("-shm",), ("-wal", "-shm")], ids=["killed", "without an index", "closed"])
+def test_nobody_can_list_a_store_in_a_folder_that_is_read_only(lost: tuple[str, ...], left: Path, tmp_path: Path) -> None:
+    """Who may only read a folder sees every run and row, those in the log too, writes nothing and leaves nothing there."""
+    folder = shutil.copytree(left, tmp_path / "copy")
+    path = folder / "store.sqlite"
+    if "-wal" in lost:
+        Store(path).close()
+    else:
+        for ending in lost:
+            Path(f"{path}{ending}").unlink()
+    for one in (folder, *folder.parents):
+        if not one.stat().st_mode & 0o001:  # pytest's folders are its user's alone
+            one.chmod(one.stat().st_mode | 0o055)
+    before = {one.name: one.stat().st_size for one in folder.iterdir()}
+    with python(READING, str(path)) as process:
+        told, _ = process.communicate()
+    assert told.splitlines()[0] == "[('interrupted', 10)] []"
+    assert "attempt to write a readonly database" in told
+    assert {one.name: one.stat().st_size for one in folder.iterdir()} == before
