@@ -328,10 +328,13 @@ def test_a_run_whose_optimizer_looks_several_times_resumes_too(name: str, evalua
     assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_signal_waits_for_the_step_and_is_saved(sent: int, step: int, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM take effect after the update in hand, which is in a checkpoint then; handlers are put back."""
+    """Ctrl-C, SIGTERM and SIGHUP take effect after the update in hand, which is in a checkpoint then; handlers come back."""
     calls = itertools.count()
 
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -342,11 +345,11 @@ def test_a_signal_waits_for_the_step_and_is_saved(sent: int, step: int, tmp_path
     def stop(*_: object) -> None:
         raise CutShort
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         with pytest.raises(CutShort), Checkpoints(tmp_path, asynchronous=True) as checkpoints:
             list(train(a_run(), a_task(loss=loss), device=CPU, checkpoints=checkpoints, checkpoint_every=100))
-        assert [signal.getsignal(number) for number in before] == [stop, stop]
+        assert [signal.getsignal(number) for number in before] == [stop] * len(SIGNALS)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
