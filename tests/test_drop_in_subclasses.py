@@ -15,6 +15,8 @@ from torch.optim.swa_utils import SWALR
 
 import gradus
 import gradus.lr_scheduler as ours
+import gradus.optim
+import gradus.schedules
 from gradus.errors import InvalidInput
 
 torchs = SimpleNamespace(**{**vars(torch.optim.lr_scheduler), "SWALR": SWALR})
@@ -253,12 +255,15 @@ def test_without_verbose_nothing_is_printed(capsys: Any) -> None:
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ours.__all__)
-def test_public_classes_name_their_module(name: str) -> None:
-    """`scheduler.__module__ == lr_scheduler.__name__` is how code asks whether a scheduler is the library's."""
-    kind = getattr(ours, name)
-    if isinstance(kind, type) and name != "LRScheduler":  # which is torch's own
-        assert kind.__module__ == ours.__name__
+@pytest.mark.parametrize("module", [ours, gradus.schedules, gradus.optim])
+def test_public_classes_name_their_module(module: Any) -> None:
+    """Each public class says that it is of the module that users import it from, and is found there when it is unpickled.
+
+    `scheduler.__module__ == lr_scheduler.__name__` is how code asks whether a scheduler is the library's.
+    """
+    classes = [getattr(module, name) for name in module.__all__ if isinstance(getattr(module, name), type)]
+    for kind in classes:
+        assert kind.__module__ in (module.__name__, "torch.optim.lr_scheduler", "torch.optim.optimizer")
         assert pickle.loads(pickle.dumps(kind)) is kind
 
 

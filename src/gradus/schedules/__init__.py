@@ -97,3 +97,7 @@ __all__ = [
     "wsd",
     "wsd_s",
 ]
+
+for _name in __all__:  # users import them from here
+    if isinstance(globals()[_name], type) and globals()[_name].__module__.startswith(f"{__name__}."):
+        globals()[_name].__module__ = __name__

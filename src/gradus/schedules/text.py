@@ -14,7 +14,7 @@ from typing import Any
 
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
-from gradus.schedules import recipes, spans
+from gradus.schedules import recipes, schedule, spans
 from gradus.schedules.codec import kind_of
 from gradus.schedules.fields import shown
 from gradus.schedules.schedule import KINDS, Schedule
@@ -37,7 +37,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 def _vocabulary() -> dict[str, Any]:
-    leaves = {name: kind for name, kind in KINDS.items() if kind.__module__.rpartition(".")[2] != "schedule"}
+    leaves = {name: kind for name, kind in KINDS.items() if not hasattr(schedule, name)}
     named = {name: getattr(recipes, name) for name in recipes.__all__}
     lengths = {name: getattr(spans, name) for name in ("epochs", "fraction", "rest", "samples", "tokens")}
     return {**leaves, **named, **lengths}
