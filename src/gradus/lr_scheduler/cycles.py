@@ -441,9 +441,8 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
 
     def _cycle(self, position: float) -> tuple[int, float]:
         """The length of the cycle that a position lies in, and how far it is from its beginning."""
-        ahead = position - self.last_epoch - self._part
-        if self.last_epoch >= 0 and 0 <= ahead <= 1:  # from where it stands, which may have been set by hand
-            since = self.T_cur + ahead
+        since = position - self.last_epoch + self.T_cur // 1
+        if self.last_epoch >= 0 and self.T_cur <= since <= self.T_cur + 1:  # from where it stands, maybe set by hand
             return (self.T_i, since) if since < self.T_i else (self.T_i * self.T_mult, since - self.T_i)
         return self._cycle_from_0(position)
 
