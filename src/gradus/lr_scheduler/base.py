@@ -146,11 +146,14 @@ class DropIn(LRScheduler):
         Raises:
             InvalidInput: `epoch` is no whole number from 0.
         """
-        record = record_of(self.optimizer)
-        if epoch is None and record.owners is self._last_lr and record.is_untouched(self.optimizer.param_groups):
-            after = self.last_epoch + self._part + 1  # the short way
+        record, groups = record_of(self.optimizer), self.optimizer.param_groups
+        if epoch is None and record.owners is self._last_lr and record.is_untouched(groups):  # the short way
+            after = self.last_epoch + self._part + 1
             rates, momentums = self._values(after)
-            self._go(after, rates, momentums)
+            record.write(groups, rates)
+            if momentums is not None:
+                put_momentums(groups, momentums)
+            self._arrive(after, rates)
         elif self._steps_as_torch:
             self._step_as_torch(epoch)
         else:
@@ -250,20 +253,17 @@ class DropIn(LRScheduler):
             self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), momentums, values)
         left.ground = ground
 
-    def _go(
-        self, position: float, rates: list[float], momentums: list[float] | None, values: list[float] | None = None
-    ) -> None:
-        """Be at a position, with these rates and momentums in the groups; the schedules said `values`, if not the rates."""
+    def _go(self, position: float, rates: list[float], momentums: list[float] | None, values: list[float]) -> None:
+        """Be at a position, with these rates and momentums in the groups, where the schedules said `values`."""
         groups, record = self.optimizer.param_groups, record_of(self.optimizer)
-        before = rates_of(groups) if values is not None and self.verbose else None
+        before = rates_of(groups) if self.verbose else None
         record.write(groups, rates)
         if before is not None:
             self._tell(before)
-        if before is not None or (values is not None and values != rates):
-            record.owners = None
+        if before is not None or values != rates:
+            record.owners = None  # so the next step goes the long way, too
         if momentums is not None:
-            for group, momentum in zip(groups, momentums):  # noqa: B905 - as in `write`
-                put_momentum(group, momentum)
+            put_momentums(groups, momentums)
         self._arrive(position, rates)
 
     def _tell(self, before: list[float]) -> None:
@@ -521,6 +521,15 @@ def lengthwise(lengths: Sequence[float], make: Any) -> Schedule:
 
 def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def put_momentums(groups: list[dict[str, Any]], values: list[float]) -> None:
+    """Write each group's momentum."""
+    for group, value in zip(groups, values):  # noqa: B905 - the keyword costs as much as the rest
+        if "betas" not in group and type(group["momentum"]) is float:  # the cheap question first
+            group["momentum"] = value
+        else:
+            put_momentum(group, value)
 
 
 def put_momentum(group: dict[str, Any], value: float) -> None:

@@ -189,29 +189,30 @@ class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # a
 
     def _active(self, position: float) -> tuple[DropIn, float]:
         """The member whose phase it is, and where it stands."""
-        index = bisect_right(self._milestones, position)
-        return self._schedulers[index], position - self._milestones[index - 1] if index else position
+        milestones = self._milestones
+        index = bisect_right(milestones, position)
+        return self._schedulers[index], position - milestones[index - 1] if index else position
 
     def _arrive(self, position: float, rates: list[float]) -> None:
         if position + 1 in self._milestones:
             record_of(self.optimizer).owners = None  # the next phase may begin from the rates that it finds
         if position == self.last_epoch + 1:
             member, place = self._active(position)
-            member._arrive(place, list(rates))
+            member._arrive(place, rates)
         else:  # each is yet to start, under way, or at its last step
             starts, ends = [0, *self._milestones], [*self._milestones, float("inf")]
             for member, start, end in zip(self._schedulers, starts, ends, strict=True):
-                member._arrive(max(UNSTARTED, min(position, end - 1) - start), list(rates))
+                member._arrive(max(UNSTARTED, min(position, end - 1) - start), rates[:])
                 member.__dict__["_step_count"] = max(1, member._step_count)  # torch counts that it was built
-        super()._arrive(position, rates)
+        DropIn._arrive(self, position, rates)
 
     def _values(self, position: float) -> Values:
         member, place = self._active(position)
-        rates, momentums = member._values(place)
+        values = member._values(place)
         groups = self.optimizer.param_groups
-        if momentums is None and "user_momentum" in groups[0] and self._schedules_momentum:
-            momentums = [float(group["user_momentum"]) for group in groups]
-        return rates, momentums
+        if values[1] is None and "user_momentum" in groups[0] and self._schedules_momentum:
+            return values[0], [float(group["user_momentum"]) for group in groups]
+        return values
 
     def _rate(self, index: int) -> Schedule:
         *early, last = [member._rate(index) for member in self._schedulers]
@@ -283,8 +284,8 @@ class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[mi
 
     def _arrive(self, position: float, rates: list[float]) -> None:
         for member in self._schedulers:
-            member._arrive(position, list(rates))
-        super()._arrive(position, rates)
+            member._arrive(position, rates[:])
+        DropIn._arrive(self, position, rates)
 
     def _values(self, position: float) -> Values:
         leading = self._leading

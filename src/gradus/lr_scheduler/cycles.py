@@ -435,15 +435,16 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
 
     def _values(self, position: float) -> Values:
         period, since = self._cycle(position)
-        left = half_wave(since, period)
+        left = 0.5 + 0.5 * math.cos(math.pi * since / period)
         low = (1 - left) * self.eta_min
         return [low + left * base for base in self.base_lrs], None
 
     def _cycle(self, position: float) -> tuple[int, float]:
         """The length of the cycle that a position lies in, and how far it is from its beginning."""
-        since = position - self.last_epoch + self.T_cur // 1
-        if self.last_epoch >= 0 and self.T_cur <= since <= self.T_cur + 1:  # from where it stands, maybe set by hand
-            return (self.T_i, since) if since < self.T_i else (self.T_i * self.T_mult, since - self.T_i)
+        last, present, period = self.last_epoch, self.T_cur, self.T_i
+        since = position - last + present // 1
+        if last >= 0 and present <= since <= present + 1:  # from where it stands, maybe set by hand
+            return (period, since) if since < period else (period * self.T_mult, since - period)
         return self._cycle_from_0(position)
 
     def _cycle_from_0(self, position: float) -> tuple[int, float]:
@@ -467,7 +468,7 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
     def _arrive(self, position: float, rates: list[float]) -> None:
         period, since = self._cycle(position) if position >= 0 else (self.T_0, 0)
         self.__dict__["T_i"], self.__dict__["T_cur"] = period, since
-        super()._arrive(math.floor(position), rates)
+        DropIn._arrive(self, math.floor(position), rates)  # as super() does, which takes a tenth of a step
 
     def _asked_for(self, epoch: Any) -> float:
         if not (isinstance(epoch, (int, float)) and 0 <= epoch < math.inf):

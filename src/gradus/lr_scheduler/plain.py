@@ -2,6 +2,7 @@
 
 import copy
 import math
+import operator
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +14,7 @@ from torch.optim import lr_scheduler as torch_lr
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
-from gradus.schedules.evaluation import SCALARS, between
+from gradus.schedules.evaluation import SCALARS
 
 __all__ = [
     "ConstantLR",
@@ -155,7 +156,8 @@ class LinearLR(_Factor, torch_lr.LinearLR):
         super().__init__(optimizer, last_epoch, verbose)
 
     def _factor(self, t: float) -> float:
-        return float(between(self.start_factor, self.end_factor, progress(t, self.total_iters)))
+        done = progress(t, self.total_iters)
+        return (1 - done) * self.start_factor + done * self.end_factor
 
     def _schedule(self) -> Schedule:
         return lengthwise([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
@@ -252,8 +254,8 @@ class _Lambdas(DropIn):
         return self.lr_lambdas
 
     def _values(self, position: float) -> Values:
-        pairs = zip(self.base_lrs, self._functions())  # noqa: B905 - the keyword costs as much as the rest
-        return [float(base * function(position)) for base, function in pairs], None
+        factors = [function(position) for function in self._functions()]
+        return list(map(float, map(operator.mul, self.base_lrs, factors))), None
 
     def _rate(self, index: int) -> Schedule:
         function = self._functions()[index]
