@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.states import IGNORED, require_like, stand_in
+from gradus.lr_scheduler.states import IGNORED, is_number, require_like, stand_in
 from gradus.schedules import Schedule
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "put",
     "rates_of",
     "record_of",
+    "require_position",
     "same",
 ]
 
@@ -80,6 +81,7 @@ class DropIn(LRScheduler):
     ) -> None:
         # torch's own constructor isn't called: it wraps optimizer.step and takes the rate for what it may not be.
         self.optimizer, groups = checked_optimizer(optimizer), optimizer.param_groups
+        require_position(last_epoch, "last_epoch must be a whole number, or -1 to start anew")
         for index, group in enumerate(groups):
             if last_epoch != UNSTARTED and "initial_lr" not in group:
                 raise KeyError(
@@ -336,22 +338,21 @@ class DropIn(LRScheduler):
                 put(group, "lr", rate)
             return
         self._welcome()
-        values, momentums = self._values(self.last_epoch + self._part)
+        position = self.last_epoch + self._part
+        values, momentums = (self.base_lrs, None) if position == UNSTARTED else self._values(position)
         rates = list(values)
-        if self._follows:
-            for index, (saved, kind) in enumerate(zip(last, state["_last_lr"])):  # noqa: B905 - one list
-                if index < len(rates) and not same(saved, rates[index], kind, self.base_lrs[index]):
-                    rates[index] = saved  # others had changed it
-        self._go(self.last_epoch + self._part, rates, momentums, values)
+        for index, (saved, kind) in enumerate(zip(last, state.get("_last_lr", []))):  # noqa: B905 - one list
+            if index < len(rates) and not same(saved, rates[index], kind, self.base_lrs[index]):
+                rates[index] = saved  # others had changed it
+        self._go(position, rates, momentums, values)
 
     _elsewhere: tuple[str, ...] = ()  # fields of the state that are looked at by the class itself
 
     def _examine(self, state: Any) -> None:
         """Refuse what is no state of this scheduler, before anything is changed."""
         require_like(self, state, self._elsewhere)
-        position, name = state.get("last_epoch"), type(self).__name__
-        if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
-            raise InvalidInput(f"this is no state of a {name}: it has no whole number 'last_epoch'")
+        name = type(self).__name__
+        require_position(state.get("last_epoch"), f"this is no state of a {name}: it has no whole number 'last_epoch'")
         for key in _NUMBERS & state.keys():
             if len(state[key]) > len(self.optimizer.param_groups) or (
                 key != "_last_lr" and any(rate < 0 for rate in state[key])
@@ -369,7 +370,7 @@ class DropIn(LRScheduler):
             twin._load(state)
             twin._update_lr()
             numbers = [value for group in twin.optimizer.param_groups for value in _hyperparameters(group)]
-            if twin.last_epoch < 1 or not all(map(math.isfinite, numbers)):
+            if twin.last_epoch < 0 or not all(map(math.isfinite, numbers)):
                 raise InvalidInput("its rates aren't finite")
         except Exception as error:
             raise InvalidInput(f"this can't be a state of a {type(self).__name__}: {error!r}"[:300]) from error
@@ -455,6 +456,12 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
     return optimizer
 
 
+def require_position(position: Any, message: str) -> None:
+    """Refuse what isn't a whole number from -1."""
+    if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
+        raise InvalidInput(f"{message}; got {position!r}"[:200])
+
+
 @contextlib.contextmanager
 def all_or_nothing(optimizer: Optimizer) -> Iterator[None]:
     """Leave the optimizer's groups as they were where what is done with them is refused."""
@@ -484,8 +491,14 @@ def changes(optimizer: Optimizer, before: list[float]) -> list[tuple[int, float]
     return [(index, rate) for index, (rate, old) in enumerate(zip(after, before, strict=True)) if rate != old]
 
 
-def floats(values: Sequence[Any]) -> list[float]:
-    """Numbers and tensors of one element, as numbers."""
+def floats(values: Sequence[Any], name: str = "a rate") -> list[float]:
+    """Numbers and tensors of one element, as numbers.
+
+    Raises:
+        InvalidInput: something else.
+    """
+    if not all(map(is_number, values)):
+        raise InvalidInput(f"{name} must be a number, or a tensor of one; got {values!r}"[:200])
     return [float(value) for value in values]
 
 
@@ -513,7 +526,9 @@ def put(group: dict[str, Any], key: str, value: float) -> None:
 
 def lengthwise(lengths: Sequence[float], make: Any) -> Schedule:
     """The schedule `make(*lengths)`; lengths between two whole numbers, which torch takes, are stretched to fit."""
-    exact = [Fraction(length).limit_denominator(10**6) for length in lengths]
+    if not all(is_number(length) and math.isfinite(length) and not isinstance(length, Tensor) for length in lengths):
+        raise InvalidInput(f"a length must be a finite number of steps; got {', '.join(map(repr, lengths))}"[:200])
+    exact = [Fraction(float(length)).limit_denominator(10**6) for length in lengths]
     parts = math.lcm(*(length.denominator for length in exact))
     schedule: Schedule = make(*(int(length * parts) for length in exact))
     return schedule if parts == 1 else schedule.stretch(1 / parts)

@@ -22,8 +22,10 @@ from gradus.lr_scheduler.base import (
     own_rate,
     per_group,
     put,
+    require_position,
 )
 from gradus.lr_scheduler.plain import copied, half_wave, held_by
+from gradus.lr_scheduler.states import is_number
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
 
@@ -100,10 +102,10 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
             raise InvalidInput(
                 f"mode must be one of 'triangular', 'triangular2', 'exp_range' without scale_fn; got {mode!r}"
             )
-        lows = floats(per_group("base_lr", checked_optimizer(optimizer), base_lr))
-        self.max_lrs = floats(per_group("max_lr", optimizer, max_lr))
+        lows = floats(per_group("base_lr", checked_optimizer(optimizer), base_lr), "base_lr")
+        self.max_lrs = floats(per_group("max_lr", optimizer, max_lr), "max_lr")
         down = step_size_up if step_size_down is None else step_size_down
-        if not (step_size_up > 0 and down > 0):
+        if not all(is_number(length) and 0 < length < math.inf for length in (step_size_up, down)):
             raise InvalidInput(
                 f"step_size_up and step_size_down must be above 0; got {step_size_up!r} and {step_size_down!r}"
             )
@@ -115,8 +117,8 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             self._require_momentum(optimizer)
-            self.base_momentums = floats(per_group("base_momentum", optimizer, base_momentum))
-            self.max_momentums = floats(per_group("max_momentum", optimizer, max_momentum))
+            self.base_momentums = floats(per_group("base_momentum", optimizer, base_momentum), "base_momentum")
+            self.max_momentums = floats(per_group("max_momentum", optimizer, max_momentum), "max_momentum")
         with all_or_nothing(optimizer):
             if cycle_momentum and last_epoch == -1:
                 for group, base, top in zip(optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True):
@@ -258,25 +260,25 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     ) -> None:
         checked_optimizer(optimizer)
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
-        if not isinstance(pct_start, (int, float)) or not 0 <= pct_start <= 1:
+        if isinstance(pct_start, bool) or not isinstance(pct_start, (int, float)) or not 0 <= pct_start <= 1:
             raise InvalidInput(f"pct_start must be a number from 0 to 1; got {pct_start!r}")
         self._schedule_phases = _phases(pct_start * self.total_steps - 1, self.total_steps - 1, three_phase)
         self._anneal_func_type = _checked_strategy(anneal_strategy)
         tops = per_group("max_lr", optimizer, max_lr)
+        lows = per_group("base_momentum", optimizer, base_momentum)
+        highs = per_group("max_momentum", optimizer, max_momentum)
+        floats([*tops, *lows, *highs, div_factor, final_div_factor], "each rate, momentum and factor")
+        if div_factor == 0 or final_div_factor == 0:
+            raise InvalidInput(f"div_factor and final_div_factor can't be 0; got {div_factor!r} and {final_div_factor!r}")
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             self._require_momentum(optimizer)
-        momentums = zip(
-            per_group("base_momentum", optimizer, base_momentum),
-            per_group("max_momentum", optimizer, max_momentum),
-            strict=True,
-        )
         with all_or_nothing(optimizer):
             if last_epoch == -1:
-                for group, top, (base_momentum, max_momentum) in zip(optimizer.param_groups, tops, momentums, strict=True):
+                for group, top, low, high in zip(optimizer.param_groups, tops, lows, highs, strict=True):
                     _set_rates(group, top, div_factor, final_div_factor)
                     if cycle_momentum:
-                        self._keep_momentum(group, base_momentum, max_momentum)
+                        self._keep_momentum(group, low, high)
             super().__init__(optimizer, last_epoch, verbose)
 
     def _base_of(self, group: dict[str, Any]) -> float:
@@ -357,7 +359,7 @@ def _total(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
 
 
 def _counted(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise InvalidInput(f"{name} must be a whole number from 1; got {value!r}")
     return value
 
@@ -425,6 +427,7 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         if not isinstance(eta_min, (int, float)):
             raise InvalidInput(f"eta_min must be a number; got {eta_min!r}")
         self.eta_min = eta_min
+        require_position(last_epoch, "last_epoch must be a whole number, or -1 to start anew")
         self.T_cur: float = last_epoch  # type: ignore[assignment]  # between two steps, as torch documents
         if last_epoch >= 0:
             self.T_i, self.T_cur = self._cycle_from_0(last_epoch)
@@ -499,6 +502,7 @@ class SWALR(DropIn, torch_swa.SWALR):
         last_epoch: int = -1,
     ) -> None:
         rates = per_group("swa_lr", checked_optimizer(optimizer), swa_lr)
+        floats(rates, "swa_lr")
         self._anneal_strategy = _checked_strategy(anneal_strategy)
         if anneal_epochs != 0:
             _counted("anneal_epochs", anneal_epochs)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from gradus.errors import InvalidInput
 
-__all__ = ["IGNORED", "require_like", "stand_in"]
+__all__ = ["IGNORED", "is_number", "require_like", "stand_in"]
 
 # What torch's states hold beside a scheduler's own fields; it isn't taken up.
 IGNORED = {"_is_initial", "_get_lr_called_within_step", "_scale_fn_ref", "anneal_func", "verbose", "is_better"}
@@ -47,14 +48,17 @@ def _is_like(given: Any, own: Any) -> bool:
     if own is None or isinstance(own, (bool, str)):
         return own is None or type(given) is type(own)
     if isinstance(own, (int, float, Tensor)):
-        return _is_number(given) and (math.isfinite(given) or not math.isfinite(own))
+        return is_number(given) and (math.isfinite(given) or not math.isfinite(own))
     return True
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether this is a number that a float can be, or a tensor of one."""
     if isinstance(value, Tensor):
         return value.numel() == 1 and not value.is_complex()
-    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, Real)
 
 
 def stand_in(optimizer: Any) -> Any:
