@@ -85,6 +85,107 @@ def test_what_is_changed_holds_from_the_next_step_on(change: str, name: str) -> 
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
+HELD = {
+    "the state": lambda state, _: state,
+    "a view of the state": lambda state, _: state.values(),
+    "a parameter's part": lambda state, some: state[some[0]],
+    "a step": lambda state, some: state[some[0]]["step"],
+    "a step without its graph": lambda state, some: state[some[0]]["step"].detach(),
+    "an array of a step": lambda state, some: state[some[0]]["step"].numpy(),
+    "a product": lambda state, some: state[some[0]]["mu_product"],
+    "the same product": lambda state, some: state[some[0]]["mu_product"].view(1),
+}
+
+
+def looked_at(name: str, look: Any) -> tuple[Any, list[nn.Parameter], Any]:
+    """An optimizer after five updates, what a look after the first one has given, and its parameters."""
+    some = params(shapes=SHAPES)
+    optimizer = getattr(gradus.optim, name)(some)
+    give_gradients(some, step=0)
+    optimizer.step()
+    got = look(optimizer.state, some)
+    for _ in range(4):
+        optimizer.step()
+    return optimizer, some, got
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_what_anybody_holds_is_watched(what: str) -> None:
+    """As long as anybody holds a part of the state, its numbers go on in their hands; a step after that, nobody watches."""
+    optimizer, some, held = looked_at("NAdam", HELD[what])
+    assert optimizer._plan.is_watched
+    now = optimizer.state[some[0]]
+    if what.endswith("step") or "step " in what:
+        assert float(held) == float(now["step"]) == 5
+    elif what.endswith("product"):
+        assert float(held) == float(now["mu_product"])
+    del held, now
+    for _ in range(102):
+        optimizer.step()
+    assert not optimizer._plan.is_watched
+    assert float(optimizer.state[some[0]]["step"]) == 107
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda state, some: None,  # noqa: ARG005
+        lambda state, some: float(state[some[0]]["step"]),
+        lambda state, some: [value for kept in state.values() for value in kept.values() if value.dim()],  # noqa: ARG005
+        lambda state, some: state[some[0]].update(step=state[some[0]]["step"].clone()),
+        lambda state, some: state.update({some[0]: dict(state[some[0]])}) and None,
+    ],
+)
+@pytest.mark.parametrize("name", ["SGD", "NAdam"])
+def test_a_look_that_is_over_costs_nothing(name: str, look: Any) -> None:
+    """Who has looked, and holds nothing that a step would have to go on with, costs nothing more; a later look is right."""
+    optimizer, some, _held = looked_at(name, look)
+    plan = optimizer._plan
+    assert not plan.is_watched
+    optimizer.step()
+    optimizer.state[some[0]]["step"].fill_(20)
+    optimizer.step()
+    assert float(optimizer.state[some[0]]["step"]) == 21
+    assert float(optimizer.state[some[1]]["step"]) == 7
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_saving_leaves_no_watch(name: str) -> None:
+    """An optimizer that is saved now and then steps as one that isn't, and its saved steps are right each time."""
+    some = params(torch.float32, SHAPES)
+    optimizer = CLASSES[name](some)
+    for count in range(1, 8):
+        give_gradients(some, step=count)
+        optimizer.step()
+        if count in (2, 6):
+            saved = optimizer.state_dict()["state"]
+            assert {float(kept["step"]) for kept in saved.values()} == {count}
+        assert optimizer._plan.is_watched == (count in (2, 3, 6, 7))
+
+
+def test_copies_in_the_place_of_a_parameters_part() -> None:
+    """Somebody who puts a copy of a parameter's part into the state, and keeps either of the two, is served as by torch."""
+    ours, theirs = params(shapes=[(1,), (3,)]), params(shapes=[(1,), (3,)])
+    got, want = gradus.optim.Adam(ours), torch.optim.Adam(theirs)
+    kept: list[Any] = []
+    for step in range(12):
+        give_gradients(ours, theirs, step=step)
+        got.step()
+        want.step()
+        for optimizer, param in ((got, ours[0]), (want, theirs[0])):
+            state = optimizer.state
+            if step == 2:
+                kept.append((state[param], dict(state[param])))
+                state[param] = kept[-1][1]
+            if step == 8:
+                kept[optimizer is want][1]["exp_avg"].mul_(3)
+            del state
+        for mine, its in zip(*kept, strict=True) if kept else ():
+            for slot, value in its.items():
+                torch.testing.assert_close(mine[slot].double(), value.double())
+    torch.testing.assert_close(ours[0], theirs[0])
+
+
 def test_something_of_ones_own_in_the_state_costs_no_plan() -> None:
     """A wrapper that keeps something of its own with each parameter, anew at each step, has it kept (SAM, Lookahead)."""
     some = params(shapes=SHAPES)

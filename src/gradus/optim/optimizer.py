@@ -171,8 +171,8 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         """
         self._is_watched = True
         plan = self._plan
-        if plan is not None and plan.shown is None:
-            if self._is_differentiable():  # autograd follows other tensors after each step
+        if plan is not None:
+            if plan.shown is None and self._is_differentiable():  # autograd follows other tensors after each step
                 self._lay_open()
             else:
                 plan.show()
@@ -347,6 +347,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     def _lay_open(self) -> None:
         """Write what the plan knows into the state, and have the next step look at everything anew."""
         if self._plan is not None:
+            self._is_watched = self._plan.is_watched
             self._plan.write_back()
             self._plan = None
 

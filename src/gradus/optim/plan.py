@@ -108,7 +108,8 @@ class Plan:
         """Whether everything is still as it was planned; the gradients are taken note of."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
-        if self.shown is not None and not self.shown.is_as_left():
+        shown = self.shown
+        if shown is not None and shown.is_watched and not shown.is_as_left():
             return False
         for group, (known, params, members) in zip(groups, self._groups, strict=True):
             now = group["params"]
@@ -145,7 +146,7 @@ class Plan:
         """One update of every tensor."""
         for batch in self.batches:
             batch.update()
-        if self.shown is not None:
+        if self.shown is not None and self.shown.is_watched:
             self.shown.advance()
 
     def as_read(self, grad: Tensor) -> Tensor:
@@ -153,15 +154,25 @@ class Plan:
         scaled = grad if self._scale is None else grad * self._scale
         return scaled if self.bound is None else scaled.clamp(-self.bound, self.bound)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody may have the state."""
+        return self.shown is not None and self.shown.is_watched
+
     def show(self) -> None:
-        """Have the states show the steps and the scalar slots from now on."""
+        """Have the states show the steps and the scalar slots, from now on for as long as anybody has them."""
         if self.shown is None:
             self.shown = Shown(self._state, self.rows)
+        else:
+            self.shown.look()
 
     def write_back(self) -> None:
         """Write the steps and the scalar slots into the tensors' states, unless they are there."""
-        for row in self.rows if self.shown is None else ():
-            row.write_back()
+        if self.shown is None:
+            for row in self.rows:
+                row.write_back()
+        elif not self.shown.is_watched:
+            self.shown.catch_up()
 
 
 def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
