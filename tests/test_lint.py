@@ -1,5 +1,6 @@
 """The classic mistakes of schedules, each found where it is and not where it isn't."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,29 @@ def test_the_manual_has_every_law() -> None:
         f"`{', '.join(f'{name}={value!r}' for name, value in law.options.items())}` |"
         for law in LAWS
     ]
+
+
+@pytest.mark.parametrize("schedule", [Constant(0.0), Linear(100, start=0.0, end=0.0), 0 * Cosine(1000)])
+def test_a_rate_of_nothing_is_a_mistake(schedule: Schedule) -> None:
+    """A learning rate that is 0 throughout is told of; another hyperparameter may be switched off."""
+    assert codes(schedule, 1000, rank="mistake") == ["vanishes"]
+    assert check(schedule, 1000, name="weight_decay") == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"schedule": 3}, {"schedule": "Cosine(3)"}, {"base": math.nan}, {"base": math.inf}, {"base": "0.1"}, {"base": True}],
+)
+def test_what_can_t_be_checked_is_refused(wrong: dict[str, Any]) -> None:
+    """Only a schedule is checked, and only over a base that is a finite number."""
+    with pytest.raises(InvalidInput, match=r"check's base must be a finite number|check looks at a schedule"):
+        check(**({"schedule": Cosine(10), "total_steps": 100} | wrong))
+
+
+def test_equal_schedules_over_other_bases_are_told_apart() -> None:
+    """What was found once is kept for the schedule and the run, and never for the base."""
+    schedule = Cosine(1000, start=3e-4, end=3e-5)
+    assert codes(schedule, 1000, rank="mistake") == []
+    assert codes(schedule, 1000, rank="mistake", base=3e-4) == ["rate-as-factor"]
+    assert codes(schedule, 1000, rank="mistake", base=1.0) == []
+    assert codes(schedule, 500, rank="mistake", base=1.0) == ["ends-late"]

@@ -1,6 +1,7 @@
 """Kinds of schedules of a user's own: fields and a formula are all it takes. The laws of every schedule hold them too."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,3 +235,72 @@ def test_its_fields_are_checked_together() -> None:
     assert Between(1, 2)(0) == 2.0
     with pytest.raises(InvalidInput, match=r"low must be at most high; got 2\.0 and 1\.0"):
         Between(2, 1)
+
+
+class Scalar(Schedule):
+    """A formula for one number, as the module `math` has it."""
+
+    every: int = 4
+
+    def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002
+        return 1.0 if t < self.every else math.exp(-t / self.every)
+
+
+class Quotient(Schedule):
+    """A formula in Python's operators, which torch divides in float32 where the clock is whole."""
+
+    every: int = 3
+
+    def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002
+        return 1 / (1 + t / self.every)
+
+
+class Table(Schedule):
+    """A formula that looks up the step."""
+
+    heights: tuple[float, ...] = (1.0, 0.3, 0.1)
+
+    def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002
+        return self.heights[min(int(t), len(self.heights) - 1)]
+
+
+@pytest.mark.parametrize("one", [Scalar(), Quotient(), Table(), 2 * (warmup(3) >> Scalar()), Quotient() ** 2 - Table()])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_any_formula_gives_over_arrays_what_it_gives_step_by_step(one: Schedule, kind: Callable[[Any], Any]) -> None:
+    """Whatever a formula is written in, an array of steps gives float64, and each element what its step gives."""
+    steps = [0, 1, 2, 5, 2**24 + 1, 3]
+    values = one(kind(steps))
+    assert isinstance(values, type(kind(steps)))
+    assert str(values.dtype).endswith("float64")
+    assert values.tolist() == pytest.approx([one(step) for step in steps], rel=1e-15)
+    assert isinstance(check(one, 100), list)
+
+
+def test_a_formula_that_fails_over_arrays_says_so_as_over_one_step() -> None:
+    """An answer that is no number is refused with its step, and an error of the formula's own comes through."""
+
+    class Text(Schedule):
+        def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002
+            return "a"
+
+    class Failing(Schedule):
+        def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002
+            raise KeyError("mine")
+
+    with pytest.raises(InvalidInput, match="must give a number at step 0; it gives 'a'"):
+        Text()(np.arange(3))
+    with pytest.raises(KeyError, match="mine"):
+        Failing()(np.arange(3))
+
+
+@pytest.mark.parametrize("name", ["kind", "at", "take", "resolve", "plot", "to_json", "endless", "_missing", "_checks"])
+def test_no_field_takes_the_place_of_something_that_every_schedule_has(name: str) -> None:
+    """A field under the name of a method, or of what JSON calls the class, is refused when the class is defined."""
+    with pytest.raises(InvalidInput, match=f"can't have a field '{name}'"):
+        type("Mine", (Schedule,), {"__annotations__": {name: float}, "__module__": __name__})
+
+
+def test_a_formula_of_the_wrong_name_is_refused() -> None:
+    """A class that defines `__call__` would mean one thing alone and another in a composition."""
+    with pytest.raises(InvalidInput, match=r"can't have a __call__ of its own.*at\(self, t, ops\)"):
+        type("Mine", (Schedule,), {"__call__": lambda *_: 1.0, "__module__": __name__})

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -315,3 +316,22 @@ def test_each_field_of_each_kind_takes_or_refuses_anything(kind: str) -> None:
             except InvalidInput as error:
                 said.append(str(error))
     assert all("\n" not in one and len(one) < 3000 for one in said)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (parse, "Cosine(length=3, length=4)", "Cosine is given length twice"),
+        (parse, "Cosine(3).take(steps=1, steps=2)", "take is given steps twice"),
+        (
+            Schedule.from_json,
+            Cosine(3).to_json().replace('"length": 3', '"length": 3, "length": 4'),
+            "gives each field once; 'length' is given again",
+        ),
+        (Schedule.from_json, Cosine(3).to_json().replace("{", '{"gradus.schedule": 1, ', 1), "'gradus.schedule' is given"),
+    ],
+)
+def test_nothing_is_given_twice(read: Callable[[str], Schedule], text: str, message: str) -> None:
+    """Of two values for one field none is taken, from text or from JSON."""
+    with pytest.raises(InvalidInput, match=message):
+        read(text)

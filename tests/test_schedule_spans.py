@@ -1,13 +1,17 @@
 """Spans: whatever a length is measured in, the phases that come of it tile the run."""
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradus.errors import InvalidInput
 from gradus.schedules import (
     Constant,
     Cosine,
@@ -178,3 +182,18 @@ def test_a_cooled_template_is_what_it_is_in_the_whole_run() -> None:
     cooled = cooldown(Cosine(rest()), fraction(0.5), fraction(0.1)).resolve(1000)
     assert cooled(500) == pytest.approx(0.5)
     assert cooled(550) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("total", [1000.0, np.int64(1000), np.float32(1000), torch.tensor(1000)])
+def test_a_whole_number_of_any_kind_says_how_long_a_run_is(total: Any) -> None:
+    """A run's length counts as the same whole number, whatever it is written in: lengths are ints, and saved."""
+    schedule = (warmup(fraction(0.1)) >> Cosine(rest())).resolve(total)
+    assert schedule == warmup(100) >> Cosine(900)
+    assert Schedule.from_json(schedule.to_json()) == schedule
+
+
+@pytest.mark.parametrize("total", [10**400, [1000], "1000", b"1000", 2.5, True, math.nan, -1, torch.zeros(2)])
+def test_what_is_no_length_of_a_run_is_refused(total: Any) -> None:
+    """What can't be counted is refused by the name of the argument."""
+    with pytest.raises(InvalidInput, match=r"total_steps must be a (finite number above 0|whole number of steps); got"):
+        Cosine(rest()).resolve(total)

@@ -88,7 +88,6 @@ class Scheduler(LRScheduler):
         self._clock: str | None = None
         self._counts_updates = count_updates
         self._on_change = checked_answer(on_change)
-        self._total_steps, self._steps_per_epoch = total_steps, steps_per_epoch
         units = Units(total_steps, steps_per_epoch)
         definitions = {name: _definition(name, given, units) for name, given in schedules.items()}
         self._follow({name: Hyperparameter(Accessor(name), one) for name, one in definitions.items()})
@@ -97,7 +96,7 @@ class Scheduler(LRScheduler):
             hyperparameter.require_every_key_fits(groups)
         values = self._values_at(self._step)
         for name, hyperparameter in self._hyperparameters.items():
-            warn_of_mistakes(name, hyperparameter.followed(), total_steps, steps_per_epoch)
+            warn_of_mistakes(name, hyperparameter.followed(), units.total_steps, units.steps_per_epoch)
             if not rebase and (group := hyperparameter.cycled_group(groups)) is not None:
                 warn_of_cycled_base(name, group, hyperparameter.bases[group])
         self._count_updates()

@@ -90,7 +90,7 @@ def _document(text: Any) -> dict[str, Any]:
     if len(text) > _LONGEST:
         raise InvalidInput(f"a schedule's JSON has at most {_LONGEST:,} characters; this has {len(text):,}")
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except InvalidInput:
         raise
     except (ValueError, RecursionError) as error:
@@ -98,6 +98,15 @@ def _document(text: Any) -> dict[str, Any]:
     if not isinstance(document, dict) or "gradus.schedule" not in document:
         raise InvalidInput('this JSON is no schedule: it must be an object with "gradus.schedule" and "schedule"')
     return document
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that stands in it twice it couldn't be said which value is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InvalidInput(f"a schedule's JSON gives each field once; {shown(max(names, key=names.count))} is given again")
+    return found
 
 
 def _refuse_constant(name: str) -> Any:

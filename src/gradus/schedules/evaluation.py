@@ -10,6 +10,7 @@ import math
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 
-__all__ = ["SCALARS", "STEP_LIMIT", "Arrays", "between", "clock", "finished"]
+__all__ = ["SCALARS", "STEP_LIMIT", "Arrays", "between", "clock", "finished", "over_arrays"]
 
 STEP_LIMIT = 2**63  # steps are 64-bit integers in every array library
 _LOG_LARGEST = 600.0  # e^600 is about 1e260: growth stops here, with room for a factor before it overflows
@@ -248,6 +249,30 @@ def finished(owner: Any, value: Any, t: Any, ops: Any) -> Any:
         wrong = int(np.asarray(t)[~np.isfinite(np.asarray(value))].ravel()[0])
         raise InvalidInput(_NOT_FINITE.format(owner=owner, t=wrong))
     return value
+
+
+def over_arrays(at: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """A user's formula, which over an array gives what it gives step by step.
+
+    It gets the clock as real numbers where those are float64, for torch divides whole numbers in float32. One that takes
+    single numbers only (Python's `if`, the module `math`) is asked once a step.
+    """
+
+    @wraps(at)
+    def of(self: Any, t: Any, ops: Any) -> Any:
+        if ops is SCALARS:
+            return at(self, t, ops)
+        try:
+            value = at(self, ops.real(t) if ops.dtype == ops.xp.float64 else t, ops)
+        except (TypeError, ValueError, RuntimeError, IndexError):
+            if _is_traced(t):
+                raise
+            value = None
+        if isinstance(value, (int, float, type(t))) or _is_traced(t):
+            return value
+        return ops.each(lambda step: finished(self, at(self, step, SCALARS), step, SCALARS), t)
+
+    return of
 
 
 _NOT_FINITE = "{owner!r} is no finite number at step {t}; look for a division by 0, a root below 0 or too large a power"

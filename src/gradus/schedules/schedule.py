@@ -23,7 +23,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 from gradus.schedules import codec
-from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished
+from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished, over_arrays
 from gradus.schedules.fields import PLACES, PLAIN, Check, Length, Period, Positive, Times, check_of, one_of, shown
 from gradus.schedules.spans import LENGTH_LIMIT, Span, Units
 
@@ -93,12 +93,14 @@ class Schedule:
         """Make the subclass a frozen dataclass whose fields are checked; `abstract` ones are no kind of their own."""
         ours = cls.__module__.startswith("gradus.")
         if not ours:
-            _refuse_dunders(cls)
+            _refuse_overrides(cls)
         try:
             dataclass(frozen=True, repr=False, eq=False)(cls)
         except (TypeError, ValueError) as error:  # a default that can be changed, or one missing after another
             raise InvalidInput(f"{cls.__name__} can't be a schedule: {error}") from None
         cls._checks = _checks_of(cls)
+        if not ours and "at" in vars(cls):
+            cls.at = over_arrays(cls.at)  # type: ignore[assignment, method-assign]
         for name in ("__repr__", "__eq__", "__hash__"):  # so a decorator of the user's, @dataclass, changes nothing
             setattr(cls, name, getattr(cls, name))
         del cls.__setattr__, cls.__delattr__  # those of the base will do
@@ -341,7 +343,8 @@ class Schedule:
         >>> (warmup(fraction(0.05)) >> Cosine(rest(), end=0.01)).resolve(total_steps=10_000)
         Linear(500, start=0.0, end=1.0) >> Cosine(9500, end=0.01)
         """
-        units = Units(total_steps, steps_per_epoch, samples_per_step, tokens_per_step, budget=total_steps)
+        units = Units(total_steps, steps_per_epoch, samples_per_step, tokens_per_step)
+        units = units.with_budget(units.total_steps)
         return self._resolved(units) if self._missing else self
 
     def _parts(self) -> "Iterator[Span | Schedule]":
@@ -449,10 +452,20 @@ def _scaled(schedule: Schedule, base: float, t: Any) -> Any:
     return base * schedule(t)
 
 
-def _refuse_dunders(kind: type) -> None:
-    for name, instead in (("__init__", "declare its fields"), ("__post_init__", "check them in validate(self)")):
+_INSTEAD = {
+    "__init__": "declare its fields",
+    "__post_init__": "check them in validate(self)",
+    "__call__": "define its formula, at(self, t, ops)",  # compositions ask that
+}
+
+
+def _refuse_overrides(kind: type) -> None:
+    for name, instead in _INSTEAD.items():
         if name in vars(kind):
             raise InvalidInput(f"{kind.__name__} can't have a {name} of its own: a schedule is a value; {instead} instead")
+
+
+_TAKEN = frozenset({*dir(Schedule), *Schedule.__annotations__} - {"length"})
 
 
 def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
@@ -466,6 +479,10 @@ def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
     for one in declared:
         if not one.init:
             raise InvalidInput(f"{kind.__name__}'s {one.name} must be given when it is made; make what follows a property")
+        if one.name == "kind" or one.name in _TAKEN:
+            raise InvalidInput(
+                f"{kind.__name__} can't have a field {one.name!r}: a schedule has something else by that name"
+            )
     return tuple((one.name, _check_of(kind, one.name, hints.get(one.name, one.type))) for one in declared)
 
 

@@ -4,6 +4,7 @@ A schedule with spans is a template: one definition serves runs of every length,
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,10 +31,15 @@ class Units:
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, (bool, str)) or not (math.isfinite(value) and value > 0):
+            number = math.nan
+            if not isinstance(value, (bool, str, bytes)):
+                with suppress(OverflowError, TypeError, ValueError, RuntimeError):  # too large, or more than one number
+                    number = float(value)
+            if not (math.isfinite(number) and number > 0):
                 raise InvalidInput(f"{name} must be a finite number above 0; got {value!r}")
             if name == "total_steps" and value != int(value):
                 raise InvalidInput(f"total_steps must be a whole number of steps; got {value!r}")
+            object.__setattr__(self, name, int(value) if name == "total_steps" else number)
 
     def with_carry(self, carry: float) -> "Units":
         """The same run for a phase that truly begins so far after its step."""

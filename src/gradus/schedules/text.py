@@ -168,6 +168,9 @@ class _Reader:
     def call(self, node: ast.Call, name: str, function: Any) -> Any:
         if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args):
             raise self.refuse(node, "* and ** have no place in a schedule's arguments")
+        names = [keyword.arg for keyword in node.keywords]
+        if len(set(names)) < len(names):
+            raise self.refuse(node, f"{name} is given {max(names, key=names.count)} twice")
         arguments = [self.value(argument) for argument in node.args]
         named = {str(keyword.arg): self.value(keyword.value) for keyword in node.keywords}
         try:

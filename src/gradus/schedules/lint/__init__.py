@@ -1,8 +1,10 @@
 """The classic mistakes of a schedule, found before anything is trained."""
 
+from functools import lru_cache
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.schedules.fields import PLAIN
 from gradus.schedules.lint.laws import LAWS, Finding, Law
 from gradus.schedules.lint.plan import Plan
 from gradus.schedules.lint.run import PlannedRun
@@ -40,7 +42,8 @@ def check(
         Mistakes first, then notes, each in the order of their steps.
 
     Raises:
-        InvalidInput: a length that is no whole number above 0, or a template that needs more than that.
+        InvalidInput: a length that is no whole number above 0, a base that is no finite number, or a template that needs
+            more than that.
 
     >>> from gradus.schedules import Cosine, warmup
     >>> for finding in check(warmup(100) >> Cosine(900, start=0.3), 2500):
@@ -51,15 +54,29 @@ def check(
     """  # noqa: E501 - sentences as they come
     if total_steps is not None and (isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1):
         raise InvalidInput(f"check's total_steps must be a whole number above 0; got {total_steps!r}")
+    if not isinstance(schedule, Schedule):
+        raise InvalidInput(f"check looks at a schedule, such as Cosine(1000); got {schedule!r}")
+    base = None if base is None else PLAIN[float]("check's base", base)
     if beta2 is not None and not 0 <= beta2 < 1:
         raise InvalidInput(f"check's beta2 must be at least 0 and below 1; got {beta2!r}")
     concrete = schedule.resolve(total_steps, steps_per_epoch=steps_per_epoch)
     concrete._require_concrete()
-    plan = Plan(concrete)
-    findings = [*plan.heights(base, total_steps, name), *plan.jumps(total_steps, factor), *plan.milestones(total_steps)]
-    if total_steps is not None:
-        findings += PlannedRun(plan, total_steps, steps_per_epoch).findings(name, beta2)
+    findings = [*_plan(concrete).heights(base, total_steps, name)]
+    findings += _whatever_the_base(concrete, total_steps, steps_per_epoch, name, beta2, factor)
     return sorted(findings, key=lambda finding: (finding.rank, finding.step))
+
+
+_plan = lru_cache(maxsize=64)(Plan)  # a population has one schedule over many bases
+
+
+@lru_cache(maxsize=64)
+def _whatever_the_base(
+    schedule: Schedule, steps: int | None, steps_per_epoch: float | None, name: str, beta2: float | None, factor: float
+) -> tuple[Finding, ...]:
+    """What the schedule itself shows, and its run where that is known."""
+    plan = _plan(schedule)
+    run = () if steps is None else PlannedRun(plan, steps, steps_per_epoch).findings(name, beta2)
+    return (*plan.jumps(steps, factor), *plan.milestones(steps), *run)
 
 
 def mistakes(schedule: Schedule, total_steps: int | None = None, **options: Any) -> list[Finding]:

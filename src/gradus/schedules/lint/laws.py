@@ -57,7 +57,7 @@ LAWS = (
         "vanishes",
         "mistake",
         "It goes on for ever, and is at (almost) nothing for more than the last quarter of the run (half of it, where its "
-        "end is the run's).",
+        "end is the run's); or it is 0 throughout.",
         "Step(30)",
         {"total_steps": 50_000},
     ),

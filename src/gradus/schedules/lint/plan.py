@@ -56,10 +56,16 @@ class Plan:
 
     def peak(self, steps: int | None) -> float | None:
         """The greatest value that is planned; over the run only, where later steps can't be asked for."""
+        if self._peak_ahead is not None or steps is None:
+            return self._peak_ahead
+        return float(np.max(self.schedule(looked_at(steps))))
+
+    @cached_property
+    def _peak_ahead(self) -> float | None:
         if self.is_formula:
             with suppress(InvalidInput):  # a quotient or a power may have no value after the run
                 return float(np.max(self.schedule(self._ahead())))
-        return None if steps is None else float(np.max(self.schedule(looked_at(steps))))
+        return None
 
     def _ahead(self) -> Any:
         """The first steps, further ones ever further apart, and the parts' ends."""

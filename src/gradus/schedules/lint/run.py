@@ -128,6 +128,10 @@ class PlannedRun:
             yield Finding("ends-early", since, message + self._unit(since), rank)
 
     def _vanishes(self, step: int) -> Finding:
+        if not self.peak:
+            return Finding(
+                "vanishes", 0, "it is 0 from the first step to the last, so nothing is learned; let it start above 0"
+            )
         message = (
             f"from step {number(step)} of {number(self.steps)} on it is at most {self._value(step)}, so for "
             f"{100 * self._part_after(step):.3g} % of the run next to nothing is learned; let it fall more slowly"
@@ -152,7 +156,7 @@ class PlannedRun:
 
     def _faded(self) -> int:
         """The first step from which the value is next to nothing; the run's length where it isn't at last."""
-        return self._since(lambda values: np.abs(values) <= _NOTHING * self.peak) if self.peak else self.steps
+        return self._since(lambda values: np.abs(values) <= _NOTHING * self.peak)
 
     def _since(self, holds: Callable[[Any], Any]) -> int:
         """The first step from which something holds to the end; the run's length where it doesn't hold at last."""
