@@ -56,8 +56,9 @@ def test_a_mistake_is_found(mistake: dict[str, Any]) -> None:
 
 
 def test_the_corpus_is_large_and_has_its_sources() -> None:
-    """There are at least 40 of each, no two the same, and each says where it is from."""
+    """There are at least 40 of each, no two the same, and each says where it is from, and which of its numbers are ours."""
     assert min(len(RECIPES), len(MISTAKES)) >= 40
     entries = [*RECIPES, *MISTAKES]
     assert len({entry["about"] for entry in entries}) == len(entries)
     assert all(entry["source"] and ("schedule" in entry) != ("torch" in entry) for entry in entries)
+    assert all(entry.keys() >= set(entry.get("ours", [])) for entry in entries)

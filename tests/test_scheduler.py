@@ -98,12 +98,12 @@ def test_any_hyperparameter_can_be_scheduled() -> None:
 
 
 def test_the_optimizer_is_left_alone() -> None:
-    """Nothing is patched or wrapped; only the bases are added to the groups, where torch's schedulers keep them."""
+    """Nothing is patched or wrapped; the bases go where torch's schedulers keep them, and the optimizer gets a mark."""
     optimizer = an_optimizer()
     keys, names = [set(group) for group in optimizer.param_groups], set(vars(optimizer))
     Scheduler(optimizer, lr=Cosine(10))
     assert [set(group) for group in optimizer.param_groups] == [one | {"initial_lr"} for one in keys]
-    assert set(vars(optimizer)) == names
+    assert set(vars(optimizer)) == names | {"_gradus_scheduled"}  # which a drop-in that is built next asks for
     assert "step" not in vars(optimizer)
 
 

@@ -256,7 +256,7 @@ class Scheduler(LRScheduler):
         self._observe(metric, lambda: self._go(self._step))
 
     def _observe(self, metric: Any, go: Callable[[], None]) -> None:
-        """Take note of a metric and go where that leads, or do neither."""
+        """Record a metric and write the values that follow, or do neither."""
         followers = self._followers()
         if not followers:
             raise InvalidInput("no schedule here follows a metric; multiply one by a factor such as Plateau()")
@@ -336,6 +336,7 @@ class Scheduler(LRScheduler):
         A base has changed if the group's value, when this Scheduler was built, was neither the saved base nor the saved
         value at the saved step, within the rounding of its dtype (of float32 at least). So it doesn't matter in which order
         the optimizer and its Scheduler are built and loaded. Groups of which the state doesn't know keep their own bases.
+        Where something has changed, load the optimizer first: its state brings back the old values, up to the next step.
 
         Args:
             state_dict: what `state_dict` gave.
@@ -344,7 +345,8 @@ class Scheduler(LRScheduler):
                 bases. "new": go on with these from the saved step, where a base has changed on the new one. "rescale": the
                 same from the step at which these are as far through as the saved ones were. "splice": what was followed up
                 to here, then these from their 0; a state that was saved after that is known again, and not spliced twice.
-                What metric-driven factors have reached is kept, by the rule of each (`Plateau`, `Greedy`).
+                What metric-driven factors have reached is kept, by the rule of each (`Plateau`, `Greedy`); a kind that the
+                saved schedules don't have begins at 1.
             trusted: import the functions that a saved `Lambda` names, where "keep" or "splice" needs them. Importing runs
                 code, so only for a state of your own.
 

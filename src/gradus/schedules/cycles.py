@@ -75,7 +75,7 @@ class OneCycle(Schedule):
     Args:
         length: n, in steps or as a span.
         start: the value at step 0.
-        peak: the value at p, which may lie between two steps.
+        peak: the value at p, which may be between two steps.
         end: the value from step n on.
         pct_start: the part of the cycle spent rising, from 0 to 1 (to ½ in three phases).
         anneal: "cosine" or "linear".
@@ -101,7 +101,7 @@ class OneCycle(Schedule):
 
     def at(self, t: Any, ops: Any) -> Any:
         n: Any = self.length
-        t = ops.real(t)  # the peak may lie between two steps
+        t = ops.real(t)  # the peak may be between two steps
         knots = [(0, self.start), (self.pct_start * n, self.peak), (n, self.end)]
         if self.three_phase:
             knots.insert(2, (2 * self.pct_start * n, self.start))
@@ -164,7 +164,7 @@ class CosineRestarts(Schedule):
         return ops.floor(self.period * (ops.power(self.growth, cycle) - 1) / (self.growth - 1) + 0.5)
 
     def _cycle(self, t: Any, ops: Any) -> Any:
-        """The cycle that t lies in."""
+        """The cycle that t is in."""
         if self.growth == 1:
             cycle = t // self.period
         else:  # solved for real numbers, then put right where rounding moved a beginning across t

@@ -92,14 +92,14 @@ class Plateau(MetricFactor):
     Args:
         mode: "min" where the metric should fall, "max" where it should rise.
         factor: f, above 0 and below 1.
-        patience: how many bad metrics in a row are borne.
+        patience: how many bad metrics in a row are allowed.
         threshold: by how much a metric must be better.
         threshold_mode: "rel" or "abs".
         cooldown: how many metrics after a change aren't counted as bad.
         min_factor: the lowest factor.
         eps: a change by no more than this is left out.
 
-    A saved one that goes on with other parameters keeps the factor that it has reached, though that be below a new
+    A saved one that goes on with other parameters keeps the factor that it has reached, even below a new
     `min_factor`; unless `mode` has changed, it keeps the best metric and the count of bad ones too, and what is left of a
     cooldown, if that is no more than the new one.
 
@@ -151,7 +151,7 @@ class Greedy(MetricFactor):
     Args:
         mode: "min" where the metric should fall, "max" where it should rise.
         factor: f, above 0 and below 1.
-        patience: how many good or bad metrics in a row are borne.
+        patience: how many good or bad metrics in a row change nothing.
         threshold: by how much a metric must be better than the one before.
         threshold_mode: "rel" or "abs".
         window: how many metrics are averaged, 1 or more.

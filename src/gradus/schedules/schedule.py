@@ -140,7 +140,7 @@ class Schedule:
     # What each kind of schedule says of itself
 
     def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002 - for those who define it
-        """The formula: the value at t, which is 0 or later and may lie between two steps, in the operations of `ops`.
+        """The formula: the value at t, which is 0 or later and may be between two steps, in the operations of `ops`.
 
         It is called with one number, and with whole arrays; `gradus.schedules.evaluation` has the operations.
         """
@@ -312,7 +312,7 @@ class Schedule:
         return Take(self, steps)
 
     def after(self, mode: Literal["hold", "repeat", "mirror", "raise"]) -> "Schedule":
-        """What lies past the end: the last value (as it is anyway), the same again, the way back and forth, or an error."""
+        """What comes after the end: the last value (as it is anyway), the same again, the way back and forth, or an error."""
         one_of("hold", "repeat", "mirror", "raise")("after's mode", mode)
         if mode == "hold":
             return self
@@ -602,7 +602,7 @@ class _Composite(_Node):
     members: Members
 
     _symbol: ClassVar[str]  # between the members as they are printed, where it isn't a call
-    _flat: ClassVar[int | None] = None  # how many members lie flat if of its own kind: (a >> b) >> c equals a >> (b >> c)
+    _flat: ClassVar[int | None] = None  # how many members of its own kind are flattened: (a >> b) >> c equals a >> (b >> c)
 
     def __post_init__(self) -> None:
         if isinstance(self.members, (tuple, list)):

@@ -24,7 +24,7 @@ class Units:
     samples_per_step: float | None = None
     tokens_per_step: float | None = None
     budget: int | None = None
-    carry: float = 0.0  # how far the true beginning of this phase lies after its whole step
+    carry: float = 0.0  # how far the true beginning of this phase is after its whole step
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "steps_per_epoch", "samples_per_step", "tokens_per_step"):

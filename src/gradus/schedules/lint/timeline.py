@@ -1,4 +1,4 @@
-"""Where each part of a schedule lies on the clock of the run, through every composition."""
+"""Where each part of a schedule is on the clock of the run, through every composition."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Placed:
 
     @property
     def begin(self) -> float:
-        """Where it begins; what `skip` leaves out lies before 0."""
+        """Where it begins; what `skip` leaves out is before 0."""
         return max(self.shift, 0.0)
 
     @property
@@ -51,7 +51,7 @@ class Placed:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether nothing lies within it."""
+        """Whether nothing is within it."""
         return not _inside(self)
 
     def inside(self, schedule: Schedule, begin: float = 0.0, end: float = math.inf, scale: float = 1.0) -> "Placed":
