@@ -312,7 +312,7 @@ class Schedule:
         return Take(self, steps)
 
     def after(self, mode: Literal["hold", "repeat", "mirror", "raise"]) -> "Schedule":
-        """What comes after the end: the last value (as it is anyway), the same again, the way back and forth, or an error."""
+        """What comes after the end: the last value (as it is anyway), the same again, there and back, or an error."""
         one_of("hold", "repeat", "mirror", "raise")("after's mode", mode)
         if mode == "hold":
             return self
