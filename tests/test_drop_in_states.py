@@ -218,3 +218,24 @@ def test_drop_ins_resume_in_torchs_own_sequence(first: str, later: str, steps: i
 def next_rates(scheduler: Any) -> list[float]:
     step(scheduler)
     return [float(group["lr"]) for group in scheduler.optimizer.param_groups]
+
+
+class Slotted:
+    """A callable object that has no `__dict__`."""
+
+    __slots__ = ()
+
+    def __call__(self, t: float) -> float:
+        return 0.9**t
+
+
+@pytest.mark.parametrize("function", [math.sqrt, Slotted(), abs], ids=["sqrt", "slotted", "abs"])
+@pytest.mark.parametrize("name", ["LambdaLR", "MultiplicativeLR", "CyclicLR"])
+def test_functions_without_content_are_left_out_of_states(name: str, function: Any) -> None:
+    """Whatever a function is made of, the scheduler's own state comes back and goes on (pytorch#42376)."""
+    arguments = {"scale_fn": function} if name == "CyclicLR" else {"lr_lambda": function}
+    whole, resumed = (getattr(ours, name)(an_optimizer(), **{**ARGUMENTS[name], **arguments}) for _ in range(2))
+    for _ in range(4):
+        step(whole)
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    assert [next_rates(resumed) for _ in range(6)] == [next_rates(whole) for _ in range(6)]

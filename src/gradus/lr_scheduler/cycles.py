@@ -206,11 +206,11 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         return twin
 
     def _take(self, state: Mapping[str, Any]) -> None:
-        custom = self._scale_fn_custom
+        custom, held = self._scale_fn_custom, state.get("_scale_fn_custom")
         super()._take(state)
         self._scale_fn_custom = custom
-        if custom is not None:
-            vars(custom).update(state.get("_scale_fn_custom") or {})
+        if custom is not None and held:
+            vars(custom).update(held)
 
 
 class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
