@@ -13,12 +13,13 @@ from torch import nn
 
 import gradus.optim
 from gradus.errors import InvalidInput
-from gradus.optim import AdamWScheduleFree, SGDScheduleFree, SophiaG, cautious
+from gradus.optim import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree, SophiaG, cautious
 from gradus.rules import Rule, classical
 from optim_registry import CLASSES, give_gradients, params
 
 Array = np.ndarray
 Run = Iterator[Array]  # the parameter after each update
+SCHEDULE_FREE = [SGDScheduleFree, AdamWScheduleFree, RAdamScheduleFree]
 SHAPES: list[tuple[int, ...]] = [(), (0,), (5,), (3, 4), (2, 3, 2)]
 STEPS = 30
 
@@ -46,17 +47,23 @@ def _adan(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: flo
 
 
 def _ademamix(
-    w: Array, grads: list[Array], lr: float, betas: Any, alpha: float, warmup_steps: float, weight_decay: float
+    w: Array,
+    grads: list[Array],
+    lr: float,
+    betas: Any,
+    alpha: float,
+    weight_decay: float,
+    alpha_warmup: int | None = None,
+    beta3_warmup: int | None = None,
 ) -> Run:
     b1, b2, b3 = betas
     m1 = m2 = v = np.zeros_like(w)
     for t, g in enumerate(grads, 1):
-        a, slow = alpha, b3
-        if warmup_steps:
-            a = min(t * alpha / warmup_steps, alpha)
-            part = t / warmup_steps
-            grown = math.exp(math.log(b1) * math.log(b3) / ((1 - part) * math.log(b3) + part * math.log(b1)))
-            slow = min(grown, b3) if part < 1 else b3
+        a = alpha * t / alpha_warmup if alpha_warmup and t < alpha_warmup else alpha
+        slow = b3
+        if beta3_warmup and t < beta3_warmup:
+            part = t / beta3_warmup
+            slow = math.exp(math.log(b1) * math.log(b3) / ((1 - part) * math.log(b3) + part * math.log(b1)))
         m1, m2 = b1 * m1 + (1 - b1) * g, slow * m2 + (1 - slow) * g
         v = b2 * v + (1 - b2) * g**2
         update = (m1 / (1 - b1**t) + a * m2) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
@@ -85,15 +92,24 @@ def _lamb(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: flo
         yield w
 
 
-def _cautious_adamw(w: Array, grads: list[Array], lr: float, betas: Any, weight_decay: float) -> Run:
+def _cautious_adamw(
+    w: Array,
+    grads: list[Array],
+    lr: float,
+    betas: Any,
+    weight_decay: float,
+    cautious_factor: float = 0.0,
+    cautious_wd: bool = False,
+) -> Run:
     b1, b2 = betas
     m = v = np.zeros_like(w)
     for t, g in enumerate(grads, 1):
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
         u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
-        mask = (u * g > 0).astype(float)
-        mean = max(mask.mean(), 1e-3) if mask.size else 1.0
-        w = w * (1 - lr * weight_decay) - lr * u * mask / mean
+        mask = np.where(u * g > 0, 1.0, cautious_factor)
+        u = u * mask / (max(mask.mean(), 1e-3) if mask.size else 1.0)
+        decays = (u * w > 0) if cautious_wd else 1.0
+        w = w - lr * weight_decay * decays * w - lr * u
         yield w
 
 
@@ -103,16 +119,27 @@ CASES: dict[str, tuple[str, Callable[..., Run], dict[str, Any]]] = {
     "AdEMAMix": (
         "AdEMAMix",
         _ademamix,
-        {"lr": 0.01, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0, "warmup_steps": 0, "weight_decay": 0.1},
+        {"lr": 0.01, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0, "weight_decay": 0.1},
     ),
-    "AdEMAMix, warmup": (
-        "AdEMAMix",
-        _ademamix,
-        {"lr": 0.01, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "warmup_steps": 20, "weight_decay": 0.0},
-    ),
+    **{
+        f"AdEMAMix, warmups of {alpha_warmup} and {beta3_warmup}": (
+            "AdEMAMix",
+            _ademamix,
+            {"lr": 0.01, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "weight_decay": 0.0}
+            | {"alpha_warmup": alpha_warmup, "beta3_warmup": beta3_warmup},
+        )
+        for alpha_warmup, beta3_warmup in ((20, 20), (7, 20), (20, 7), (None, 20), (20, None), (0, 40))
+    },
     "LARS": ("LARS", _lars, {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.01, "trust_coefficient": 0.1}),
     "LAMB": ("LAMB", _lamb, {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1, "eps": 1e-6}),
-    "CautiousAdamW": ("CautiousAdamW", _cautious_adamw, {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1}),
+    **{
+        f"CautiousAdamW, {more}": (
+            "CautiousAdamW",
+            _cautious_adamw,
+            {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1, **more},
+        )
+        for more in ({}, {"cautious_factor": 0.25, "cautious_wd": True})
+    },
 }
 
 
@@ -162,7 +189,9 @@ def test_sophia_estimates_in_single_precision() -> None:
 def test_ademamix_may_do_without_its_first_momentum() -> None:
     """With β₁ = 0 the warm-up of β₃ is its limit, β₃^(T/t)."""
     (param,) = params(shapes=[(6,)])
-    optimizer = gradus.optim.AdEMAMix([param], lr=0.01, betas=(0.0, 0.99, 0.999), alpha=2.0, warmup_steps=20)
+    optimizer = gradus.optim.AdEMAMix(
+        [param], lr=0.01, betas=(0.0, 0.99, 0.999), alpha=2.0, alpha_warmup=20, beta3_warmup=20
+    )
     w, slow, v = param.detach().numpy().copy(), np.zeros(6), np.zeros(6)
     for t in range(1, STEPS + 1):
         give_gradients([param], step=t)
@@ -251,7 +280,7 @@ def test_schedule_free_is_the_papers(kind: Any, warmup: int, backend: str) -> No
 
 @pytest.mark.parametrize("saved_in", ["train", "eval"])
 @pytest.mark.parametrize("loaded_in", ["train", "eval"])
-@pytest.mark.parametrize("kind", [SGDScheduleFree, AdamWScheduleFree])
+@pytest.mark.parametrize("kind", SCHEDULE_FREE)
 def test_schedule_free_comes_back_in_the_mode_it_was_saved_in(kind: Any, saved_in: str, loaded_in: str) -> None:
     """A state saved in either mode, with its parameters, goes on as if nothing had been, whatever mode it is loaded in."""
     param = nn.Parameter(torch.ones(1, dtype=torch.float64))
@@ -314,25 +343,124 @@ def test_every_option_of_schedule_free_is_its_authors(name: str, dtype: torch.dt
             torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("silent", [False, True])
+def test_every_option_of_rectified_schedule_free_is_its_authors(silent: bool, dtype: torch.dtype) -> None:
+    """Twenty updates under every combination of options, and the averages in between, are schedulefree's."""
+    theirs = pytest.importorskip("schedulefree")
+    combinations = itertools.product([0.0, 0.1], [0.0, 1.5], [0.0, 2.0], [(0.9, 0.999), (0.6, 0.9), (0.9, 0.55)])
+    for weight_decay, r, power, betas in combinations:
+        if silent and betas[1] <= 0.6:
+            continue  # refused here
+        options = {"weight_decay": weight_decay, "r": r, "weight_lr_power": power, "betas": betas, "eps": 1e-6, "lr": 0.05}
+        options |= {"silent_sgd_phase": silent}
+        ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
+        got, want = RAdamScheduleFree(ours, **options), theirs.RAdamScheduleFree(others, **options)
+        for step in range(20):
+            for optimizer, some in ((got, ours), (want, others)):
+                optimizer.train()
+                give_gradients(some, step=step)
+                optimizer.step()
+                if step % 4 == 0:
+                    optimizer.eval()
+            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+            torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
+
+
+@pytest.mark.parametrize("kind", SCHEDULE_FREE)
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_schedulefrees_own_states_go_on_here(mode: str, kind: Any) -> None:
+    """A state of the authors' package, saved in either mode with its parameters, goes on as it does there."""
+    theirs = pytest.importorskip("schedulefree")
+    ours, others = params(shapes=[(3, 4)]), params(shapes=[(3, 4)])
+    want, got = getattr(theirs, kind.__name__)(others, lr=0.05), kind(ours, lr=0.5)
+    for step in range(16):
+        if step == 7:
+            getattr(want, mode)()
+            ours[0].data.copy_(others[0].data)
+            got.load_state_dict(copy.deepcopy(want.state_dict()))
+            got.train()
+        for optimizer, some in ((want, others), *([(got, ours)] if step >= 7 else [])):
+            optimizer.train()
+            give_gradients(some, step=step)
+            optimizer.step()
+    torch.testing.assert_close(ours[0], others[0], rtol=1e-10, atol=1e-10)
+
+
+def test_a_silent_phase_without_end_is_refused() -> None:
+    """Where the second moment is never trusted, a silent phase would last for ever, and a group of it isn't taken."""
+    optimizer = RAdamScheduleFree(params(shapes=[(2,)]))
+    with pytest.raises(InvalidInput, match=r"betas\[1\] up to 0\.6 a silent SGD phase never ends"):
+        optimizer.add_param_group({"params": params(shapes=[(2,)]), "betas": (0.9, 0.6)})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.95, 0.98), (0.0, 0.5)])
-def test_lion_is_lion_pytorchs(betas: Any, weight_decay: float) -> None:
-    """Thirty updates are lion-pytorch's, and a cautious Lion's those of its cautious one."""
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5)])
+def test_lion_is_lion_pytorchs(betas: Any, weight_decay: float, decoupled: bool) -> None:
+    """Thirty updates are lion-pytorch's, and a cautious Lion's those of its cautious one, under every option."""
     plain, cautious_one = pytest.importorskip("lion_pytorch"), pytest.importorskip("lion_pytorch.cautious_lion")
+    shared = {"lr": 0.01, "betas": betas, "weight_decay": weight_decay, "decoupled_weight_decay": decoupled}
     ours, theirs = params(shapes=SHAPES), params(shapes=SHAPES)
-    shared = {"lr": 0.01, "betas": betas, "weight_decay": weight_decay}
-    _agree(gradus.optim.Lion(ours, **shared), plain.Lion(theirs, **shared), ours, theirs)
-    ours, theirs = params(shapes=[(3, 4), (5,)]), params(shapes=[(3, 4), (5,)])
-    _agree(gradus.optim.CautiousLion(ours, **shared), cautious_one.Lion(theirs, **shared), ours, theirs)
+    _agree(gradus.optim.Lion(ours, **shared), plain.Lion(theirs, **shared), ours, theirs, then=0.002)
+    for factor, wd in itertools.product([0.0, 0.3, 1.0], [False, True]):
+        ours, theirs = params(shapes=[(3, 4), (5,)]), params(shapes=[(3, 4), (5,)])
+        got = gradus.optim.CautiousLion(ours, **shared, cautious_factor=factor, cautious_wd=wd)
+        want = cautious_one.Lion(theirs, **shared, cautious_factor=factor, cautious_wd=wd)
+        single = 2e-6 if wd else 1e-9  # its mask is in single precision
+        _agree(got, want, ours, theirs, then=0.002, rtol=single)
 
 
-def _agree(got: Any, want: Any, ours: list[nn.Parameter], theirs: list[nn.Parameter]) -> None:
+def test_lions_decay_is_in_parts_of_its_first_rate_after_a_resume_too() -> None:
+    """A state keeps the rate that decoupled decay is in parts of, whatever the rate of the optimizer that loads it."""
+    whole, parted = params(shapes=[(3, 4)]), params(shapes=[(3, 4)])
+    options = {"weight_decay": 0.1, "decoupled_weight_decay": True}
+    first, second = gradus.optim.Lion(whole, lr=0.01, **options), gradus.optim.Lion(parted, lr=0.01, **options)
+    for step in range(8):
+        if step == 4:
+            state = copy.deepcopy(second.state_dict())
+            second = gradus.optim.Lion(parted, lr=0.5)
+            second.load_state_dict(state)
+        for optimizer in (first, second):
+            optimizer.param_groups[0]["lr"] = 0.01 / (step + 1)
+        give_gradients(whole, parted, step=step)
+        first.step()
+        second.step()
+    assert torch.equal(whole[0], parted[0])
+
+
+@pytest.mark.parametrize("name", ["Lion", "CautiousLion"])
+def test_decay_in_parts_of_no_rate_is_refused(name: str) -> None:
+    """Decoupled decay with a first rate of 0 is refused, and so is a saved first rate that can't be one."""
+    with pytest.raises(InvalidInput, match="in parts of the first lr, which must be above 0"):
+        getattr(gradus.optim, name)(params(shapes=[(2,)]), lr=0.0, decoupled_weight_decay=True)
+    optimizer = getattr(gradus.optim, name)(params(shapes=[(2,)]), lr=0.0)
+    for bad in (0.0, -1.0, float("nan"), "a"):
+        saved = optimizer.state_dict()
+        saved["param_groups"][0]["first_lr"] = bad
+        with pytest.raises(InvalidInput, match="the saved first_lr must be a finite number above 0"):
+            optimizer.load_state_dict(saved)
+
+
+def _agree(
+    got: Any,
+    want: Any,
+    ours: list[nn.Parameter],
+    theirs: list[nn.Parameter],
+    then: float | None = None,
+    rtol: float = 1e-9,
+) -> None:
+    """Thirty updates agree, with another rate for the later half."""
     for step in range(STEPS):
+        if step == STEPS // 2 and then is not None:
+            for group in (*got.param_groups, *want.param_groups):
+                group["lr"] = then
         give_gradients(ours, theirs, step=step)
         got.step()
         want.step()
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol / 100)
 
 
 _PACKAGED: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
@@ -341,9 +469,18 @@ _PACKAGED: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Adan", "Adan", {"weight_decay": 0.1}, {"weight_decouple": False}),
     ("Adan", "Adan", {"weight_decay": 0.1, "betas": (0.9, 0.8, 0.95)}, {"weight_decouple": False}),
     ("Adan, no_prox", "Adan", {"weight_decay": 0.1}, {"weight_decouple": True}),
-    ("LARS", "LARS", {"weight_decay": 0.01, "trust_coefficient": 0.1}, {}),
+    *(
+        ("LARS", "LARS", {"weight_decay": 0.01, "trust_coefficient": 0.1, **more}, {})
+        for more in (
+            {},
+            {"momentum": 0.0, "nesterov": True, "dampening": 0.5},
+            {"nesterov": True},
+            {"dampening": 0.3},
+            {"nesterov": True, "dampening": 0.5, "momentum": 0.5},
+            {"maximize": True, "nesterov": True},
+        )
+    ),
 ]
-_WARMED = {20.0: 20}  # AdEMAMix's warmup has another name here
 
 
 @pytest.mark.parametrize(("name", "other", "shared", "theirs_alone"), _PACKAGED)
@@ -351,7 +488,8 @@ def test_it_is_pytorch_optimizers(name: str, other: str, shared: dict[str, Any],
     """Thirty updates of matrices are pytorch_optimizer's, under the options that mean the same."""
     theirs = pytest.importorskip("pytorch_optimizer")
     ours, others = params(shapes=[(3, 4), (2, 3, 2)]), params(shapes=[(3, 4), (2, 3, 2)])
-    own = {"warmup_steps": _WARMED[theirs_alone["t_alpha_beta3"]]} if "t_alpha_beta3" in theirs_alone else {}
+    warmup = theirs_alone.get("t_alpha_beta3")  # one for both
+    own = {} if warmup is None else {"alpha_warmup": warmup, "beta3_warmup": warmup}
     own |= {"no_prox": True} if "no_prox" in name else {}
     got = getattr(gradus.optim, name.split(",")[0])(ours, lr=0.01, **shared, **own)
     want = getattr(theirs, other)(others, lr=0.01, foreach=False, **shared, **theirs_alone)
@@ -395,6 +533,35 @@ def test_sophia_refuses_an_estimate_that_may_carry_a_scale(first: str, how: dict
     assert torch.equal(param, torch.ones(3))
 
 
+@pytest.mark.parametrize("how", [{}, {"clip_norm": 10.0}, {"fused": True}])
+def test_sophia_takes_nobody_else_for_a_scaler(how: dict[str, Any]) -> None:
+    """Lightning looks who unscales gradients wherever it clips them, in bfloat16 too, without any GradScaler."""
+    optimizer, _, param = _sophia_under_a_scaler(**how)
+    assert getattr(optimizer, "_step_supports_amp_scaling", False) == bool(how)
+    param.grad = torch.ones(3)
+    optimizer.update_hessian(batch_size=4)
+    optimizer.step()
+    optimizer.update_hessian(batch_size=4)
+    idle = torch.amp.GradScaler("cpu", enabled=False)
+    idle.step(optimizer)
+    optimizer.update_hessian(batch_size=4)
+
+
+def test_sophia_knows_a_scaler_of_ones_own() -> None:
+    """A subclass of GradScaler with a step of its own, such as FSDP's, is one."""
+
+    class Own(torch.amp.GradScaler):
+        def step(self, optimizer: Any) -> Any:  # type: ignore[override]
+            assert not getattr(optimizer, "_step_supports_amp_scaling", False)
+            return optimizer.step()
+
+    optimizer, _, param = _sophia_under_a_scaler()
+    param.grad = torch.ones(3)
+    Own("cpu").step(optimizer)
+    with pytest.raises(InvalidInput, match=r"update_hessian\(batch_size, scaler=scaler\)"):
+        optimizer.update_hessian(batch_size=4)
+
+
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan, 3e38])
 def test_sophia_leaves_out_gradients_that_a_scaler_overflowed(bad: float) -> None:
     """Gradients that aren't finite, or too large to square, leave the estimate under a GradScaler as it is."""
@@ -409,7 +576,12 @@ def test_sophia_leaves_out_gradients_that_a_scaler_overflowed(bad: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [(SGDScheduleFree, {"momentum": 0.0}), (AdamWScheduleFree, {"betas": (0.0, 0.9)})]
+    ("kind", "options"),
+    [
+        (SGDScheduleFree, {"momentum": 0.0}),
+        (AdamWScheduleFree, {"betas": (0.0, 0.9)}),
+        (RAdamScheduleFree, {"betas": (0.0, 0.9)}),
+    ],
 )
 def test_schedule_free_needs_a_share_of_the_average(kind: Any, options: dict[str, Any]) -> None:
     """With β = 0 the average couldn't be told from the parameters, so it is refused."""
@@ -434,7 +606,8 @@ def test_schedule_free_in_the_wrong_mode_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Lion", "Adan", "AdEMAMix", "LARS", "LAMB", "CautiousAdamW", "CautiousLion", "SGDScheduleFree"]
+    "name",
+    ["Lion", "Adan", "AdEMAMix", "LARS", "LAMB", "CautiousAdamW", "CautiousLion", "SGDScheduleFree", "RAdamScheduleFree"],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(name: str) -> None:
     """A state loaded in the middle goes on bit for bit."""

@@ -136,7 +136,9 @@ def test_complex_parameters(case: Case) -> None:
     torch.testing.assert_close(torch.view_as_real(whole.detach()), parts.detach(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["Adafactor", "SOAP", "Prodigy", "SGDScheduleFree", "AdamWScheduleFree"])
+@pytest.mark.parametrize(
+    "name", ["Adafactor", "SOAP", "Prodigy", "SGDScheduleFree", "AdamWScheduleFree", "RAdamScheduleFree"]
+)
 def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> None:
     """Who can't update the touched rows alone says so, and changes nothing, at whatever step a gradient is sparse."""
     dense, table = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(4, 2))

@@ -39,6 +39,27 @@ def _agrees(one: Rule, backend: str) -> None:
         np.testing.assert_allclose(optimizer.state[param][name].numpy(), slot, rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("start", [0.0, 0.3, 2.0])
+def test_a_condition_may_be_a_number(start: float, backend: str) -> None:
+    """`if decay:` asks whether a hyperparameter is 0, at each step anew."""
+
+    @rule
+    def decaying(param, grad, *, lr=0.1, decay=0.0):
+        if decay:
+            param = param * (1 - lr * decay)
+        return param - lr * grad
+
+    param, want = nn.Parameter(torch.ones(3, dtype=torch.float64)), np.ones(3)
+    optimizer = _made(decaying)([param], decay=start, backend=backend)
+    for grad, decay in zip(GRADIENTS, (start, 0.5, 0.0), strict=True):
+        optimizer.param_groups[0]["decay"] = decay
+        param.grad = torch.from_numpy(grad)
+        optimizer.step()
+        want = want * (1 - 0.1 * decay) - 0.1 * grad
+    np.testing.assert_allclose(param.detach().numpy(), want, rtol=1e-12)
+
+
 # What programs, kernels and the language that they are written in call something of their own; and what would be alike.
 NAMES = [
     ("x1", "n1"),

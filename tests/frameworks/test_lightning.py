@@ -192,3 +192,24 @@ def test_the_clipped_update_is_torchs(tmp_path: Path) -> None:
         return module.layer.weight
 
     torch.testing.assert_close(weights(gradus.optim), weights(torch.optim))
+
+
+def test_sophia_estimates_in_mixed_precision(tmp_path: Path) -> None:
+    """SophiaG needs no word of a scaler in bfloat16, where there is none, and in float16 has the same estimate with it."""
+    from lightning.pytorch.plugins import MixedPrecision
+
+    class Estimating(Regression):
+        def on_before_optimizer_step(self, optimizer):
+            scaler = self.trainer.precision_plugin.scaler
+            optimizer.update_hessian(8, **({} if scaler is None else {"scaler": scaler}))
+
+    def estimate(precision, scaler=None):
+        module = Estimating(lambda params: gradus.optim.SophiaG(params, lr=1e-3))
+        plugins = [MixedPrecision(precision, "cpu", scaler)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trained(module, folder=tmp_path, precision=None, plugins=plugins, gradient_clip_val=100.0)
+        return module.optimizers().optimizer.state[module.layer.weight]["hessian"]
+
+    half = estimate("16-mixed", torch.amp.GradScaler("cpu", init_scale=64.0))
+    torch.testing.assert_close(half, estimate("bf16-mixed"), rtol=0.1, atol=0.0)

@@ -144,6 +144,7 @@ RACERS: Mapping[str, Racer] = {
     "NAdam": _racer(optim.NAdam),
     "RAdam": _racer(optim.RAdam),
     "SF-AdamW": _racer(optim.AdamWScheduleFree),
+    "SF-RAdam": _racer(optim.RAdamScheduleFree),
     "LAMB": _racer(optim.LAMB),
     "Lion": _racer(optim.Lion),
     "Adan": _racer(optim.Adan),

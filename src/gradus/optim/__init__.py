@@ -30,7 +30,7 @@ from gradus.optim.matrices import SOAP, Adafactor, Muon
 from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, cautious
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.prodigy import Prodigy
-from gradus.optim.schedule_free import AdamWScheduleFree, SGDScheduleFree
+from gradus.optim.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 
 __all__ = [
     "ASGD",
@@ -57,6 +57,7 @@ __all__ = [
     "Optimizer",
     "Prodigy",
     "RAdam",
+    "RAdamScheduleFree",
     "RMSprop",
     "Rprop",
     "SGDScheduleFree",
@@ -97,4 +98,6 @@ for _name in _TORCHS_MODULES:
 sys.modules[f"{__name__}.swa_utils"] = swa_utils = torch.optim.swa_utils
 
 for _name in __all__:  # one asks a class for its module to know whether it is the library's
-    globals()[_name].__module__ = __name__
+    globals()[
+        _name
+    ].__module__ = "gradus.optim"  # not __name__: who imports every module loads this one as gradus.optim.__init__ too

@@ -38,6 +38,7 @@ from gradus.optim.modern import SophiaG as _SophiaG
 from gradus.optim.optimizer import Optimizer as Optimizer
 from gradus.optim.prodigy import Prodigy as _Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree as _AdamWScheduleFree
+from gradus.optim.schedule_free import RAdamScheduleFree as _RAdamScheduleFree
 from gradus.optim.schedule_free import SGDScheduleFree as _SGDScheduleFree
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Optimizer",
     "Prodigy",
     "RAdam",
+    "RAdamScheduleFree",
     "RMSprop",
     "Rprop",
     "SGDScheduleFree",
@@ -128,6 +130,8 @@ class LARS(_LARS):
         momentum: float | Tensor = 0.9,
         weight_decay: float | Tensor = 0.0001,
         trust_coefficient: float | Tensor = 0.001,
+        dampening: float | Tensor = 0.0,
+        nesterov: bool = False,
         *,
         maximize: bool = False,
         foreach: bool | None = None,
@@ -199,7 +203,8 @@ class AdEMAMix(_AdEMAMix):
         lr: float | Tensor = 0.001,
         betas: tuple[float | Tensor, float | Tensor, float | Tensor] = (0.9, 0.999, 0.9999),
         alpha: float | Tensor = 5.0,
-        warmup_steps: float | Tensor = 0.0,
+        alpha_warmup: float | Tensor | None = None,
+        beta3_warmup: float | Tensor | None = None,
         eps: float | Tensor = 1e-08,
         weight_decay: float | Tensor = 0.0,
         *,
@@ -404,6 +409,8 @@ class CautiousAdamW(_CautiousAdamW):
         *,
         maximize: bool = False,
         decoupled_weight_decay: bool = True,
+        cautious_factor: float | Tensor = 0.0,
+        cautious_wd: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
@@ -422,8 +429,11 @@ class CautiousLion(_CautiousLion):
         lr: float | Tensor = 0.0001,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         weight_decay: float | Tensor = 0.0,
+        decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        cautious_factor: float | Tensor = 0.0,
+        cautious_wd: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
@@ -442,6 +452,7 @@ class Lion(_Lion):
         lr: float | Tensor = 0.0001,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         weight_decay: float | Tensor = 0.0,
+        decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
         foreach: bool | None = None,
@@ -546,6 +557,29 @@ class RAdam(_RAdam):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        backend: Backend = "auto",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        skip_nonfinite: bool = False,
+        stochastic_rounding: bool = False,
+    ) -> None: ...
+
+class RAdamScheduleFree(_RAdamScheduleFree):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 0.0025,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        r: float | Tensor = 0.0,
+        weight_lr_power: float | Tensor = 2.0,
+        silent_sgd_phase: bool = True,
+        *,
         foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,

@@ -16,11 +16,17 @@ _NAMES: dict[str, dict[str, str]] = {
     "adagrad": {"state1": "sum"},
     "rmsprop": {"state1": "square_avg"},
     "lion": {"state1": "exp_avg"},
+    "ademamix": {"exp_avg_fast": "exp_avg"},  # its authors'
     **{name: {"state1": "exp_avg", "state2": "exp_avg_sq"} for name in ("adam", "adamw", "lamb")},
 }
 _QUANTIZED = frozenset(("absmax1", "absmax2", "qmap1", "qmap2"))
-# Hyperparameters that torch's optimizer of a rule got later than the others; before, it was as with the default.
-_LATER = {"adagrad": frozenset(("eps", "initial_accumulator_value"))}
+# Hyperparameters that came to the optimizer of a rule later than the others; before, it was as with the default.
+_LATER = {
+    "adagrad": frozenset(("eps", "initial_accumulator_value")),
+    "lars": frozenset(("dampening",)),
+    "cautious_adamw": frozenset(("cautious_factor",)),
+    "cautious_lion": frozenset(("cautious_factor",)),
+}
 _BIAS = ("bias_correction", "correct_bias")  # apex, timm, Transformers
 
 

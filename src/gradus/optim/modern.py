@@ -5,6 +5,9 @@
 """
 
 import functools
+import inspect
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,12 +17,30 @@ from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import modern, ops
 from gradus.rules.classical import adamw
+from gradus.rules.fields import Flag, Share, as_float, positive
 from gradus.rules.rule import Rule
 
 __all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG", "cautious"]
 
 
-class Lion(Optimizer, rule=modern.lion):
+class _WithFirstRate(Optimizer):
+    """Keeps the rate that it was built with in its groups, as `first_lr`, where decay is in parts of that."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, whose decay may be in parts of the rate that the optimizer was built with."""
+        first = as_float(self.defaults["lr"])
+        super().add_param_group({"first_lr": first or 1.0, **param_group} if isinstance(param_group, dict) else param_group)
+        if first == 0 and self.param_groups[-1]["decoupled_weight_decay"]:
+            self.param_groups.pop()
+            raise InvalidInput(
+                "decoupled_weight_decay=True takes decay in parts of the first lr, which must be above 0; got 0"
+            )
+
+    def _check_saved(self, group: Mapping[str, Any]) -> None:
+        positive("the saved first_lr", group.get("first_lr", 1.0))
+
+
+class Lion(_WithFirstRate, rule=modern.lion, group_keys=("first_lr",)):
     """The sign of a momentum: found by a search over programs.
 
     θ ← (1 − γλ)θ − γ·sign(β₁m + (1 − β₁)g); m ← β₂m + (1 − β₂)g.
@@ -31,6 +52,8 @@ class Lion(Optimizer, rule=modern.lion):
         lr: γ.
         betas: β₁ and β₂.
         weight_decay: λ.
+        decoupled_weight_decay: whether γ/γ₀ stands in γ's place before λθ, with the γ₀ that the optimizer was built with:
+            then λ needn't be tuned anew with γ.
         maximize: whether to climb instead.
 
     Source: Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, Algorithm 2.
@@ -82,7 +105,9 @@ class AdEMAMix(Optimizer, rule=modern.ademamix):
         lr: γ.
         betas: β₁, β₂ and β₃.
         alpha: α, the weight of the slow momentum.
-        warmup_steps: over how many updates α grows to its value, and β₃ from β₁ to its own; 0 for none.
+        alpha_warmup: over how many updates α grows from 0 to its value; None for none. The authors advise as many as there
+            are in the training, for both.
+        beta3_warmup: over how many updates β₃ grows from β₁ to its value; None for none.
         eps: ε.
         weight_decay: λ.
         maximize: whether to climb instead.
@@ -147,12 +172,12 @@ class SophiaG(Optimizer, rule=modern.sophia):
     """
 
     _asked_by_scaler = False  # a GradScaler has taken a step
-    _supports_amp_scaling = True
+    _supports_amp_scaling = False
     _took_unsaid = False  # an estimate has been taken without a word of one
 
     @property
-    def _step_supports_amp_scaling(self) -> bool:  # a GradScaler asks for it before a step
-        self._asked_by_scaler = True
+    def _step_supports_amp_scaling(self) -> bool:  # a GradScaler asks for it before a step; so do frameworks that have none
+        self._asked_by_scaler |= isinstance(sys._getframe(1).f_locals.get("self"), torch.amp.GradScaler)
         return self._supports_amp_scaling
 
     @_step_supports_amp_scaling.setter
@@ -201,7 +226,8 @@ class SophiaG(Optimizer, rule=modern.sophia):
 class LARS(Optimizer, rule=modern.lars):
     """Momentum whose rate is, for each tensor, in proportion to its norm over its gradient's.
 
-    v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v. A tensor of norm 0, or without a gradient's, has no such factor.
+    u = γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); v ← μv + (1 − τ)u; θ ← θ − v, or with Nesterov θ − u − μv. A tensor of norm 0, or
+    without a gradient's, has no factor η‖θ‖/(‖g‖ + λ‖θ‖).
 
     Kept for each parameter: momentum_buffer. Biases and norms are usually left out: give them a group with another rule.
 
@@ -211,6 +237,8 @@ class LARS(Optimizer, rule=modern.lars):
         momentum: μ.
         weight_decay: λ.
         trust_coefficient: η.
+        dampening: τ; 0 in the paper. It dampens the first gradient too, unlike SGD's.
+        nesterov: whether to look ahead by one momentum; not in the paper.
         maximize: whether to climb instead.
 
     Source: You, Gitman and Ginsburg 2017, Large Batch Training of Convolutional Networks, Algorithm 1.
@@ -251,26 +279,52 @@ class LAMB(Optimizer, rule=modern.lamb):
 def cautious(plain: Rule) -> Rule:
     """A rule that moves no element against its gradient: its updates where their signs agree, scaled up for the others.
 
-    u is the rule's update without decay; θ ← (1 − γλ)θ − u·[u·g > 0]/max(mean[u·g > 0], 0.001).
+    u is the rule's update without decay; φ = [u·g > 0] + c·[u·g ≤ 0]; θ ← (1 − γλ)θ − u·φ/max(mean φ, 0.001).
+
+    Beside the rule's own hyperparameters it has two:
+
+    - cautious_factor: c, what is left of an update where the signs disagree; 0 unless given.
+    - cautious_wd: whether only those elements decay that the update makes smaller (Chen et al. 2025, Cautious Weight Decay).
 
     Args:
         plain: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
 
-    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+    Source: Liang et al. 2024, Cautious Optimizers, Algorithms 1 and 2.
     """
 
     @functools.wraps(plain.function)
-    def masked(param: Any, grad: Any, *slots: Any, **hypers: Any) -> Any:
-        decay = hypers.get("weight_decay", 0.0)
+    def masked(
+        param: Any, grad: Any, *slots: Any, cautious_factor: Any = 0.0, cautious_wd: Any = False, **hypers: Any
+    ) -> Any:
         without = {**hypers, "weight_decay": 0.0} if "weight_decay" in hypers else hypers
         new, *kept = plain(param, grad, *slots, **without)
         update = param - new
         agrees = update * (-grad if hypers.get("maximize") else grad) > 0
-        share = ops.maximum(ops.mean(agrees), 1e-3)
-        return param * (1 - hypers["lr"] * decay) - ops.where(agrees, update, 0.0) / share, *kept
+        spread = ops.maximum(cautious_factor + (1 - cautious_factor) * ops.mean(agrees), 1e-3)
+        moved = ops.where(agrees, update, cautious_factor * update if cautious_factor else 0.0) / spread
+        decayed = _decay(hypers) * param
+        if cautious_wd:
+            decayed = ops.where(moved * param > 0, decayed, 0.0)
+        return param - decayed - moved, *kept
 
     masked.__name__ = f"cautious_{plain.name}"
+    masked.__annotations__ = {**plain.function.__annotations__, "cautious_factor": Share, "cautious_wd": Flag}
+    masked.__signature__ = _extended(inspect.signature(plain.function), cautious_factor=0.0, cautious_wd=False)  # type: ignore[attr-defined]
     return Rule(masked, plain.start)
+
+
+def _decay(hypers: Mapping[str, Any]) -> Any:
+    """What a rule with these hyperparameters takes off a parameter in parts of it."""
+    lr, weight_decay = hypers["lr"], hypers.get("weight_decay", 0.0)
+    if "first_lr" in hypers:
+        return modern.lion_decay(lr, weight_decay, hypers["decoupled_weight_decay"], hypers["first_lr"])
+    return lr * weight_decay
+
+
+def _extended(signature: inspect.Signature, **more: Any) -> inspect.Signature:
+    """A signature with further hyperparameters at its end."""
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in more.items()]
+    return signature.replace(parameters=[*signature.parameters.values(), *named])
 
 
 class CautiousAdamW(Optimizer, rule=cautious(adamw)):
@@ -280,7 +334,7 @@ class CautiousAdamW(Optimizer, rule=cautious(adamw)):
     """
 
 
-class CautiousLion(Optimizer, rule=cautious(modern.lion)):
+class CautiousLion(_WithFirstRate, rule=cautious(modern.lion), group_keys=("first_lr",)):
     """Lion that moves no element against its gradient; see `cautious`. Kept for each parameter: as Lion.
 
     Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from gradus.errors import InvalidInput
+from gradus.optim.foreign import own_group
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.state_dicts import Difference, saved_groups
 from gradus.rules import modern
 from gradus.rules.fields import one_of
+from gradus.rules.rule import Rule
 
-__all__ = ["AdamWScheduleFree", "SGDScheduleFree"]
+__all__ = ["AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"]
 
 
 class _ScheduleFree(Optimizer):
@@ -74,7 +76,7 @@ class _ScheduleFree(Optimizer):
         training: save and load the model and the optimizer together, in either mode and in either order.
         """
         modes: set[str] = set()
-        handle = self.register_load_state_dict_pre_hook(lambda _, given: modes.update(_modes(given)))
+        handle = self.register_load_state_dict_pre_hook(lambda _, given: modes.update(_modes(self.rule, given)))
         try:
             difference = super().load_state_dict(state_dict, strict)
         finally:
@@ -87,9 +89,9 @@ class _ScheduleFree(Optimizer):
         one_of("train", "eval")("the saved mode", group.get("mode", "train"))
 
 
-def _modes(state_dict: Mapping[str, Any]) -> set[str]:
-    """The mode of a state's groups, which is one."""
-    groups = [group for group in saved_groups(state_dict) if group["params"]]
+def _modes(rule: Rule, state_dict: Mapping[str, Any]) -> set[str]:
+    """The mode of a state's groups, which is one; schedulefree's own has another name."""
+    groups = [own_group(rule, group) for group in saved_groups(state_dict) if group["params"]]
     modes = {group.get("mode", "train") for group in groups if isinstance(group.get("mode", "train"), str)}
     if len(modes) > 1:
         raise InvalidInput(f"the groups of a saved state must all be in one mode; got {sorted(modes)}")
@@ -157,3 +159,48 @@ class AdamWScheduleFree(_ScheduleFree, rule=modern.schedule_free_adamw, group_ke
     ...     abs(param.item() - 3) < 0.1
     True
     """
+
+
+class RAdamScheduleFree(_ScheduleFree, rule=modern.schedule_free_radam, group_keys=("mode",)):
+    """AdamWScheduleFree that needs no warmup: its rate grows as RAdam's does, by how far the second moment can be trusted.
+
+    ρ∞ = 2/(1 − β₂) − 1; ρ = ρ∞ − 2tβ₂ᵗ/(1 − β₂ᵗ). Above ρ = 4 the rate is γ√((ρ − 4)(ρ − 2)ρ∞/((ρ∞ − 4)(ρ∞ − 2)ρ)); up
+    to there, which takes 4 updates with β₂ = 0.999, it is 0, or γ along the plain gradient.
+
+    Kept for each parameter: z, exp_avg_sq; lr_max and weight_sum, one number each.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β of y, above 0, and β₂ of v.
+        eps: ε.
+        weight_decay: λ: γλy is taken off.
+        r: the average's weights grow with tʳ.
+        weight_lr_power: and with this power of the greatest rate so far.
+        silent_sgd_phase: whether nothing moves up to ρ = 4; else SGD does, at the rate γ. For β₂ up to 0.6, where ρ is
+            never above 4, it would be for ever, and is refused.
+
+    Source: Defazio et al. 2024, The Road Less Scheduled, with eq. 5 of Liu et al. 2019, On the Variance of the Adaptive
+    Learning Rate; the authors' package, which has 4 for the 5 of torch's RAdam.
+
+    >>> param = torch.nn.Parameter(torch.zeros(1))
+    >>> optimizer = RAdamScheduleFree([param], lr=0.1)
+    >>> for _ in range(300):
+    ...     optimizer.zero_grad()
+    ...     (param - 3).square().sum().backward()
+    ...     optimizer.step()
+    >>> with optimizer.averaged():
+    ...     abs(param.item() - 3) < 0.1
+    True
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, which must move at some time."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group["silent_sgd_phase"] and 2 / (1 - group["betas"][1]) - 1 <= 4:
+            self.param_groups.pop()
+            raise InvalidInput(
+                f"with betas[1] up to 0.6 a silent SGD phase never ends, and nothing would ever move; got "
+                f"{group['betas'][1]}; give a greater one, or silent_sgd_phase=False"
+            )

@@ -121,7 +121,8 @@ def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
             if hyper in optimizer.rule.hypers and not isinstance(described.default, bool):
                 raise InvalidInput(f"the saved state isn't of {name}: its groups have no {hyper!r}")
             continue
-        decoupled = saved[hyper] if hyper == "decoupled_weight_decay" else None
+        adams = hyper == "decoupled_weight_decay" and "first_lr" not in optimizer.rule.hypers  # Lion's means another thing
+        decoupled = saved[hyper] if adams else None
         if isinstance(decoupled, bool) and decoupled != optimizer.defaults[hyper]:
             raise InvalidInput(
                 f"the saved state decays weights {'apart from' if decoupled else 'within'} the gradient, as "

@@ -16,6 +16,7 @@ __all__ = [
     "NonPositive",
     "Positive",
     "Scalar",
+    "Share",
     "StepSizes",
     "Whole",
     "as_float",
@@ -27,6 +28,8 @@ __all__ = [
     "nonnegative",
     "one_of",
     "optional_decay",
+    "optional_nonnegative",
+    "positive",
     "several",
     "whole",
 ]
@@ -107,6 +110,7 @@ def one_of(*choices: Any) -> Check:
 
 
 nonnegative = _number("a finite number that isn't negative", lambda x: x >= 0)
+positive = _number("a finite number above 0", lambda x: x > 0)
 _in_unit = _number("at least 0 and below 1", lambda x: 0 <= x < 1)
 _inside = _number("above 0 and below 1", lambda x: 0 < x < 1)
 
@@ -115,6 +119,12 @@ def optional_decay(name: str, value: Any) -> None:
     """A number of at least 0 and below 1, or None where another stands in for it."""
     if value is not None:
         _in_unit(name, value)
+
+
+def optional_nonnegative(name: str, value: Any) -> None:
+    """A number that isn't negative, or None where there is none."""
+    if value is not None:
+        nonnegative(name, value)
 
 
 def decays(count: int) -> Check:
@@ -140,7 +150,7 @@ def implied(name: str, default: Any) -> Check | None:
 
 NonNegative = Annotated[float, nonnegative]
 NonPositive = Annotated[float, _number("a finite number that isn't positive", lambda x: x <= 0)]
-Positive = Annotated[float, _number("a finite number above 0", lambda x: x > 0)]
+Positive = Annotated[float, positive]
 Decay = Annotated[float, _in_unit]
 Betas = Annotated[tuple[float, float], _several("two numbers, each at least 0 and below 1", _in_unit, _in_unit)]
 # What a schedule-free rule mixes by: of y = (1 − β)z + βx the average x can be told for β above 0 alone.
@@ -155,6 +165,7 @@ Etas = Annotated[
     ),
 ]
 StepSizes = Annotated[tuple[float, float], _step_sizes]
+Share = Annotated[float, _number("a number from 0 to 1", lambda x: 0 <= x <= 1)]
 Whole = Annotated[int, whole]
 Flag = Annotated[bool, flag]
 

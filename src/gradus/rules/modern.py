@@ -1,14 +1,42 @@
 """Update rules of recent papers, one by one; those of whole tensors are beside their optimizers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from gradus.rules import ops
-from gradus.rules.fields import Betas, Decay, Flag, Mix, MixAndDecay, NonNegative, Scalar, decays
+from gradus.rules.fields import (
+    Betas,
+    Decay,
+    Flag,
+    Mix,
+    MixAndDecay,
+    NonNegative,
+    Positive,
+    Scalar,
+    decays,
+    optional_nonnegative,
+)
 from gradus.rules.rule import rule
 
-__all__ = ["adan", "ademamix", "lamb", "lars", "lion", "schedule_free_adamw", "schedule_free_sgd", "sophia"]
+__all__ = [
+    "adan",
+    "ademamix",
+    "lamb",
+    "lars",
+    "lion",
+    "lion_decay",
+    "schedule_free_adamw",
+    "schedule_free_radam",
+    "schedule_free_sgd",
+    "sophia",
+]
 
 Three = Annotated[tuple[float, float, float], decays(3)]
+Warmup = Annotated[float | None, optional_nonnegative]
+
+
+def lion_decay(lr: Any, weight_decay: Any, decoupled_weight_decay: bool, first_lr: Any) -> Any:
+    """What Lion takes off a parameter: γλ, or as decoupled by its share of the first rate, (γ/γ₀)λ."""
+    return lr / first_lr * weight_decay if decoupled_weight_decay else lr * weight_decay
 
 
 @rule
@@ -20,13 +48,15 @@ def lion(
     lr: NonNegative = 1e-4,
     betas: Betas = (0.9, 0.99),
     weight_decay: NonNegative = 0.0,
+    decoupled_weight_decay: Flag = False,
+    first_lr: Positive = 1.0,
     maximize: Flag = False,
 ):
     """θ ← θ − γ(sign(β₁m + (1 − β₁)g) + λθ); m ← β₂m + (1 − β₂)g."""
     beta1, beta2 = betas
     grad = -grad if maximize else grad
     if weight_decay != 0:
-        param = param * (1 - lr * weight_decay)
+        param = param * (1 - lion_decay(lr, weight_decay, decoupled_weight_decay, first_lr))
     return param - lr * ops.sign(beta1 * exp_avg + (1 - beta1) * grad), beta2 * exp_avg + (1 - beta2) * grad
 
 
@@ -74,7 +104,8 @@ def ademamix(
     lr: NonNegative = 1e-3,
     betas: Three = (0.9, 0.999, 0.9999),
     alpha: NonNegative = 5.0,
-    warmup_steps: NonNegative = 0.0,
+    alpha_warmup: Warmup = None,
+    beta3_warmup: Warmup = None,
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 0.0,
     maximize: Flag = False,
@@ -82,12 +113,14 @@ def ademamix(
     """Adam's update with a second, much slower momentum added."""
     beta1, beta2, beta3 = betas
     grad = -grad if maximize else grad
-    if warmup_steps != 0:
-        # α grows in a straight line, and β₃ so that its memory does: eq. 4, with both sides divided by ln β₁, which is −∞
-        # where there is no first momentum.
-        part = ops.minimum(step / warmup_steps, 1.0)
+    if alpha_warmup:
+        alpha = ops.minimum(step / alpha_warmup, 1.0) * alpha
+    if beta3_warmup:
+        # It grows so that its memory does in a straight line: eq. 4, with both sides divided by ln β₁, which is −∞ where
+        # there is no first momentum.
+        part = ops.minimum(step / beta3_warmup, 1.0)
         fast, slow = ops.log(beta1), ops.log(beta3)
-        alpha, beta3 = part * alpha, ops.exp(slow / ((1 - part) * (slow / fast) + part))
+        beta3 = ops.exp(slow / ((1 - part) * (slow / fast) + part))
     exp_avg = beta1 * exp_avg + (1 - beta1) * grad
     exp_avg_slow = beta3 * exp_avg_slow + (1 - beta3) * grad
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
@@ -136,14 +169,19 @@ def lars(
     momentum: Decay = 0.9,
     weight_decay: NonNegative = 1e-4,
     trust_coefficient: NonNegative = 1e-3,
+    dampening: Decay = 0.0,
+    nesterov: Flag = False,
     maximize: Flag = False,
 ):
-    """v ← μv + γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); θ ← θ − v."""
+    """u = γ·η‖θ‖/(‖g‖ + λ‖θ‖)·(g + λθ); v ← μv + (1 − τ)u; θ ← θ − v, or with Nesterov θ − u − μv."""
     grad = -grad if maximize else grad
     size, slope = ops.norm(param), ops.norm(grad)
     trust = _ratio(ops.minimum(size, slope) > 0, trust_coefficient * size, slope + weight_decay * size)
-    momentum_buffer = momentum * momentum_buffer + lr * trust * (grad + weight_decay * param)
-    return param - momentum_buffer, momentum_buffer
+    update = lr * trust * (grad + weight_decay * param)
+    if momentum != 0:
+        momentum_buffer = momentum * momentum_buffer + (1 - dampening) * update
+        update = update + momentum * momentum_buffer if nesterov else momentum_buffer
+    return param - update, momentum_buffer
 
 
 @rule
@@ -232,6 +270,43 @@ def schedule_free_adamw(
     z = ops.where(step == 1, param, z)
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
     direction = grad / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step)) + eps)
+    if weight_decay != 0:
+        direction = direction + weight_decay * param
+    param = param + share * (z - param) + rate * (beta1 * (1 - share) - 1) * direction
+    return param, z - rate * direction, exp_avg_sq, lr_max, weight_sum
+
+
+@rule
+def schedule_free_radam(
+    param,
+    grad,
+    z,
+    exp_avg_sq,
+    lr_max: Scalar,
+    weight_sum: Scalar,
+    *,
+    step,
+    lr: NonNegative = 0.0025,
+    betas: MixAndDecay = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    r: NonNegative = 0.0,
+    weight_lr_power: NonNegative = 2.0,
+    silent_sgd_phase: Flag = True,
+):
+    """As `schedule_free_adamw`, with RAdam's rectified rate, and along the plain gradient while there is none."""
+    beta1, beta2 = betas
+    # How far the second moment can be trusted yet: up to 4 not at all, and the rate is 0 or SGD's.
+    rho_inf = 2 / (1 - beta2) - 1
+    rho = rho_inf - 2 * step * beta2**step / (1 - beta2**step)
+    divisor = ops.where(rho > 4, (rho_inf - 4) * (rho_inf - 2) * rho, 1.0)  # where it isn't used it may be 0
+    rectification = ops.sqrt(ops.maximum((rho - 4) * (rho - 2) * rho_inf / divisor, 0.0))
+    lr = lr * ops.where(rho > 4, rectification, 0.0 if silent_sgd_phase else 1.0)
+    rate, lr_max, weight_sum, share = _weights(step, lr, 0, r, weight_lr_power, lr_max, weight_sum)
+    z = ops.where(step == 1, param, z)
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    adapted = grad / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step)) + eps)
+    direction = ops.where(rho > 4, adapted, grad)
     if weight_decay != 0:
         direction = direction + weight_decay * param
     param = param + share * (z - param) + rate * (beta1 * (1 - share) - 1) * direction

@@ -182,7 +182,10 @@ class _Number(_Traced):
 
     def __bool__(self) -> bool:
         outcome = bool(self.value)
-        self.tape.lines.append(f"if not held({self.name}, {outcome}): return None")
+        condition = (
+            self.name if isinstance(self.value, (bool, np.bool_)) else f"{self.name} != 0"
+        )  # `if decay:` asks a number
+        self.tape.lines.append(f"if not held({condition}, {outcome}): return None")
         return outcome
 
     def __float__(self) -> float:
