@@ -97,7 +97,7 @@ for _name in _TORCHS_MODULES:
     sys.modules[f"{__name__}.{_name}"] = _Alias(f"{__name__}.{_name}", f"`torch.optim.{_name}`, with these optimizers.")
 sys.modules[f"{__name__}.swa_utils"] = swa_utils = torch.optim.swa_utils
 
-for _name in __all__:  # one asks a class for its module to know whether it is the library's
-    globals()[
-        _name
-    ].__module__ = "gradus.optim"  # not __name__: who imports every module loads this one as gradus.optim.__init__ too
+# One asks a class for its module to know whether it is the library's. Not __name__: who imports every module there is loads
+# this one as gradus.optim.__init__ too.
+for _name in __all__:
+    globals()[_name].__module__ = "gradus.optim"
