@@ -558,3 +558,14 @@ def test_a_refused_load_changes_nothing() -> None:
 def test_it_is_gradus_scheduler() -> None:
     """The class is where the documents say."""
     assert gradus.Scheduler is Scheduler
+
+
+def test_a_position_set_by_torchs_name_is_refused_with_the_way_out() -> None:
+    """Setting `last_epoch`, as torch's SequentialLR does, changes nothing and names what to do instead."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = Scheduler(optimizer, lr=Cosine(10))
+    with pytest.raises(InvalidInput, match=r"by set_step\(5\)"):
+        scheduler.last_epoch = 5
+    with pytest.raises(InvalidInput, match=r"compose the schedules instead, first >> second"):
+        torch.optim.lr_scheduler.SequentialLR(optimizer, [scheduler, scheduler], [5])  # type: ignore[list-item]
+    assert (scheduler.last_epoch, optimizer.param_groups[0]["lr"]) == (0, 1.0)

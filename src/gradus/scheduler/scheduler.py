@@ -278,9 +278,16 @@ class Scheduler(LRScheduler):
     # torch's names
 
     @property
-    def last_epoch(self) -> int:  # type: ignore[override]  # torch keeps a field; here it is one with the step
+    def last_epoch(self) -> int:  # torch keeps a field; here it is one with the step
         """The position; torch's name for it."""
         return self._step
+
+    @last_epoch.setter
+    def last_epoch(self, step: int) -> None:
+        raise InvalidInput(
+            f"a Scheduler goes to a position by set_step({step!r}), which writes the values too; torch's SequentialLR sets "
+            f"last_epoch and can't hold a Scheduler: compose the schedules instead, first >> second"
+        )
 
     @property
     def _step_count(self) -> int:
