@@ -18,7 +18,18 @@ from gradus.errors import InvalidInput
 
 CASES = int(os.environ.get("GRADUS_FUZZ_CASES", "600"))
 SCRAPS = [0, -1, 1, 3, 2**31, 2**64, 10**400, 0.5, -0.5, 1e9, float("inf"), float("nan"), True, None, "", "x", [], {}]
-SCRAPS += [[None], [0.1], [0.1, None], [0.1, float("nan")], [1, 2, 3], {"a": 1}, {1: 2}, torch.tensor(2.0), object()]
+SCRAPS += [
+    [None],
+    [0.1],
+    [0.1, None],
+    [0.1, float("nan")],
+    [1, 2, 3],
+    {"a": 1},
+    {1: 2},
+    {3: 10**400},
+    torch.tensor(2.0),
+    object(),
+]
 KEYS = ["step", "optimizer", "_values", "base_lrs", "_follows", "get_lr", "x", "T_max", "gamma", "_last_lr", 1, None]
 
 
@@ -96,11 +107,11 @@ def damaged(r: random.Random, state: Any) -> Any:
             node = node[key]
         action = r.random()
         if isinstance(node, dict) and (not keys or action < 0.15):
-            node[r.choice(KEYS)] = r.choice(SCRAPS)
+            node[r.choice(KEYS)] = copy.deepcopy(r.choice(SCRAPS))
         elif keys and action < 0.3:
             del node[key]
         elif keys:
-            node[key] = r.choice(SCRAPS)
+            node[key] = copy.deepcopy(r.choice(SCRAPS))
     return state
 
 

@@ -5,7 +5,7 @@ import math
 import operator
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -94,13 +94,12 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1, verbose: Any = False
     ) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
+        _require_counts(self.milestones.values())
         super().__init__(optimizer, last_epoch, verbose)
 
     def _examine(self, state: Any) -> None:
         super()._examine(state)
-        many = state.get("milestones", self.milestones).values()
-        if not all(isinstance(one, int) and one >= 0 for one in many) or sum(many) > 10**6:
-            raise InvalidInput(f"a MultiStepLR's state can't have 'milestones': {str(state['milestones'])[:60]}")
+        _require_counts(state.get("milestones", self.milestones).values())
 
     def _factor(self, t: float) -> float:
         return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
@@ -378,6 +377,12 @@ def copied(function: Any) -> Any:
 def _is_held(held: Any) -> bool:
     """Whether this is what `held_by` gives."""
     return held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))
+
+
+def _require_counts(counts: Collection[Any]) -> None:
+    """Refuse milestones that are named, all together, more often than memory holds."""
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) > 10**6:
+        raise InvalidInput(f"milestones are named once or a few times each; their counts are {str([*counts])[:60]}")
 
 
 def _require_unit(name: str, value: float) -> None:
