@@ -343,6 +343,52 @@ def test_schedulefrees_states_are_taken() -> None:
     assert float(optimizer.state[param]["step"]) == 5
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_bias_correction": True},
+        {"slice_p": 3},
+        {"weight_decay": 0.1, "decouple": False, "safeguard_warmup": True},
+    ],
+)
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_prodigyopts_states_are_taken(options: dict[str, Any], start: float) -> None:
+    """A training goes on as prodigyopt would have gone on with it, whatever its options and wherever it began."""
+    prodigyopt = pytest.importorskip("prodigyopt")
+    theirs = nn.Parameter(torch.full((4, 5), start))
+    want = prodigyopt.Prodigy([theirs], **options)
+
+    def go(optimizer: Any, param: nn.Parameter, count: int) -> None:
+        for _ in range(count):
+            param.grad = param.detach() - torch.linspace(1, 3, 20).view(4, 5)
+            optimizer.step()
+
+    go(want, theirs, 6)
+    ours = nn.Parameter(theirs.detach().clone())
+    got = gradus.optim.Prodigy([ours])
+    got.load_state_dict(copy.deepcopy(want.state_dict()))
+    go(want, theirs, 6)
+    go(got, ours, 6)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert got.param_groups[0]["d"] == pytest.approx(want.param_groups[0]["d"], rel=1e-5)
+    assert got.param_groups[0]["k"] == 12
+    assert not {"use_bias_correction", "d_hat"} & got.param_groups[0].keys()
+
+
+def test_prodigyopt_keeps_no_first_moment_without_its_decay() -> None:
+    """At β₁ = 0 prodigyopt's states have no first moment; it begins at 0, and has no part."""
+    prodigyopt = pytest.importorskip("prodigyopt")
+    param = nn.Parameter(torch.ones(3))
+    theirs = prodigyopt.Prodigy([param], betas=(0.0, 0.99))
+    param.grad = torch.ones(3)
+    theirs.step()
+    got = gradus.optim.Prodigy([param])
+    got.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    assert got.state[param]["exp_avg"].tolist() == [0.0] * 3
+    got.step()
+
+
 REFUSED = {
     "no step": (of({"exp_avg": M, "exp_avg_sq": V}, **ADAM), r"it has no step for a parameter of shape \(3,\)"),
     "no slot": (of({"step": 7, "exp_avg": M}, **ADAM), "it has no exp_avg_sq for a parameter"),
@@ -476,6 +522,23 @@ def test_what_torchs_sparse_adam_refuses(given: Any, options: dict[str, Any]) ->
     for library in (torch.optim, gradus.optim):
         with pytest.raises(ValueError, match=r"Sparse params|Complex params|Invalid|SparseAdam (takes|begins)"):
             library.SparseAdam([given()], **options)
+
+
+def test_muon_asks_what_three_dimensions_are() -> None:
+    """torch's Muon takes matrices alone. Here three dimensions may be a kernel or experts: it is said, or refused."""
+    with pytest.raises(ValueError, match="only supports 2D"):
+        torch.optim.Muon(params(shapes=[(2, 3, 4)]))
+    with pytest.raises(InvalidInput, match=r"shape \(2, 3, 4\) is a batch of matrices or one; give its group batched=True"):
+        gradus.optim.Muon(params(shapes=[(2, 2), (2, 3, 4)]))
+    for told in ({"batched": True}, {"batched": False}, {"muon": False}):
+        some = params(shapes=[(2, 3, 4)])
+        optimizer = gradus.optim.Muon([{"params": some, **told}])
+        with pytest.raises(InvalidInput, match="can't tell"):
+            optimizer.add_param_group({"params": params(shapes=[(2, 3, 4)])})
+        give_gradients(some, step=0)
+        optimizer.step()
+    gradus.optim.Muon(params(shapes=[(2, 3, 4), (4,), (2, 2, 3, 3)]), batched=True)
+    gradus.optim.Muon(params(shapes=[(2, 2), (4,), (2, 2, 3, 3)]))
 
 
 def test_signatures_take_what_torchs_take() -> None:

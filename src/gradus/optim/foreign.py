@@ -26,7 +26,9 @@ _LATER = {
     "lars": frozenset(("dampening",)),
     "cautious_adamw": frozenset(("cautious_factor",)),
     "cautious_lion": frozenset(("cautious_factor",)),
+    "prodigy": frozenset(("slice_p",)),
 }
+_PRODIGYS = frozenset(("use_bias_correction", "fsdp_in_use", "d_denom", "d_hat"))  # what it can do without, in groups
 _BIAS = ("bias_correction", "correct_bias")  # apex, timm, Transformers
 
 
@@ -45,6 +47,9 @@ def own_group(rule: Rule, saved: Mapping[str, Any]) -> dict[str, Any]:
             )
     if "train_mode" in group:  # schedulefree's
         group["mode"] = "train" if group.pop("train_mode") else "eval"
+    if rule.name == "prodigy" and "use_bias_correction" in group:  # prodigyopt's
+        group = {name: value for name, value in group.items() if name not in _PRODIGYS}
+        group |= {"bias_correction": saved["use_bias_correction"], "d_next": saved.get("d")}
     return group
 
 
@@ -69,6 +74,8 @@ def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) ->
     if isinstance(negative := state.get("neg_pre_grad"), Tensor) and "pre_grad" in rule.slots:  # timm's Adan
         state["pre_grad"] = -negative
         del state["neg_pre_grad"]
+    if rule.name == "prodigy":
+        state = _of_prodigy(state, group)
     begun = any(value is not None for value in state.values())
     if begun and "step" not in state and (count := group.get("k", group.get("step"))) is not None:
         state["step"] = count
@@ -77,3 +84,16 @@ def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) ->
     if rule.name == "sgd" or not rule.counts_steps:  # torch counts none then; that something is kept says that one was done
         state.setdefault("step", 1 if begun else 0)
     return state
+
+
+def _of_prodigy(state: dict[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
+    """prodigyopt's: s is flat; p0 is a single 0 for all of them; without β₁ there is no first moment, which has no part."""
+    like, s, p0 = (state.get(name) for name in ("exp_avg_sq", "s", "p0"))
+    if not (isinstance(like, Tensor) and isinstance(s, Tensor) and isinstance(p0, Tensor)):
+        return state
+    shape = like.shape if s.numel() == like.numel() else s.shape
+    if p0.numel() == 1 and not p0.is_meta and not p0.any():
+        p0 = p0.reshape(()).expand(shape)
+    if p0.numel() == s.numel():
+        state = {**state, "s": s.reshape(shape), "p0": p0.reshape(shape)}
+    return state if group["betas"][0] else {"exp_avg": like.new_zeros(like.shape), **state}

@@ -203,7 +203,8 @@ class Muon(Optimizer, rule=muon, besides=adamw_beside, takes=_is_muons, group_ke
         adjust_lr_fn: "original" for the factor above, or "match_rms_adamw" for 0.2√max(rows, columns), with which rates
             found for AdamW serve (Liu et al. 2025, eq. 4).
         batched: whether a parameter of three dimensions or more is a batch of matrices in its last two, such as the experts
-            of a layer: each is made orthogonal by itself, and its own rows and columns count. A group may say so.
+            of a layer: each is made orthogonal by itself, and its own rows and columns count. A group may say so; for three
+            dimensions, which may be either, its group must.
         adamw_lr, adamw_betas, adamw_eps, adamw_weight_decay: AdamW's own.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; torch's form.
@@ -217,6 +218,24 @@ class Muon(Optimizer, rule=muon, besides=adamw_beside, takes=_is_muons, group_ke
     """
 
     rates = ("lr", "adamw_lr")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; see `Optimizer.add_param_group`.
+
+        Raises:
+            InvalidInput: a parameter has three dimensions, and nobody has said whether it is one matrix or several.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if "batched" in param_group or group["batched"]:
+            return
+        for param in group["params"]:
+            if param.dim() == 3 and param.numel() and _is_muons(param, group):
+                self.param_groups.pop()
+                raise InvalidInput(
+                    f"Muon can't tell whether a parameter of shape {tuple(param.shape)} is a batch of matrices or one; give "
+                    f"its group batched=True (experts), batched=False (a convolution's kernel), or muon=False for AdamW"
+                )
 
 
 def _merged(shape: Shape, most: int, data_format: str) -> Shape:

@@ -279,8 +279,8 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         """Take up a state, this library's or torch's, into the parameters and groups that are here.
 
         Parameters are matched by name where both sides have names, else by position, in groups of as many parameters. Groups
-        are filled in place, where there are as many. States of apex, bitsandbytes (in 32 bits), schedulefree, timm,
-        Transformers and of old versions of torch are taken for the same rules; another is refused by name.
+        are filled in place, where there are as many. States of apex, bitsandbytes (in 32 bits), prodigyopt, schedulefree,
+        timm, Transformers and of old versions of torch are taken for the same rules; another is refused by name.
 
         Args:
             state_dict: what `state_dict` gave; it is copied.
