@@ -1,19 +1,27 @@
 """What is killed, and what is made to fail: victims and ways to hurt them."""
 
+import atexit
+import ctypes
 import errno
 import importlib
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import random
 import resource
 import runpy
+import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +30,15 @@ import pytest
 import torch
 from torch import nn
 
+import gradus.cli
 import gradus.store
 from gradus.checkpoint.filling import tree_of
 from gradus.comparison import compare, train_one
+from gradus.errors import GradusError
 from gradus.schedules import Cosine, rest
 from gradus.tasks import Split, Task
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "survives.py"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 # A process that has imported torch once, and has no threads, forks the victims: a death needs no seconds of importing.
 _PROCESSES = multiprocessing.get_context("forkserver")
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # the first one imports much of torch, and so does it here
@@ -72,48 +82,143 @@ def compare_victim(folder: Path) -> None:
     compare("faults:points", only=["constant", "cosine"], epochs=4, device="cpu", threads=1, workers=1, out=folder)
 
 
-def loop_victim(folder: Path) -> None:
-    """The manual's own loop."""
+def command_victim(folder: Path) -> None:
+    """The command line, and what it says."""
+    with (folder / "told").open("a") as told:
+        os.dup2(told.fileno(), 2)
+    sys.argv = ["gradus", "train", "Cosine(8)", "--task", "faults:points", "--optimizer", "gradus.optim.AdamW"]
+    sys.argv += ["--epochs", "8", "--checkpoint-every", "6", "--threads", "1", "--device", "cpu", "--out", str(folder)]
+    gradus.cli.main()
+
+
+def loop_victim(folder: Path, example: str = "survives", *given: str) -> None:
+    """One of the manual's own loops."""
     torch.set_num_threads(1)
     random.seed(0)
     np.random.seed(0)
-    sys.argv = [str(EXAMPLE), str(folder / "loop")]
-    runpy.run_path(str(EXAMPLE))
+    sys.argv = [f"{example}.py", str(folder / "loop"), *given]
+    runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
 
 
-VICTIMS: dict[str, Callable[[Path], None]] = {"train": train_victim, "compare": compare_victim, "loop": loop_victim}
+def loader_victim(start_method: str) -> Callable[[Path], None]:
+    """The loop with a DataLoader's workers, started so."""
+    return lambda folder: loop_victim(folder, "survives_loader", start_method)
 
 
-def _quietly(victim: Callable[[Path], None], folder: Path) -> None:
+VICTIMS: dict[str, Callable[[Path], None]] = {
+    "train": train_victim,
+    "compare": compare_victim,
+    "loop": loop_victim,
+    "forked workers": loader_victim("fork"),
+    "spawned workers": loader_victim("spawn"),
+}
+_COMMAND: dict[str, Callable[[Path], None]] = {"command": command_victim}  # which is stopped, too
+
+
+def _victim(name: str, folder: Path, tear: tuple[str, int] | None) -> None:
+    """Do what a victim does, unheard; errors of Gradus end it with 3."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        victim(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, these tests among them
+    if tear is not None:
+        _arm(folder, *tear)
+    try:
+        (VICTIMS | _COMMAND)[name](folder)
+    except GradusError:
+        sys.exit(3)
+    finally:
+        if tear is not None:
+            (folder / "calls").write_text(str(_preloaded().torn_calls()))
+
+
+def begin(victim: str, folder: Path, tear: tuple[str, int] | None = None) -> Any:
+    """A victim in a process of its own."""
+    return _started(_victim, victim, folder, tear)
+
+
+def _started(target: Callable[..., None], *given: Any) -> Any:
+    _PROCESSES.set_forkserver_preload(["faults"])
+    process = _PROCESSES.Process(target=target, args=given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what is imported before victims are forked is found by it
+        if shim() is not None:
+            patch.setenv("LD_PRELOAD", str(shim()))
+        process.start()
+    return process
 
 
 def run(victim: str, folder: Path, kill_after: float | None = None) -> bool:
     """Run a victim in a process of its own, killed after so many seconds; whether it came to its end before."""
-    _PROCESSES.set_forkserver_preload(["faults"])
-    process = _PROCESSES.Process(target=_quietly, args=(VICTIMS[victim], folder))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what is imported before victims are forked is found by it
-        process.start()
+    process = begin(victim, folder)
     process.join(kill_after)
     if process.is_alive():
-        assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode == 0
+    return bool(process.exitcode == 0)
+
+
+def stopped(folder: Path, sent: list[tuple[signal.Signals, float]]) -> int:
+    """Run the command, which is sent signals when it has begun, each after so many seconds; its exit code."""
+    process = begin("command", folder)
+    while process.is_alive() and not (folder / gradus.store.STORE_FILE).exists():
+        time.sleep(0.001)
+    for number, after in sent:
+        process.join(after)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+    process.join()
+    return int(process.exitcode)
+
+
+# Calls of SQLite's own that fail, write a part, or are the last that a process makes
+
+
+TEARS = {
+    "no space": (0, errno.ENOSPC),
+    "input/output error": (0, errno.EIO),
+    "a part": (1, 0),
+    "killed before": (2, 0),
+    "killed within": (3, 0),
+    "killed after": (4, 0),
+}
+
+
+@cache
+def shim() -> Path | None:
+    """What stands between SQLite and the system in every victim; None where it can't be made."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if sys.platform != "linux" or compiler is None:
+        return None
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Path(folder) / "torn.so"
+    source = Path(__file__).parent / "torn_writes.c"
+    done = subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source, "-ldl"], capture_output=True, check=False)
+    return made if done.returncode == 0 else None
+
+
+def _preloaded() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
+def _arm(folder: Path, how: str, at: int) -> None:
+    """Have a call of SQLite's fare so, and each row that the store has acknowledged noted elsewhere."""
+    add = gradus.store.Store.add
+
+    def noted(store: gradus.store.Store, run: int, row: Any, **named: Any) -> None:
+        add(store, run, row, **named)
+        with (folder / "acknowledged").open("a") as file:
+            file.write(json.dumps([run, row.epoch, row.values()]) + "\n")
+
+    gradus.store.Store.add = noted  # type: ignore[method-assign]  # in this process, which ends with it
+    _preloaded().torn_arm(ctypes.c_long(at), *TEARS[how])
 
 
 def limited(module: str, function: str, *given: str, seconds: int = 10, megabytes: int = 400) -> None:
     """Call a function in a process of its own that may take so much of the processor and so much more memory than it has."""
-    _PROCESSES.set_forkserver_preload(["faults"])
-    process = _PROCESSES.Process(target=_within_limits, args=(module, function, given, seconds, megabytes))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        process.start()
+    process = _started(_within_limits, module, function, given, seconds, megabytes)
     process.join(6 * seconds)  # other processes take their part
     if process.is_alive():
         process.kill()

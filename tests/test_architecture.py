@@ -61,7 +61,7 @@ ROOMS_OF = {
     "matplotlib": {"plots", "gallery"},
     "plotext": {"plots"},
     "sqlite3": {"store"},
-    "platformdirs": {"tasks", "backends"},
+    "platformdirs": {"files"},
     "filelock": {"files"},
     "numba": {"backends"},
     "llvmlite": {"backends"},

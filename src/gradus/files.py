@@ -14,7 +14,7 @@ import filelock
 
 from gradus.errors import GradusError
 
-__all__ = ["RESULTS", "is_locked", "locked", "make_ignored_folder", "open_file", "write_whole"]
+__all__ = ["RESULTS", "is_locked", "locked", "make_ignored_folder", "open_file", "user_cache", "write_whole"]
 
 RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
 _LOCK = ".lock"
@@ -75,6 +75,20 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def user_cache() -> Path:
+    """The folder for what can be had or made again, in the user's cache.
+
+    Raises:
+        GradusError: the user has no home, as in a container under a number that no name belongs to.
+    """
+    import platformdirs  # which few commands need
+
+    folder = platformdirs.user_cache_path("gradus")
+    if not folder.is_absolute():  # it would be a folder named ~
+        raise GradusError("there is no home folder to keep anything in; set HOME")
+    return folder
 
 
 def make_ignored_folder(folder: Path) -> Path:

@@ -293,13 +293,14 @@ def _bytes_of(storage: torch.UntypedStorage) -> Tensor:
 
 @contextmanager
 def _unstopped() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until what runs inside is done."""
+    """Ctrl-C, SIGTERM and SIGHUP wait until what runs inside is done."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals come to the main thread
         return
     came: list[tuple[int, FrameType | None]] = []
     # A handler that Python didn't install can't be put back, and isn't one that raises here.
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in known if signal.getsignal(number) is not None]
     before = {number: signal.signal(number, lambda *signalled: came.append(signalled)) for number in numbers}
     try:
         yield

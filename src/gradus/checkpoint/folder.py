@@ -191,9 +191,11 @@ class Checkpoints:
         if error is None:
             self.close()
         else:  # what cuts the training short matters more, and other processes may never come here
-            with suppress(GradusError):
-                self.wait()
-            self._let_go()
+            try:
+                with suppress(GradusError):
+                    self.wait()
+            finally:  # a second Ctrl-C doesn't keep the folder from those that come after
+                self._let_go()
 
     def _let_go(self) -> None:
         if self._claim is not None:

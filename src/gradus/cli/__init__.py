@@ -27,7 +27,8 @@ __all__ = ["app", "compare", "find", "gallery", "main", "plot", "runs", "train"]
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 2 for input that can't be used, 1 for what failed, 130 after Ctrl-C, 143 after SIGTERM.
+    Exit codes: 2 for input that can't be used, 1 for what failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after
+    SIGHUP, which a closed terminal sends.
     """
     with _in_this_process(), told_if_output_fails():
         try:

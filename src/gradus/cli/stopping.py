@@ -1,32 +1,63 @@
-"""Ctrl-C and SIGTERM: what has been done is kept, and the way on is said."""
+"""Ctrl-C, SIGTERM and a closed terminal: what has been done is kept, and the way on is said."""
 
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
 
 __all__ = ["stopping_kindly"]
 
+_STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SHOW_CURSOR = "\x1b[?25h"
 
-class _Terminated(BaseException):
-    """SIGTERM has come."""
+
+class _Stopped(BaseException):
+    """A signal has come."""
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+class _Stopper:
+    """Stops what runs at the first signal, and ends the process at the next, which needs no leave-taking: nothing it
+    writes can be found half done.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if not self._stopped:
+            self._stopped = True
+            raise _Stopped(number)
+        with suppress(OSError):
+            if sys.stderr.isatty():
+                sys.stderr.write(_SHOW_CURSOR)
+                sys.stderr.flush()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 @contextmanager
 def stopping_kindly(store: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what runs inside, and say how to go on."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    """Ctrl-C, SIGTERM and SIGHUP end what runs inside, and say how to go on; those that are ignored, as under nohup, stay so.
+
+    The exit code is 128 and the signal's number.
+    """
+    before: dict[int, Any] = {}
+    stopper = _Stopper()
+    for number in _STOPS:
+        if signal.getsignal(number) not in (None, signal.SIG_IGN):
+            before[number] = signal.signal(number, stopper)
     try:
         yield
-    except (KeyboardInterrupt, _Terminated) as stop:
-        typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
-        typer.echo("the same command again keeps what is finished and goes on with the rest where it stopped", err=True)
-        raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
+    except (KeyboardInterrupt, _Stopped) as stop:
+        with suppress(OSError):  # the terminal may be gone
+            typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
+            typer.echo("the same command again keeps what is finished and goes on with the rest where it stopped", err=True)
+        raise typer.Exit(128 + (stop.args[0] if isinstance(stop, _Stopped) else signal.SIGINT)) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

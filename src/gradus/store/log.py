@@ -56,7 +56,7 @@ def lost(store: Path, before: Index | None) -> str:
     whole, found = max(held, known.frames if known else 0), max(sound, known.moved if known else 0)
     if whole > found:
         return f"of {whole} pages in its log {whole - found} are lost, and with them what was entered last"
-    if torn and known is None:  # with an index it is known that this hadn't been entered
+    if torn and known is None and (before is None or held):  # with an index it is known that this hadn't been entered
         return "its log ends within an entry, which is lost"
     return ""
 

@@ -10,12 +10,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor
 
 from gradus.errors import GradusError
-from gradus.files import write_whole
+from gradus.files import user_cache, write_whole
 from gradus.tasks.idx import read_idx
 from gradus.tasks.models import LeNet
 from gradus.tasks.task import Split, Task
@@ -45,7 +44,7 @@ def fashion_mnist(data_dir: str | Path | None = None, *, progress: Progress | No
     Raises:
         GradusError: the files are absent and can't be downloaded or kept, or aren't what they should be.
     """
-    folder = Path(data_dir) if data_dir is not None else platformdirs.user_cache_path("gradus") / "fashion-mnist"
+    folder = Path(data_dir) if data_dir is not None else user_cache() / "fashion-mnist"
     paths = {name: _found(folder, name) or _downloaded(folder, name, progress) for name in FILES}
     arrays = {name: torch.as_tensor(read_idx(path, FILES[name][0])) for name, path in paths.items()}
     return Task(

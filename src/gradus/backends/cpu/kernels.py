@@ -4,7 +4,7 @@ A kernel's source is a file of its own, named after its contents, beside which N
 compiled once on a machine, and can be read by whoever wants to know what runs.
 """
 
-import contextlib
+import errno
 import hashlib
 import importlib.util
 import linecache
@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
-import platformdirs
 
 from gradus.backends.cpu import language
 from gradus.backends.cpu.team import Task
-from gradus.errors import GradusError
-from gradus.files import write_whole
+from gradus.files import user_cache, write_whole
 from gradus.rules.trace import Node, Program, Stage
 
 __all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "stage_source"]
@@ -174,22 +172,25 @@ def compiled(source: str) -> Kernel:
     """The kernel of a source, compiled, or read from the disk where it has been before."""
     basis = f"{numba.__version__} {Path(language.__file__).read_text()} {source}"
     name = f"kernel_{hashlib.sha256(basis.encode()).hexdigest()[:24]}"
-    path = _folder() / f"{name}.py"
-    with contextlib.suppress(GradusError):  # where nothing can be kept, it is compiled for this process alone
-        if not (path.exists() and path.read_bytes() == source.encode()):
-            write_whole(path, source.encode())
-        if os.access(path.parent, os.W_OK):
-            return _kept(name, path)
-    return _in_memory(name, source)
+    try:
+        return _kept(name, source)
+    except Exception:  # there may be no folder, no right to it, no room: then it is compiled for this process alone
+        return _in_memory(name, source)
 
 
 def _folder() -> Path:
     """Where kernels are kept: $GRADUS_KERNELS, or the user's cache."""
-    return Path(os.environ.get("GRADUS_KERNELS") or platformdirs.user_cache_path("gradus") / "kernels")
+    named = os.environ.get("GRADUS_KERNELS")
+    return Path(named) if named else user_cache() / "kernels"
 
 
-def _kept(name: str, path: Path) -> Kernel:
+def _kept(name: str, source: str) -> Kernel:
     """The kernel in a file, compiled beside it; compiled anew where what lies there can't be read."""
+    path = _folder() / f"{name}.py"
+    if not (path.exists() and path.read_bytes() == source.encode()):
+        write_whole(path, source.encode())
+    if not os.access(path.parent, os.W_OK):  # Numba would look for another place
+        raise PermissionError(errno.EACCES, "nothing can be kept", str(path.parent))
     try:
         return _loaded(name, path)
     except Exception:  # a damaged file of Numba's may raise anything
