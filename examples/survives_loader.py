@@ -27,13 +27,12 @@ class Noisy(Dataset):
 
 
 def main(folder, start_method):
+    """Train, or go on where that was cut."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 1))
     optimizer = gradus.optim.AdamW(model.parameters(), lr=0.01)
     order = torch.Generator()  # of the shuffling and of the workers' seeds
-    loader = DataLoader(
-        Noisy(), BATCH, shuffle=True, num_workers=2, generator=order, multiprocessing_context=start_method
-    )
+    loader = DataLoader(Noisy(), BATCH, shuffle=True, num_workers=2, generator=order, multiprocessing_context=start_method)
     scheduler = gradus.Scheduler(optimizer, lr=gradus.schedules.Cosine(EPOCHS * len(loader)))
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
 

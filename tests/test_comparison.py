@@ -390,7 +390,10 @@ def test_another_model_can_be_named(tmp_path):
     usual = compare(**settings, out=tmp_path / "usual")
     assert own.runs[0].run.model == "test_comparison:linear"
     assert own.runs[0].rows[0].values() != usual.runs[0].rows[0].values()
-    for wrong, message in (("resnet", "unknown model 'resnet'.*; known are lenet, digits-net"), ("math:pi", "can't be made")):
+    for wrong, message in (
+        ("resnet", "unknown model 'resnet'.*; known are lenet, digits-net"),
+        ("math:pi", "can't be made"),
+    ):
         with pytest.raises(InvalidInput, match=message):
             compare(**settings, model=wrong, out=tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()

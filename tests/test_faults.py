@@ -45,8 +45,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("number", range(-(-KILLS // 3 // 2)))
 @pytest.mark.parametrize("victim", faults.VICTIMS)
 def test_killed_at_random_moments_it_ends_as_if_nobody_had(victim: str, number: int, whole: Any, tmp_path: Path) -> None:
-    """After SIGKILL at one or two random moments: every row once, and rows, weights, slots and random states bit for bit those of
-    the uninterrupted run.
+    """After SIGKILL at one or two random moments: every row once, and rows, weights, slots and random states bit for bit
+    those of the uninterrupted run.
     """
     expected, seconds = whole(victim)
     moments = random.Random(f"{victim} {number}")
@@ -71,11 +71,12 @@ def test_stopped_once_or_twice_at_random_moments_the_command_goes_on(
     sent: tuple[signal.Signals, ...], number: int, whole: Any, tmp_path: Path
 ) -> None:
     """Ctrl-C, SIGTERM and SIGHUP end the command with their exit code, and a second one at whatever moment, saving or not,
-    ends it at once: no traceback, nothing half written, and the same command goes on to the uninterrupted run's rows and bits.
+    ends it at once: no traceback, nothing half written, and the same command goes on to the uninterrupted run's bits.
     """
     expected, seconds = whole("command")
     moments = random.Random(f"{sent} {number}")
-    code = faults.stopped(tmp_path, [*zip(sent, (moments.uniform(0, seconds), *(moments.uniform(0, 0.1) for _ in sent[1:])))])
+    later = [(one, moments.uniform(0, 0.1)) for one in sent[1:]]
+    code = faults.stopped(tmp_path, [(sent[0], moments.uniform(0, seconds)), *later])
     told = (tmp_path / "told").read_text()
     assert "Traceback" not in told
     assert "Exception" not in told
@@ -103,8 +104,8 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
 def test_whatever_becomes_of_sqlites_own_writes_no_acknowledged_row_is_lost(
     how: str, number: int, calls: int, whole: Any, tmp_path: Path
 ) -> None:
-    """Where one of SQLite's own writes, flushes or cuts fails, is done in part, or is a killed process's last, the store opens
-    and is sound, holds each row it has acknowledged, and the same command ends with the uninterrupted run's rows.
+    """Where one of SQLite's own writes, flushes or cuts fails, is done in part, or is a killed process's last, the store
+    opens, is sound, holds each row it has acknowledged, and the same command ends with the uninterrupted run's rows.
     """
     assert calls > 20
     expected, _ = whole("train")

@@ -42,7 +42,7 @@ class _Stopper:
 
 @contextmanager
 def stopping_kindly(store: Path) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP end what runs inside, and say how to go on; those that are ignored, as under nohup, stay so.
+    """Ctrl-C, SIGTERM and SIGHUP end what runs inside, and say how to go on; ignored ones, as under nohup, stay so.
 
     The exit code is 128 and the signal's number.
     """

@@ -81,8 +81,10 @@ class _ScheduleFree(Optimizer):
             difference = super().load_state_dict(state_dict, strict)
         finally:
             handle.remove()
+        mode = next(iter(modes), "train")
         for group in self.param_groups:
-            group["mode"] = next(iter(modes), "train")
+            if group.get("mode", "train") != mode:  # a state that doesn't say so comes back without saying so
+                group["mode"] = mode
         return difference
 
     def _check_saved(self, group: Mapping[str, Any]) -> None:
