@@ -26,12 +26,12 @@ class _Stopper:
     """
 
     def __init__(self) -> None:
-        self._stopped = False
+        self.number: int | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        if not self._stopped:
-            self._stopped = True
-            raise _Stopped(number)
+        if self.number is None:
+            self.number = number
+            raise _Stopped
         with suppress(OSError):
             if sys.stderr.isatty():
                 sys.stderr.write(_SHOW_CURSOR)
@@ -53,11 +53,13 @@ def stopping_kindly(store: Path) -> Iterator[None]:
             before[number] = signal.signal(number, stopper)
     try:
         yield
-    except (KeyboardInterrupt, _Stopped) as stop:
-        with suppress(OSError):  # the terminal may be gone
+    except (KeyboardInterrupt, _Stopped, OSError) as stop:
+        if isinstance(stop, OSError) and stopper.number is None:
+            raise
+        with suppress(OSError):  # the terminal may be gone, which whatever was drawing on it may have raised too
             typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
             typer.echo("the same command again keeps what is finished and goes on with the rest where it stopped", err=True)
-        raise typer.Exit(128 + (stop.args[0] if isinstance(stop, _Stopped) else signal.SIGINT)) from None
+        raise typer.Exit(128 + (stopper.number or signal.SIGINT)) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
