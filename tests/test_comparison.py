@@ -392,7 +392,7 @@ def test_another_model_can_be_named(tmp_path):
     assert own.runs[0].rows[0].values() != usual.runs[0].rows[0].values()
     for wrong, message in (
         ("resnet", "unknown model 'resnet'.*; known are lenet, digits-net"),
-        ("math:pi", "can't be made"),
+        ("math:pi", "must be a function that takes nothing; it is float"),
     ):
         with pytest.raises(InvalidInput, match=message):
             compare(**settings, model=wrong, out=tmp_path / "wrong")
