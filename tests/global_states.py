@@ -68,10 +68,9 @@ schedule = gradus.schedules.Cosine(2)
 rows = gradus.train(gradus.Run("mine", "digits", schedule, lr=.1, epochs=2, batch_size=64), gradus.tasks.load_task("digits"))
 next(rows)
 """,
-    "comparisons": """
+    "a comparison in two processes": """
 import gradus
-gradus.compare("digits", only=["cosine"], epochs=1, out="out", workers=1, threads=1)
-gradus.compare("digits", only=["cosine", "constant"], epochs=1, out="out2", workers=2, threads=1)
+gradus.compare("digits", only=["cosine", "constant"], epochs=1, out="out", workers=2, threads=1)
 """,
     "the gallery": """
 from gradus import gallery

@@ -1,17 +1,22 @@
 """Laws of names that people type: the nearest known one is offered, and an import path means the same everywhere."""
 
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.completer import IPCompleter
 
 import gradus
 from gradus.errors import InvalidInput
-from gradus.names import current_folder_first, did_you_mean, imported
+from gradus.names import current_folder_first, did_you_mean, hinting, imported
+from gradus.schedules import Cosine, Schedule, parse, warmup
+from gradus.training import pick_device
 
 KNOWN = ["Cosine", "CosineRestarts", "Linear", "weight_decay", "fashion-mnist", "AdamW", "Adam"]
 
@@ -149,3 +154,117 @@ def test_python_runs_the_package_as_the_command():
     """`python -m gradus` is the command line."""
     done = subprocess.run([sys.executable, "-m", "gradus", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"gradus {gradus.__version__}\n")
+
+
+NET = torch.nn.Linear(2, 2)
+ADAMW = gradus.optim.AdamW(NET.parameters(), lr=0.1)
+TORCHS = torch.optim.SGD(NET.parameters(), lr=0.1)
+JSON = Cosine(100).to_json()
+RUN = {"name": "mine", "task": "digits", "schedule": Cosine(2), "lr": 0.1, "epochs": 1, "batch_size": 64}
+RUN_JSON = gradus.Run(**RUN).to_json()
+DIGITS = gradus.tasks.load_task("digits")
+
+
+def scheduled(**what):
+    named = gradus.optim.AdamW([{"params": NET.parameters(), "name": "encoder"}])
+    return gradus.Scheduler(named, **what)
+
+
+def trained(**what):
+    return next(iter(gradus.train(gradus.Run(**RUN, **what), DIGITS)))
+
+
+def drawn(name="rates", kind="svg", **how):
+    return gradus.gallery.whole(gradus.gallery.descent(), name, kind, **how)
+
+
+class Teeth(Schedule):
+    """A schedule of the user's own."""
+
+    teeth: int
+
+    def at(self, t, ops):
+        """As high as the tooth."""
+        return ops.where(t > self.teeth, 1.0, 0.0)
+
+
+DOORS = {  # what is typed wrong -> what was meant, and how it is typed
+    "a schedule's argument": ("end", lambda: Cosine(100, edn=0.1)),
+    "an own schedule's argument": ("teeth", lambda: Teeth(teth=3)),
+    "a recipe's argument": ("start", lambda: warmup(10, strat=0.1)),
+    "a method's argument": ("factor", lambda: Cosine(100).stretch(facter=2)),
+    "a schedule's word": ("min", lambda: gradus.schedules.Plateau(mode="mni_")),
+    "a method's word": ("hold", lambda: Cosine(100).after("hodl")),
+    "a recipe's word": ("linear", lambda: warmup(10, shape="lineer")),
+    "a schedule in text": ("Cosine", lambda: parse("Cosne(100)")),
+    "an argument in text": ("end", lambda: parse("Cosine(100, edn=.1)")),
+    "a method in text": ("after", lambda: parse("Cosine(100).aftr('hold')")),
+    "a method's argument in text": ("factor", lambda: parse("Cosine(100).stretch(facter=2)")),
+    "a span in text": ("epochs", lambda: parse("Cosine(epocs(3))")),
+    "a kind in JSON": ("Cosine", lambda: Schedule.from_json(JSON.replace("Cosine", "Cosne"))),
+    "a field in JSON": ("end", lambda: Schedule.from_json(JSON.replace('"end"', '"edn"'))),
+    "a run's field in JSON": ("epochs", lambda: gradus.Run.from_json(RUN_JSON.replace("epochs", "epocs"))),
+    "a run's per": ("epoch", lambda: gradus.Run(**RUN, per="epoh")),
+    "a run's policy": ("back-off", lambda: gradus.Run(**RUN, on_nonfinite="backof")),
+    "a hyperparameter": ("weight_decay", lambda: scheduled(weight_decy=Cosine(3))),
+    "another hyperparameter": ("lr", lambda: scheduled(l=Cosine(3))),
+    "a Scheduler's argument": ("on_change", lambda: scheduled(lr=Cosine(3), on_chnge="new")),
+    "on_change": ("rescale", lambda: scheduled(lr=Cosine(3), on_change="recsale")),
+    "a group": ("encoder", lambda: scheduled(lr={"encodr": Cosine(3)})),
+    "an optimizer's argument": ("weight_decay", lambda: gradus.optim.AdamW(NET.parameters(), weight_decy=0.1)),
+    "a backend": ("reference", lambda: gradus.optim.AdamW(NET.parameters(), backend="refernce")),
+    "another word for a backend": ("cuda", lambda: gradus.optim.AdamW(NET.parameters(), backend="gpu")),
+    "an optimizer's word": ("strong_wolfe", lambda: gradus.optim.LBFGS(NET.parameters(), line_search_fn="strongwolf")),
+    "a parameter": ("weight", lambda: gradus.optim.groups(NET, {"wieght": {"lr": 1.0}})),
+    "a drop-in's argument": ("T_max", lambda: gradus.lr_scheduler.CosineAnnealingLR(TORCHS, T_mx=3)),
+    "a drop-in's word": ("linear", lambda: gradus.lr_scheduler.OneCycleLR(TORCHS, 1, 9, anneal_strategy="liner")),
+    "from_torch's hyperparameter": (
+        "momentum",
+        lambda: gradus.from_torch(torch.optim.lr_scheduler.StepLR(TORCHS, 3), "momentun"),
+    ),
+    "a name of Transformers": ("cosine", lambda: gradus.from_transformers("cosin", 10, 100)),
+    "an argument of Transformers": ("num_cycles", lambda: gradus.from_transformers("cosine", 10, 100, num_cycle=3)),
+    "a range test's argument": ("progress", lambda: gradus.range_test(NET, TORCHS, None, [], progess=False)),
+    "a range test's mode": ("linear", lambda: gradus.range_test(NET, TORCHS, None, [], mode="liner")),
+    "a check's argument": ("total_steps", lambda: gradus.check(Cosine(3), total_step=3)),
+    "a picture's axis": ("epochs", lambda: Cosine(3).plot(axis="epocs")),
+    "a comparison's argument": ("epochs", lambda: gradus.compare("digits", epocs=3)),
+    "a comparison's schedule": ("cosine", lambda: gradus.compare("digits", only=["cosin"])),
+    "a task": ("digits", lambda: gradus.tasks.load_task("digts")),
+    "a model": ("lenet", lambda: gradus.tasks.load_model("lenett")),
+    "a device": ("cuda", lambda: pick_device("cdua")),
+    "a run's optimizer": ("AdamW", lambda: trained(optimizer="AdmW")),
+    "a run's option": ("momentum", lambda: trained(options={"momentun": 0.9})),
+    "a demonstration's picture": ("rates", lambda: drawn("rtes")),
+    "a picture's format": ("svg", lambda: drawn(kind="svgz")),
+    "a picture's language": ("en", lambda: drawn(lang="eng")),
+    "a racer": ("AdamW", lambda: gradus.gallery.race(optimizers=["AdmW"])),
+    "a race's argument": ("points", lambda: gradus.gallery.race(point=100)),
+    "a public name": ("range_test", lambda: gradus.range_tset),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_each_name_that_can_be_mistyped_is_offered(door):
+    """Wherever a name is taken, a mistyped one is told the one that was meant, once."""
+    meant, typed = DOORS[door]
+    with pytest.raises((gradus.GradusError, TypeError, AttributeError)) as refused:
+        typed()
+    assert str(refused.value).count("id you mean") == 1, refused.value
+    assert re.search(rf"did you mean:? '?{re.escape(meant)}'?\?", str(refused.value), re.IGNORECASE), refused.value
+
+
+def test_what_a_function_itself_finds_wrong_is_left_as_it_is():
+    """Only where the arguments don't fit is there a hint: a TypeError from inside is told as it was raised."""
+
+    @hinting
+    def failing(length):
+        """Kept."""
+        raise TypeError(f"inside {length}")
+
+    with pytest.raises(TypeError, match=r"^inside 3$"):
+        failing(length=3)
+    with pytest.raises(TypeError, match=r"argument 'lenth'.*[dD]id you mean"):
+        failing(lenth=3)
+    assert failing.__doc__ == "Kept."
+    assert str(inspect.signature(failing)) == "(length)"

@@ -31,6 +31,7 @@ from gradus.rangetest.trials import Trials, _level
 from gradus.snapshot import Snapshot
 
 CLASSES = 3
+INPUTS, TARGETS = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
 
 
 class Recurrent(nn.Module):
@@ -481,6 +482,58 @@ def test_what_a_validation_loader_gives_is_measured_in_evaluation_mode():
     assert net.training
 
 
+def schedule_free(params, package):
+    """A schedule-free optimizer of ours or of its authors'."""
+    kind = gradus.optim.SGDScheduleFree if package == "gradus" else pytest.importorskip(package).SGDScheduleFree
+    return kind(list(params), lr=0.5)
+
+
+@pytest.mark.parametrize("package", ["gradus", "schedulefree"])
+@pytest.mark.parametrize("held", [None, [(INPUTS, TARGETS)]], ids=["trained on", "held"])
+def test_a_schedule_free_optimizer_in_evaluation_is_tested_in_training_and_comes_back(package, held):
+    """Between its eval() and its train() a range test finds what it finds after train(), and the averages stay in place."""
+    found = []
+    for evaluating in (False, True):
+        torch.manual_seed(0)
+        net, loader = nn.Linear(6, CLASSES), loader_of()
+        optimizer = schedule_free(net.parameters(), package)
+        optimizer.train()
+        for _ in range(3):
+            step(net, optimizer, loader)
+        if evaluating:
+            optimizer.eval()
+        before = everything(net, optimizer, loader)
+        found.append(quick(net, optimizer, loader, val_loader=held, verify=False))
+        assert everything(net, optimizer, loader) == before
+    assert found[1].losses == pytest.approx(found[0].losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("package", ["gradus", "schedulefree"])
+def test_a_validation_loader_measures_the_averages_of_a_schedule_free_optimizer(package):
+    """With a val_loader the losses are those of the averages, which are what is used, as after eval() by hand."""
+
+    def begun():
+        torch.manual_seed(0)
+        net = nn.Linear(6, CLASSES)
+        optimizer = schedule_free(net.parameters(), package)
+        optimizer.train()
+        return net, optimizer
+
+    batches = [(INPUTS, TARGETS)] * 2
+    net, optimizer = begun()
+    found = quick(net, optimizer, batches, val_loader=[(INPUTS, TARGETS)], verify=False, start=0.1, end=1.0)
+    net, optimizer = begun()
+    by_hand = []
+    for rate in [*found.lrs, None]:
+        optimizer.eval()
+        by_hand.append(functional.cross_entropy(net(INPUTS), TARGETS).item())
+        optimizer.train()
+        if rate is not None:
+            optimizer.param_groups[0]["lr"] = rate
+            step(net, optimizer, batches)
+    assert found.losses == pytest.approx(by_hand[1:], rel=1e-5)
+
+
 class Far(torch.Tensor):
     """A tensor that says it lies on a GPU."""
 
@@ -633,13 +686,18 @@ def test_a_blow_up_is_stopped_and_its_best_is_said():
 # What it says
 
 
-@pytest.fixture(scope="module")
-def found():
+def clear(loss_fn=functional.cross_entropy):
     """A range test with batches large enough for a clear curve, verified."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    return range_test(net, optimizer, functional.cross_entropy, loader_of(1200), progress=False)
+    return quick(net, optimizer, list(loader_of(1200)), loss_fn, steps=50, start=1e-3)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """It, of the usual loss."""
+    return clear()
 
 
 def test_the_suggestion_is_inside_the_interval_and_in_the_table(found):
@@ -776,7 +834,7 @@ def mere_noise(output, target):  # noqa: ARG001 - it has nothing to do with the 
 @pytest.mark.parametrize(
     ("loss_fn", "options", "said"),
     [
-        (mere_noise, {"steps": 60, "start": 0.1}, "No rate learned anything in short.*never fell by more than its noise"),
+        (mere_noise, {"steps": 30, "start": 0.1}, "No rate learned anything in short.*never fell by more than its noise"),
         (mere_noise, {"steps": 60, "verify": False}, "never fell by more than its noise; take more steps"),
         (functional.cross_entropy, {"verify": False}, "only 12 points, too few to say anything"),
         (functional.cross_entropy, {"verify": False, "start": 50.0, "end": 1e6, "steps": 60}, "start lower"),
@@ -797,7 +855,7 @@ def test_a_loss_as_noisy_as_it_is_high_is_no_obstacle():
     net = nn.Linear(3, 1)
     inputs = torch.randn(256, 3)
     loader = list(zip(inputs.split(4), inputs.sum(1, keepdim=True).split(4), strict=True))
-    found = range_test(net, torch.optim.SGD(net.parameters(), lr=0.1), functional.mse_loss, loader, progress=False)
+    found = quick(net, torch.optim.SGD(net.parameters(), lr=0.1), loader, functional.mse_loss, steps=60)
     assert set(found.suggestions) == {"verified"}
     assert 1e-3 < found.suggestion < 0.3
 
@@ -835,7 +893,6 @@ def test_several_seeds_differ_in_their_shuffles_and_give_a_spread():
 
 # What is refused
 
-INPUTS, TARGETS = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
 BAD = [
     ({"start": 0.0}, "start must be a finite rate above 0; got 0.0"),
     ({"end": math.inf}, "end must be a finite rate above 0; got inf"),
@@ -974,10 +1031,7 @@ def test_a_loss_without_a_bottom_has_no_best_rate(verify):
 @pytest.mark.parametrize("offset", [-3.0, -1e3, 1e3])
 def test_what_is_added_to_a_loss_changes_no_suggestion(found, offset):
     """A negative loss, such as a density's, or one with a large constant in it has the suggestion of the loss itself."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    moved = range_test(net, optimizer, lambda o, t: functional.cross_entropy(o, t) + offset, loader_of(1200), progress=False)
+    moved = clear(lambda output, target: functional.cross_entropy(output, target) + offset)
     assert found.suggestion / 1.5 < moved.suggestion < 1.5 * found.suggestion
 
 

@@ -1,21 +1,24 @@
 """Names that people type: which known one was meant, and what an import path names."""
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import reduce, update_wrapper
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar, cast
 
 from gradus.errors import InvalidInput
 
-__all__ = ["current_folder_first", "did_you_mean", "imported"]
+__all__ = ["current_folder_first", "did_you_mean", "hint_for_argument", "hinting", "imported"]
 
 _LONGEST = 100  # characters; a longer text is no slip of the fingers, and comparing it takes quadratic time
 _NEAR = 0.65  # of difflib's ratio: a letter in three may be wrong
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _FORM = "package.module:name, with the module on Python's path or in the current folder"
 
 
@@ -49,6 +52,33 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
+
+
+def hint_for_argument(function: Callable[..., Any], given: Iterable[str]) -> str:
+    """The hint for the first of the arguments given by name that a function doesn't have.
+
+    >>> hint_for_argument(lambda length, end: ..., ["length", "edn"])
+    ' (did you mean end?)'
+    """
+    known = inspect.signature(function).parameters
+    return next((did_you_mean(name, known) for name in given if name not in known), "")
+
+
+def hinting(function: _Function) -> _Function:
+    """The function; its TypeError for an argument by an unknown name offers the one meant, as Python 3.13 does."""
+    hint = hint_for_argument
+
+    def called(*args: Any, **named: Any) -> Any:
+        try:
+            return function(*args, **named)
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None and "Did you" not in str(error):
+                error.args = (f"{error}{hint(function, named)}",)  # it hasn't begun: its arguments don't fit
+            raise
+
+    # doctest knows a module's own functions by their globals.
+    made = FunctionType(called.__code__, cast(Any, function).__globals__, closure=called.__closure__)
+    return cast(_Function, update_wrapper(made, function))
 
 
 @contextmanager

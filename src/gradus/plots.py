@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter, ScalarFormatter
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.runs import Row
 from gradus.schedules import Absolute, Schedule
 from gradus.schedules.schedule import Delay, Skip, Stretch, Take
@@ -256,7 +257,9 @@ def _per_unit(axis: Axis, steps_per_epoch: float | None, tokens_per_step: float 
         return 1.0
     needed = {"epochs": "steps_per_epoch", "tokens": "tokens_per_step"}
     if axis not in needed:
-        raise InvalidInput(f'the axis must be "steps", "epochs" or "tokens"; got {axis!r}')
+        raise InvalidInput(
+            f'the axis must be "steps", "epochs" or "tokens"; got {axis!r}{did_you_mean(axis, ("steps", *needed))}'
+        )
     raise InvalidInput(f"an axis of {axis} needs {needed[axis]}=...")
 
 

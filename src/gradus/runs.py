@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.schedules import Absolute, Finding, Schedule
 from gradus.schedules.lint import mistakes
 
@@ -75,9 +76,12 @@ class Run:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < _WHOLE_LIMIT:
                 raise InvalidInput(f"{name} must be a whole number from {least}, below 2^63; got {value!r}")
         if self.per not in _PER:
-            raise InvalidInput(f'a schedule counts per "epoch" or per "step"; got {self.per!r}')
+            raise InvalidInput(
+                f'a schedule counts per "epoch" or per "step"; got {self.per!r}{did_you_mean(self.per, _PER)}'
+            )
         if self.on_nonfinite not in _ON_NONFINITE:
-            raise InvalidInput(f'on_nonfinite must be "stop", "skip", "back-off" or None; got {self.on_nonfinite!r}')
+            hint = did_you_mean(self.on_nonfinite, _ON_NONFINITE)
+            raise InvalidInput(f'on_nonfinite must be "stop", "skip", "back-off" or None; got {self.on_nonfinite!r}{hint}')
         object.__setattr__(self, "lr", float(self.lr))
         object.__setattr__(self, "options", _as_pairs(self.options))
 
@@ -164,8 +168,9 @@ def _opened(text: str) -> dict[str, Any]:
     version = document.pop("gradus.run")
     if type(version) is not int or version != _VERSION:
         raise InvalidInput(f"this run has version {version!r}; this Gradus reads version {_VERSION}: update Gradus")
-    if unknown := document.keys() - {field.name for field in fields(Run)}:
-        raise InvalidInput(f"a run's JSON has no field {min(unknown)!r}")
+    known = [field.name for field in fields(Run)]
+    if unknown := document.keys() - set(known):
+        raise InvalidInput(f"a run's JSON has no field {min(unknown)!r}{did_you_mean(min(unknown), known)}")
     if missing := {field.name for field in fields(Run) if field.default is MISSING} - document.keys():
         raise InvalidInput(f"a run's JSON needs the field {min(missing)!r}")
     return document

@@ -10,7 +10,7 @@ import typer
 from gradus.errors import InvalidInput
 from gradus.schedules import Schedule, parse
 
-__all__ = ["OnNonfinite", "named_schedules", "optimizer_options"]
+__all__ = ["OnNonfinite", "OptimizerName", "named_schedules", "optimizer_options"]
 
 OnNonfinite = Annotated[
     str | None,
@@ -19,6 +19,11 @@ OnNonfinite = Annotated[
         help='At a loss or gradient that is no finite number: "stop", "skip" the update, or "back-off" to the epoch\'s '
         "beginning with half the rate. Without it the epoch's end tells.",
     ),
+]
+
+OptimizerName = Annotated[
+    str,
+    typer.Option(help="A class of torch.optim or gradus.optim: SGD, Lion, gradus.optim.AdamW; or package.module:Class."),
 ]
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import optimizer_options
+from gradus.cli.definitions import OptimizerName, optimizer_options
 from gradus.cli.printing import print_table, print_wrapped
 from gradus.files import RESULTS, make_ignored_folder, write_whole
 
@@ -23,7 +23,7 @@ def find(
     model: Annotated[
         str | None, typer.Option(help="Another network than the task's: lenet, digits-net, or package.module:function.")
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="A class of torch.optim.")] = "SGD",
+    optimizer: OptimizerName = "SGD",
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An argument of the optimizer, such as momentum=0.9; repeatable."),

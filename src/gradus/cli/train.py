@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import OnNonfinite, optimizer_options
+from gradus.cli.definitions import OnNonfinite, OptimizerName, optimizer_options
 from gradus.cli.stopping import stopping_kindly
 from gradus.errors import GradusError
 from gradus.files import RESULTS
@@ -35,9 +35,7 @@ def train(
     model: Annotated[
         str | None, typer.Option(help="Another network than the task's: lenet, digits-net, or package.module:function.")
     ] = None,
-    optimizer: Annotated[
-        str, typer.Option(help="A class of torch.optim or gradus.optim: SGD, Lion, gradus.optim.AdamW.")
-    ] = "SGD",
+    optimizer: OptimizerName = "SGD",
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An argument of the optimizer, such as momentum=0.9; repeatable."),

@@ -20,6 +20,7 @@ from gradus.comparison.resume import StoredSweep
 from gradus.comparison.weights import Weights, check_name
 from gradus.errors import InvalidInput
 from gradus.files import RESULTS, locked, make_ignored_folder
+from gradus.names import hinting
 from gradus.plots import Picture
 from gradus.progress import DownloadBars, pick_view, print_mistakes
 from gradus.runs import Run
@@ -32,6 +33,7 @@ from gradus.training import check_every, check_run, pick_device, rate_for
 __all__ = ["HEADINGS", "Comparison", "Finished", "Summary", "compare", "train_one"]
 
 
+@hinting
 def compare(
     task: str = "digits",
     *,

@@ -1,6 +1,7 @@
 """The words of the pictures, in English and in Simplified Chinese, and the fonts that have the latter's signs."""
 
 from gradus.errors import GradusError, InvalidInput
+from gradus.names import did_you_mean
 
 __all__ = ["CHINESE", "FONTS", "LANGUAGES", "font_for", "translated"]
 
@@ -63,7 +64,7 @@ def translated(text: str, lang: str) -> str:
 
 def _known(lang: str) -> None:
     if lang not in LANGUAGES:
-        raise InvalidInput(f'the language must be "en" or "zh"; got {lang!r}')
+        raise InvalidInput(f'the language must be "en" or "zh"; got {lang!r}{did_you_mean(lang, LANGUAGES)}')
 
 
 CHINESE = {

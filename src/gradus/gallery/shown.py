@@ -17,6 +17,7 @@ from PIL import Image
 from gradus.errors import InvalidInput
 from gradus.gallery.captions import font_for, translated
 from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
+from gradus.names import did_you_mean
 from gradus.plots import Picture, look, style
 
 __all__ = ["Draw", "Film", "MakeFilm", "Pen", "Plate", "Shown", "whole"]
@@ -223,7 +224,7 @@ def _named(choices: Mapping[str, Any], name: str | None, kind: str) -> Any:
     if not choices:
         raise InvalidInput(f"this demonstration has no {kind}")
     if name is not None and name not in choices:
-        raise InvalidInput(f"unknown {kind} {name!r}; there is {', '.join(choices)}")
+        raise InvalidInput(f"unknown {kind} {name!r}{did_you_mean(name, choices)}; there is {', '.join(choices)}")
     return choices[name if name is not None else next(iter(choices))]
 
 
@@ -242,7 +243,9 @@ def whole(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool 
         GradusError: no font for the language is installed.
     """
     if format not in FORMATS:
-        raise InvalidInput(f"the format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {format!r}")
+        raise InvalidInput(
+            f"the format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {format!r}{did_you_mean(format, FORMATS)}"
+        )
     if format == "gif":
         return shown.film(name, lang=lang, dark=dark).gif()
     figure = shown.figure(name, lang=lang, dark=dark)

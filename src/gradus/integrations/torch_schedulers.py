@@ -8,6 +8,7 @@ from torch.optim import lr_scheduler as torch_lr
 from gradus import lr_scheduler
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import DropIn, floats
+from gradus.names import did_you_mean
 from gradus.schedules import Constant, Plateau, Schedule, absolute
 
 __all__ = ["from_torch"]
@@ -38,7 +39,9 @@ def from_torch(scheduler: Any, hyperparameter: str = "lr") -> Schedule | dict[in
     if isinstance(scheduler, DropIn) and scheduler._steps_as_torch:
         scheduler.schedules  # noqa: B018 - says why there are none
     if hyperparameter not in ("lr", "momentum"):
-        raise InvalidInput(f'from_torch reads "lr" or "momentum"; got {hyperparameter!r}')
+        raise InvalidInput(
+            f'from_torch reads "lr" or "momentum"; got {hyperparameter!r}{did_you_mean(hyperparameter, ("lr", "momentum"))}'
+        )
     if isinstance(scheduler, torch_lr.ReduceLROnPlateau):
         return _same_for_all(_plateaus(scheduler))
     if hyperparameter == "momentum":

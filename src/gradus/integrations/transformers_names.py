@@ -191,7 +191,8 @@ def _stable(
         raise InvalidInput("'warmup_stable_decay' needs num_training_steps=... or num_stable_steps=...")
     for kind in (warmup_type, decay_type):
         if kind not in _RISES:
-            raise InvalidInput(f"warmup_type and decay_type are 'linear', 'cosine' or '1-sqrt'; got {kind!r}")
+            hint = did_you_mean(kind, _RISES)
+            raise InvalidInput(f"warmup_type and decay_type are 'linear', 'cosine' or '1-sqrt'; got {kind!r}{hint}")
     if num_stable_steps is None:
         num_stable_steps = (num_training_steps or 0) - num_warmup_steps - num_decay_steps
     fall = _FALLS[decay_type](num_decay_steps, min_lr_ratio)

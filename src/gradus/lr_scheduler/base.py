@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.states import IGNORED, is_number, require_like, stand_in
+from gradus.names import hinting
 from gradus.schedules import Schedule
 
 __all__ = [
@@ -73,7 +74,9 @@ class DropIn(LRScheduler):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._torchs = next(kind for kind in cls.__mro__ if kind.__module__.startswith("torch."))
-        if not cls.__module__.startswith("gradus.lr_scheduler"):
+        if cls.__module__.startswith("gradus.lr_scheduler"):
+            cls.__init__ = hinting(cls.__init__)  # type: ignore[method-assign]  # as torch's, but for the hint
+        else:
             cls._overrides = cls._overrides or not vars(cls).keys().isdisjoint(_OVERRIDDEN)
 
     def __init__(

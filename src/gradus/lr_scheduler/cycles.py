@@ -26,6 +26,7 @@ from gradus.lr_scheduler.base import (
 )
 from gradus.lr_scheduler.plain import copied, half_wave, held_by
 from gradus.lr_scheduler.states import is_number
+from gradus.names import did_you_mean
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
 
@@ -100,7 +101,8 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
     ) -> None:
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise InvalidInput(
-                f"mode must be one of 'triangular', 'triangular2', 'exp_range' without scale_fn; got {mode!r}"
+                f"mode must be one of 'triangular', 'triangular2', 'exp_range' without scale_fn; "
+                f"got {mode!r}{did_you_mean(mode, ('triangular', 'triangular2', 'exp_range'))}"
             )
         lows = floats(per_group("base_lr", checked_optimizer(optimizer), base_lr), "base_lr")
         self.max_lrs = floats(per_group("max_lr", optimizer, max_lr), "max_lr")
@@ -366,7 +368,9 @@ def _counted(name: str, value: Any) -> int:
 
 def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
     if strategy not in ("cos", "linear"):
-        raise InvalidInput(f"anneal_strategy must be 'cos' or 'linear'; got {strategy!r}")
+        raise InvalidInput(
+            f"anneal_strategy must be 'cos' or 'linear'; got {strategy!r}{did_you_mean(strategy, ('cos', 'linear'))}"
+        )
     return strategy  # type: ignore[no-any-return]  # one of the two, as checked
 
 

@@ -1,6 +1,5 @@
 """Parameter groups by the names of parameters."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.rules.fields import nonnegative
 
 __all__ = ["Groups", "groups"]
@@ -106,8 +106,10 @@ def _require_fits(compiled: Mapping[str, re.Pattern[str]], names: list[str], all
         if not any(map(expression.search, names)):
             if frozen := [name for name in all_names if expression.search(name)]:
                 raise InvalidInput(f"{pattern!r} fits nothing that is trained: {frozen[0]} has requires_grad=False")
-            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
-            raise InvalidInput(f"no parameter's name fits {pattern!r}; there are, among others, {', '.join(near)}")
+            hint = did_you_mean(pattern, [*names, *(part for name in names for part in name.split("."))])
+            raise InvalidInput(
+                f"no parameter's name fits {pattern!r}{hint}; there are, among others, {', '.join(names[:3])}"
+            )
 
 
 def _layers(names: list[str]) -> dict[str, int]:

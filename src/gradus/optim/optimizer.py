@@ -17,6 +17,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from gradus.backends import require_real
 from gradus.backends.cuda import is_capturing
 from gradus.errors import GradusError, InvalidInput
+from gradus.names import did_you_mean, hint_for_argument
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
 from gradus.rules import ops
@@ -138,7 +139,8 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         try:
             given = inspect.signature(type(self)).bind(params, *args, **kwargs)
         except TypeError as error:
-            raise InvalidInput(f"{type(self).__name__}: {error}; it takes {inspect.signature(type(self))}") from None
+            hint = hint_for_argument(type(self), kwargs)
+            raise InvalidInput(f"{type(self).__name__}: {error}{hint}; it takes {inspect.signature(type(self))}") from None
         given.apply_defaults()
         values = dict(given.arguments)
         values.pop("params")
@@ -449,10 +451,14 @@ def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
+_BACKENDS = ("auto", "reference", "cpu", "cuda")
+
+
 def _check_options(values: Mapping[str, Any]) -> None:
     backend, clip_norm = values["backend"], values["clip_norm"]
-    if backend not in ("auto", "reference", "cpu", "cuda"):
-        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}')
+    if backend not in _BACKENDS:
+        hint = did_you_mean("cuda" if backend == "gpu" else backend, _BACKENDS)
+        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}{hint}')
     if values["capturable"] and (values["skip_nonfinite"] or backend in ("reference", "cpu")):
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from gradus.errors import InvalidInput
+from gradus.names import hinting
 from gradus.progress import StepBar
 from gradus.rangetest.checks import check_data, check_numbers, check_range, check_training
 from gradus.rangetest.curve import Curve, good_interval, mean_of
@@ -28,6 +29,7 @@ __all__ = ["RangeTest", "range_test"]
 Mode = Literal["exponential", "linear"]
 
 
+@hinting
 def range_test(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

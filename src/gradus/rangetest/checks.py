@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.training.setup import needs_closure
 
 __all__ = ["check_data", "check_numbers", "check_range", "check_training"]
@@ -22,7 +23,9 @@ def check_range(start: float, end: float, steps: int, mode: str) -> None:
         raise InvalidInput(f"the rate grows, so start must be below end; got start={start:g} and end={end:g}")
     _check_whole("steps", steps, 10)
     if mode not in ("exponential", "linear"):
-        raise InvalidInput(f'mode must be "exponential" or "linear"; got {mode!r}')
+        raise InvalidInput(
+            f'mode must be "exponential" or "linear"; got {mode!r}{did_you_mean(mode, ("exponential", "linear"))}'
+        )
 
 
 def check_numbers(smoothing: float, stop_factor: float, accumulate: int, seeds: int, memory_limit: int) -> None:

@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gradus.errors import InvalidInput
-from gradus.rangetest.findings import holds, maximizes
+from gradus.rangetest.findings import holds, is_schedule_free, maximizes
 from gradus.scheduler import Scheduler
 from gradus.scheduler.mistakes import unwarned
 from gradus.schedules import Constant, Schedule, absolute
@@ -66,6 +66,13 @@ class Trainer:
         # The batches of the last updates, as many as may have been trained on when a loss is looked at.
         self._recent: deque[list[Batch]] = deque(maxlen=2 if self._device.type == "cpu" else _AT_ONCE + 2)
         self._has_gradient = False
+
+    def to_training(self) -> None:
+        """Put the model in training mode if it is in evaluation mode as a whole, and a schedule-free optimizer too."""
+        if not self.model.training:
+            self.model.train()
+        if is_schedule_free(self.optimizer):
+            cast(Any, self.optimizer).train()  # nothing is done where it is so already
 
     def train(self, schedule: Schedule, steps: int) -> Iterator[Measured]:
         """Train, and give what is measured before the first update and after each, as long as there are batches.
@@ -202,10 +209,15 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, batches: Iterable[Batch]) -> Measured:
-        """What the model gives on other batches, in evaluation mode."""
+        """What the model gives on other batches, in evaluation mode; with the averages of a schedule-free optimizer."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
+        averages = cast(Any, self.optimizer) if is_schedule_free(self.optimizer) else None
+        if averages is not None:
+            averages.eval()
         measured = [self._forward(batch) for batch in batches]
+        if averages is not None:
+            averages.train()
         for module, mode in modes:
             module.training = mode
         if not measured:

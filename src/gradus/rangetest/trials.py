@@ -62,8 +62,7 @@ class Trials:
         """
         self._reseed(seed)
         steps = steps or self.steps
-        if not self.trainer.model.training:
-            self.trainer.model.train()
+        self.trainer.to_training()
         self.bar.begin(name, steps)
         watch = Watch(self.stop_factor, rising=not isinstance(schedule, Constant))
         losses, metrics = list[float](), list[float | None]()
@@ -93,8 +92,7 @@ class Trials:
     def _found(self) -> str | None:
         """What isn't finite in the last batches without any update, so that no rate is to blame."""
         self.snapshot.restore()
-        if not self.trainer.model.training:
-            self.trainer.model.train()
+        self.trainer.to_training()
         found = self.trainer.culprit()
         self.snapshot.restore()
         return found

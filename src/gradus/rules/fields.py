@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 
 __all__ = [
     "Always",
@@ -104,7 +105,9 @@ def one_of(*choices: Any) -> Check:
 
     def check(name: str, value: Any) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):  # a tensor can't be compared
-            raise InvalidInput(f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}")
+            raise InvalidInput(
+                f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}{did_you_mean(value, choices)}"
+            )
 
     return check
 

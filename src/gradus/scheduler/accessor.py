@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 
 __all__ = ["Accessor", "Group", "Value"]
 
@@ -61,8 +62,9 @@ class Accessor:
         if self.member is not None and isinstance(value, (tuple, list)) and self.member < len(value):
             value = value[self.member]
         elif self.key not in group or self.member is not None:
-            names = ", ".join(sorted(key for key in group if key != "params"))
-            raise InvalidInput(f"group {index} has no hyperparameter {self.name!r}; it has {names}")
+            names = sorted(str(key) for key in group if key != "params")
+            hint = did_you_mean(self.key, [name for name in names if name != self.key])
+            raise InvalidInput(f"group {index} has no hyperparameter {self.name!r}{hint}; it has {', '.join(names)}")
         return _number(value, f"{self.name!r} of group {index}", "to be scheduled")
 
     def base(self, group: Group, index: int) -> float:

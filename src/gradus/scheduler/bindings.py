@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor, Group, Value
 from gradus.schedules import Absolute, Schedule
 from gradus.schedules.metric import MetricFactor, State, factors_of
@@ -221,9 +222,10 @@ class Hyperparameter:
         """Refuse a key of a mapping that means no group."""
         for number, key in enumerate(self.definition.keys or ()):
             if number not in self.schedule_of_group:
+                hint = did_you_mean(key, [group["name"] for group in groups if "name" in group])
                 known = ", ".join(repr(group.get("name", position)) for position, group in enumerate(groups))
                 raise InvalidInput(
-                    f"{self.accessor.name}: no group fits {key!r}, or an earlier key has taken it; there are {known}"
+                    f"{self.accessor.name}: no group fits {key!r}{hint}, or an earlier key has taken it; there are {known}"
                 )
 
     def groups_of_schedules(self, known: int | None = None) -> list[list[int]] | None:

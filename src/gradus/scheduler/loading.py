@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor, Group, Value
 from gradus.scheduler.bindings import Bound, Definition, Hyperparameter, is_same
 from gradus.scheduler.state import SavedHyperparameter, SavedState
@@ -19,8 +20,9 @@ OnChange = Literal["keep", "new", "rescale", "splice"]
 
 def checked_answer(on_change: Any) -> OnChange | None:
     """An answer, if it is one."""
-    if on_change not in (None, "keep", "new", "rescale", "splice"):
-        raise InvalidInput(f'on_change must be "keep", "new", "rescale" or "splice"; got {on_change!r}')
+    if on_change not in (None, *get_args(OnChange)):
+        hint = did_you_mean(on_change, get_args(OnChange))
+        raise InvalidInput(f'on_change must be "keep", "new", "rescale" or "splice"; got {on_change!r}{hint}')
     answer: OnChange | None = on_change
     return answer
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
 from gradus.scheduler.bindings import Bound, Definition, Hyperparameter, Which
 from gradus.scheduler.loading import OnChange, checked_answer, load
@@ -373,6 +374,9 @@ class Scheduler(LRScheduler):
         self._write(values)
 
 
+_ARGUMENTS = ("start_step", "rebase", "count_updates", "on_change", "total_steps", "steps_per_epoch")
+
+
 def _definition(name: str, given: Any, units: Units) -> Definition:
     """What a user gives for a hyperparameter, checked and made concrete."""
     if not isinstance(given, Mapping):
@@ -384,7 +388,8 @@ def _definition(name: str, given: Any, units: Units) -> Definition:
 
 def _concrete(name: str, schedule: Any, units: Units) -> Schedule:
     if not isinstance(schedule, Schedule):
-        raise InvalidInput(f"{name} must be a schedule, such as Cosine(1000); got {schedule!r}")
+        hint = did_you_mean(name, _ARGUMENTS)
+        raise InvalidInput(f"{name}{hint} must be a schedule, such as Cosine(1000); got {schedule!r}")
     missing = sorted(need for need in schedule._missing if getattr(units, need) is None)
     if missing:
         arguments = ", ".join(f"{need}=..." for need in missing)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
 from gradus.schedules.evaluation import STEP_LIMIT
 
@@ -128,7 +129,8 @@ def _is_seen(value: Any) -> bool:
 
 def _check_fields(state: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     if unknown := state.keys() - kinds.keys():
-        raise InvalidInput(f"a scheduler state has no field {sorted(map(str, unknown))[0]!r}")
+        first = min(map(str, unknown))
+        raise InvalidInput(f"a scheduler state has no field {first!r}{did_you_mean(first, kinds)}")
     for field, kind in kinds.items():
         if field not in state or not isinstance(state[field], kind):
             raise InvalidInput(f"a scheduler state's {field!r} can't be {state.get(field)!r}")

@@ -134,7 +134,7 @@ class _Reader:
     def kind(self, name: Any) -> type:
         kind = self.kinds.get(name) if isinstance(name, str) else None
         if kind is None and not (isinstance(name, str) and ":" in name):
-            hint = did_you_mean(shown(name).strip("'"), self.kinds)
+            hint = did_you_mean(name, self.kinds)
             raise InvalidInput(
                 f"unknown kind of schedule: {shown(name)}{hint}; this Gradus knows {', '.join(sorted(self.kinds))}"
             )
@@ -160,7 +160,8 @@ def _span(value: dict[str, Any]) -> Span:
 def _built(kind: type, given: dict[str, Any]) -> Any:
     known = [field.name for field in fields(kind)]
     if unknown := given.keys() - set(known):
-        raise InvalidInput(f"{kind.__name__} has no field {shown(min(unknown))}; it has {', '.join(known) or 'none'}")
+        hint = did_you_mean(min(unknown), known)
+        raise InvalidInput(f"{kind.__name__} has no field {shown(min(unknown))}{hint}; it has {', '.join(known) or 'none'}")
     try:
         return kind(**given)
     except TypeError as error:  # a field without a default is absent

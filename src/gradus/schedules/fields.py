@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean
 from gradus.schedules.spans import LENGTH_LIMIT, Span
 
 __all__ = [
@@ -154,7 +155,9 @@ def one_of(*choices: str) -> Check:
 
     def check(what: str, value: Any) -> str:
         if not isinstance(value, str) or value not in choices:
-            raise InvalidInput(f"{what} must be one of {', '.join(map(repr, choices))}; got {shown(value)}")
+            raise InvalidInput(
+                f"{what} must be one of {', '.join(map(repr, choices))}; got {shown(value)}{did_you_mean(value, choices)}"
+            )
         return str(value)
 
     return check
@@ -270,7 +273,9 @@ def check_of(what: str, annotation: Any) -> Check:
 def _among(choices: tuple[Any, ...]) -> Check:
     def check(what: str, value: Any) -> Any:
         if not isinstance(value, (str, int, NoneType)) or value not in choices:
-            raise InvalidInput(f"{what} must be one of {', '.join(map(repr, choices))}; got {shown(value)}")
+            raise InvalidInput(
+                f"{what} must be one of {', '.join(map(repr, choices))}; got {shown(value)}{did_you_mean(value, choices)}"
+            )
         return value
 
     return check

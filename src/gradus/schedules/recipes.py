@@ -7,6 +7,7 @@ from operator import rshift
 from typing import Literal, get_args
 
 from gradus.errors import InvalidInput
+from gradus.names import did_you_mean, hinting
 from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Logarithmic, Polynomial
 from gradus.schedules.schedule import Absolute, Maximum, Minimum, Schedule, joined
 from gradus.schedules.spans import Span, fraction, rest
@@ -36,7 +37,8 @@ _RISES: dict[str, type[Linear | Cosine | Logarithmic]] = {"linear": Linear, "cos
 def _known(what: str, shape: str, known: object) -> None:
     choices = [f'"{name}"' for name in get_args(known)]
     if f'"{shape}"' not in choices:
-        raise InvalidInput(f"{what}'s shape must be {', '.join(choices[:-1])} or {choices[-1]}; got {shape!r}")
+        hint = did_you_mean(shape, get_args(known))
+        raise InvalidInput(f"{what}'s shape must be {', '.join(choices[:-1])} or {choices[-1]}; got {shape!r}{hint}")
 
 
 def _above_zero(what: str, value: float) -> float:
@@ -95,6 +97,7 @@ def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, .
     return schedules
 
 
+@hinting
 def warmup(length: int | Span, start: float = 0.0, shape: Rise = "linear", *, from_one: bool = False) -> Schedule:
     """Up to full height, so that at t = n the next phase begins at its own start.
 
@@ -128,6 +131,7 @@ def warmup(length: int | Span, start: float = 0.0, shape: Rise = "linear", *, fr
     return rise.skip(1).take(length) if from_one else rise
 
 
+@hinting
 def untuned_linear(beta2: float = 0.999) -> Schedule:
     """Adam's linear warmup with nothing to tune: min(1, (t + 1)/τ) with τ = 2/(1 − beta2), to the nearest whole step.
 
@@ -145,6 +149,7 @@ def untuned_linear(beta2: float = 0.999) -> Schedule:
     return Linear(period - 1, start=1 / period, end=1.0)
 
 
+@hinting
 def untuned_exponential(beta2: float = 0.999) -> Schedule:
     """Adam's exponential warmup with nothing to tune: 1 − exp(−(1 − beta2)·(t + 1)), which has no end.
 
@@ -168,6 +173,7 @@ def _below_one(what: str, beta2: float) -> float:
     return float(beta2)
 
 
+@hinting
 def warmup_cosine(warmup_length: int | Span, length: int | Span | None = None, end: float = 0.0) -> Schedule:
     """Linear warmup, then a cosine to `end` over `length` more steps, or over the rest of the run.
 
@@ -177,6 +183,7 @@ def warmup_cosine(warmup_length: int | Span, length: int | Span | None = None, e
     return warmup(warmup_length) >> Cosine(rest() if length is None else length, end=end)
 
 
+@hinting
 def wsd(
     warmup_length: int | Span,
     stable: int | Span | None = None,
@@ -203,6 +210,7 @@ def wsd(
     return warmup(warmup_length) >> Constant().take(rest() if stable is None else stable) >> down
 
 
+@hinting
 def wsd_s(
     warmup_length: int | Span,
     stable: Iterable[int | Span],
@@ -231,6 +239,7 @@ def wsd_s(
     return reduce(rshift, (part for level in stable for part in (Constant().take(level), down)), warmup(warmup_length))
 
 
+@hinting
 def cooldown(
     schedule: Schedule,
     at: int | Span,
@@ -295,6 +304,7 @@ def _start_of_the_way_down(at: int | Span, length: int | Span) -> int | Span:
     return at - length
 
 
+@hinting
 def hyperbolic(length: int | Span, bound: int | Span, end: float = 0.0, *, exponential: bool = False) -> Schedule:
     """Along a hyperbola whose beginning is the same for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
 
@@ -335,6 +345,7 @@ def _ratio(length: int | Span, bound: int | Span) -> float:
     return float(part / whole)  # type: ignore[operator]
 
 
+@hinting
 def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) -> Schedule:
     """One cosine cycle over the whole run: `start` → 1 in its first part, then 1 → `end`.
 
@@ -348,6 +359,7 @@ def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) ->
     return Cosine(fraction(pct_start), start=start, end=1.0) >> Cosine(rest(), end=end)
 
 
+@hinting
 def sgdr(cycles: int, growth: float = 2.0, end: float = 0.0) -> Schedule:
     """So many cosine cycles that fill the run, each `growth` times as long as the one before.
 
@@ -369,6 +381,7 @@ def sgdr(cycles: int, growth: float = 2.0, end: float = 0.0) -> Schedule:
     return schedule
 
 
+@hinting
 def noam(d_model: int, warmup_steps: int) -> Schedule:
     """The Transformer's rate, counted from its first update: d_model^−½ · min((t+1)^−½, (t+1)·warmup_steps^−1.5).
 

@@ -22,6 +22,7 @@ from typing import (
 import numpy as np
 
 from gradus.errors import InvalidInput
+from gradus.names import hinting
 from gradus.schedules import codec
 from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished, over_arrays
 from gradus.schedules.fields import PLACES, PLAIN, Check, Length, Period, Positive, Times, check_of, one_of, shown
@@ -98,6 +99,7 @@ class Schedule:
             dataclass(frozen=True, repr=False, eq=False)(cls)
         except (TypeError, ValueError) as error:  # a default that can be changed, or one missing after another
             raise InvalidInput(f"{cls.__name__} can't be a schedule: {error}") from None
+        cls.__init__ = hinting(cls.__init__)  # type: ignore[method-assign]  # the one that dataclass has made
         cls._checks = _checks_of(cls)
         if not ours and "at" in vars(cls):
             cls.at = over_arrays(cls.at)  # type: ignore[assignment, method-assign]
@@ -247,6 +249,7 @@ class Schedule:
     def __neg__(self) -> "Schedule":
         return joined(Product, -1.0, self)
 
+    @hinting
     def clip(self, low: "Schedule | float | None" = None, high: "Schedule | float | None" = None) -> "Schedule":
         """Never below `low` nor above `high`: max(low, min(high, schedule)).
 
@@ -263,10 +266,12 @@ class Schedule:
         below = self if high is None else joined(Minimum, self, high)
         return below if low is None else joined(Maximum, below, low)
 
+    @hinting
     def repeat(self, times: int | None = None) -> "Schedule":
         """Start again at each end, so many times in all or for ever: schedule(t mod length)."""
         return Repeat(self, times)
 
+    @hinting
     def delay(self, steps: int | Span) -> "Schedule":
         """Hold the first value for so many steps, then run: schedule(max(t - steps, 0)).
 
@@ -278,10 +283,12 @@ class Schedule:
         """
         return Delay(self, steps)
 
+    @hinting
     def stretch(self, factor: float) -> "Schedule":
         """The same curve over `factor` times the steps: schedule(t / factor)."""
         return Stretch(self, factor)
 
+    @hinting
     def skip(self, steps: int | Span) -> "Schedule":
         """Without its first so many steps: schedule(t + steps).
 
@@ -291,6 +298,7 @@ class Schedule:
         """
         return Skip(self, steps)
 
+    @hinting
     def staircase(self, every: int | Span) -> "Schedule":
         """The same curve in stairs, for a value that changes once in `every` steps: schedule(every·⌊t/every⌋).
 
@@ -300,6 +308,7 @@ class Schedule:
         """
         return Staircase(self, every)
 
+    @hinting
     def take(self, steps: int | Span) -> "Schedule":
         """Its first so many steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
 
@@ -311,6 +320,7 @@ class Schedule:
         """
         return Take(self, steps)
 
+    @hinting
     def after(self, mode: Literal["hold", "repeat", "mirror", "raise"]) -> "Schedule":
         """What comes after the end: the last value (as it is anyway), the same again, there and back, or an error."""
         one_of("hold", "repeat", "mirror", "raise")("after's mode", mode)
@@ -320,6 +330,7 @@ class Schedule:
 
     # Templates
 
+    @hinting
     def resolve(
         self,
         total_steps: int | None = None,

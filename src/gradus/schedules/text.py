@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradus.errors import InvalidInput
-from gradus.names import did_you_mean
+from gradus.names import did_you_mean, hint_for_argument
 from gradus.schedules import recipes, schedule, spans
 from gradus.schedules.codec import kind_of
 from gradus.schedules.fields import shown
@@ -176,7 +176,8 @@ class _Reader:
         try:
             inspect.signature(function).bind(*arguments, **named)
         except TypeError as error:
-            raise self.refuse(node, f"{name}{_signature(function)}: {error}") from None
+            hint = hint_for_argument(function, named)
+            raise self.refuse(node, f"{name}{_signature(function)}: {error}{hint}") from None
         try:
             return function(*arguments, **named)
         except InvalidInput as error:

@@ -10,7 +10,7 @@ from torch import nn
 
 import gradus.optim
 from gradus.errors import InvalidInput
-from gradus.names import did_you_mean
+from gradus.names import did_you_mean, hint_for_argument, imported
 from gradus.randomness import seed_for
 from gradus.runs import Run
 from gradus.tasks import Task, load_model
@@ -31,7 +31,10 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidInput(f"device {name!r} can't be used here: {reason}; leave it out to take the best there is") from None
+        hint = did_you_mean(name, ("cuda", "mps", "cpu"))
+        raise InvalidInput(
+            f"device {name!r}{hint} can't be used here: {reason}; leave it out to take the best there is"
+        ) from None
     return device
 
 
@@ -52,9 +55,7 @@ def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     try:
         optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=run.lr, **dict(run.options))
     except (TypeError, ValueError) as error:
-        known = inspect.signature(kind).parameters
-        hints = [did_you_mean(name, known) for name in dict(run.options) if name not in known]
-        hint = next(filter(None, hints), "")
+        hint = "" if "did you mean" in str(error) else hint_for_argument(kind, dict(run.options))
         raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}{hint}") from None
     return optimizer
 
@@ -66,16 +67,20 @@ def rate_for(optimizer: str, task: Task) -> float:
         InvalidInput: there is no optimizer of that name.
     """
     kind = _optimizer_class(optimizer)
-    default = inspect.signature(kind).parameters["lr"].default
-    return task.lr if kind.__name__ == "SGD" or not isinstance(default, (int, float)) else float(default)
+    lr = inspect.signature(kind).parameters.get("lr")
+    return task.lr if kind.__name__ == "SGD" or lr is None or not isinstance(lr.default, (int, float)) else float(lr.default)
 
 
 def _optimizer_class(name: str) -> Any:
-    kind = getattr(torch.optim, name, getattr(gradus.optim, name.removeprefix("gradus.optim."), None))
+    if ":" in name:
+        kind = imported(name, "the optimizer")
+    else:
+        kind = getattr(torch.optim, name, getattr(gradus.optim, name.removeprefix("gradus.optim."), None))
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind.__name__ == "Optimizer":
+        hint = did_you_mean(name.rpartition(".")[2], _optimizers())
         raise InvalidInput(
             f"the optimizer must be the name of a class in torch.optim, such as SGD; or of one in gradus.optim, such as "
-            f"Lion or gradus.optim.SGD; got {name!r}{did_you_mean(name.rpartition('.')[2], _optimizers())}"
+            f"Lion or gradus.optim.SGD; or package.module:Class of your own; got {name!r}{hint}"
         )
     return kind
 

@@ -17,6 +17,7 @@ from gradus.gallery.landscapes import LANDSCAPES, Landscape
 from gradus.gallery.racers import RACERS, Racer
 from gradus.gallery.shown import Draw, Film, MakeFilm, Pen, Plate, Shown
 from gradus.gallery.training import one_thread
+from gradus.names import did_you_mean, hinting
 
 __all__ = ["Course", "Race", "ends", "found_rate", "race"]
 
@@ -82,6 +83,7 @@ class Race(Shown):
         return {name: partial(_film, course) for name, course in self.courses.items()}
 
 
+@hinting
 def race(
     landscapes: Sequence[str] = tuple(LANDSCAPES),
     optimizers: Sequence[str] = tuple(RACERS),
@@ -113,7 +115,9 @@ def race(
         if not names:
             raise InvalidInput(f"a race needs at least one {kind} of {', '.join(known)}")
         if unknown := [name for name in names if name not in known]:
-            raise InvalidInput(f"unknown {kind} {unknown[0]!r}; there is {', '.join(known)}")
+            raise InvalidInput(
+                f"unknown {kind} {unknown[0]!r}{did_you_mean(unknown[0], known)}; there is {', '.join(known)}"
+            )
     if steps < 1:
         raise InvalidInput(f"steps must be a whole number from 1; got {steps!r}")
     if points < 4 or math.isqrt(points) ** 2 != points:

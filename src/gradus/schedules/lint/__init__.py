@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from gradus.errors import InvalidInput
+from gradus.names import hinting
 from gradus.schedules.fields import PLAIN
 from gradus.schedules.lint.laws import LAWS, Finding, Law
 from gradus.schedules.lint.plan import Plan
@@ -13,6 +14,7 @@ from gradus.schedules.schedule import Schedule
 __all__ = ["LAWS", "Finding", "Law", "check", "mistakes"]
 
 
+@hinting
 def check(
     schedule: Schedule,
     total_steps: int | None = None,
