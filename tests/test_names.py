@@ -17,6 +17,7 @@ from gradus.errors import InvalidInput
 from gradus.names import current_folder_first, did_you_mean, hinting, imported
 from gradus.schedules import Cosine, Schedule, parse, warmup
 from gradus.training import pick_device
+from gradus.training.setup import build_optimizer, rate_for
 
 KNOWN = ["Cosine", "CosineRestarts", "Linear", "weight_decay", "fashion-mnist", "AdamW", "Adam"]
 
@@ -268,3 +269,18 @@ def test_what_a_function_itself_finds_wrong_is_left_as_it_is():
         failing(lenth=3)
     assert failing.__doc__ == "Kept."
     assert str(inspect.signature(failing)) == "(length)"
+
+
+def test_an_optimizer_of_the_users_own_goes_by_its_import_path(folder):
+    """A run's optimizer may be package.module:Class; its default rate counts, and what is no optimizer is refused."""
+    (folder / "own_optim.py").write_text(
+        "import torch\n\nclass Signum(torch.optim.SGD):\n    def __init__(self, params, lr=0.25):\n"
+        "        super().__init__(params, lr)\n\nclass No:\n    pass\n"
+    )
+    run = gradus.Run(**{**RUN, "lr": rate_for("own_optim:Signum", DIGITS)}, optimizer="own_optim:Signum")
+    optimizer = build_optimizer(gradus.Run.from_json(run.to_json()), NET)
+    assert (type(optimizer).__name__, optimizer.param_groups[0]["lr"]) == ("Signum", 0.25)
+    with pytest.raises(InvalidInput, match=r"the module own_optim has no 'Signun' \(did you mean Signum\?\)"):
+        build_optimizer(gradus.Run(**RUN, optimizer="own_optim:Signun"), NET)
+    with pytest.raises(InvalidInput, match=r"or package.module:Class of your own; got 'own_optim:No'"):
+        build_optimizer(gradus.Run(**RUN, optimizer="own_optim:No"), NET)
