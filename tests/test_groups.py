@@ -78,7 +78,10 @@ def test_printed_they_say_what_fell_where() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"patterns": {"haed": {"lr": 0.1}}}, r"no parameter's name fits 'haed'; there are, among others, .*head\.bias"),
+        (
+            {"patterns": {"haed": {"lr": 0.1}}},
+            r"no parameter's name fits 'haed' .did you mean head.*; there are, among others, embedding",
+        ),
         ({"patterns": {"(": {}}}, r"'\(' is no regular expression: missing \)"),
         ({"layer_decay": 0.9}, r"layer_decay is a factor above 0 and at most 1 on lr=\.\.\.; got 0\.9 and lr=None"),
         ({"layer_decay": 1.5, "lr": 0.1}, r"layer_decay is a factor above 0 and at most 1"),
