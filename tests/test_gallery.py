@@ -713,6 +713,16 @@ def test_a_film_moves_to_where_the_paths_end():
     assert gallery.whole(shown, "himmelblau", "gif") == content
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 15, 29])
+def test_every_panel_of_a_film_has_its_optimizers(count):
+    """Optimizers are spread over a film's panels: at most seven in one, and no panel without any."""
+    names = list(RACERS)[:count]
+    film = gallery.race(["himmelblau"], names, steps=1, points=4).film("himmelblau")
+    drawn = [[line for line in axes.lines if line in film.moving] for axes in film.plate.axes]
+    assert sum(map(len, drawn)) == len(names)
+    assert all(0 < len(lines) <= 7 for lines in drawn)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

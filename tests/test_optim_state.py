@@ -201,6 +201,24 @@ def test_something_of_ones_own_in_the_state_costs_no_plan() -> None:
     assert all(torch.equal(optimizer.state[param]["old_p"], param) for param in some)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("stepped", [False, True])
+def test_what_a_subclass_keeps_beside_the_slots_is_saved_with_them(name: str, stepped: bool) -> None:
+    """What a subclass or a wrapper keeps in a parameter's state comes back with it, before the first step too."""
+    some = params(torch.float32, shapes=[(3, 2)])
+    optimizer = CLASSES[name](some)
+    give_gradients(some, step=0)
+    if stepped:
+        optimizer.step()
+    optimizer.state[some[0]]["average"] = some[0].detach().clone()
+    again = CLASSES[name](params(torch.float32, shapes=[(3, 2)]))
+    again.load_state_dict(optimizer.state_dict())
+    (kept,) = again.state.values()
+    assert torch.equal(kept["average"], optimizer.state[some[0]]["average"])
+    assert kept["average"] is not optimizer.state[some[0]]["average"]
+    assert set(kept) - {"step"} == set(optimizer.state[some[0]]) - {"step"}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_shown_step_counts_past_single_precision(dtype: torch.dtype) -> None:
     """Steps are counted past 2^24, where single precision stops, in a state that somebody holds too (ao#4915)."""

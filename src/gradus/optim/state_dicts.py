@@ -78,7 +78,8 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     for key, param in pairs:
         if key in given["state"]:
             rule, whole = optimizer.rule_for(param, group_of[param]), {**group_of[param], **saved_of[key]}
-            states[param] = _state(rule, param, whole, own_state(rule, saved_of[key], given["state"][key]))
+            kept = own_state(rule, saved_of[key], given["state"][key])
+            states[param] = _state(rule, param, whole, kept, ours=RULE in given)
     # Which group is which can't be told where there are more on one side.
     for group, old in zip(groups, saved, strict=True) if len(groups) == len(saved) else ():
         fill(group, {name: value for name, value in old.items() if name not in _COUNTED or name in group})
@@ -158,11 +159,17 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
 
 
-def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+def _state(
+    rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any], *, ours: bool
+) -> dict[str, Any]:
     """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
     kept: dict[str, Any] = {}
+    others: dict[str, Any] = {}  # kept beside the slots by a subclass or a wrapper
     for name, value in saved.items():
         if name == "step":
+            continue
+        if name not in rule.slots and ours:
+            others[name] = copy.deepcopy(value)
             continue
         if name not in rule.slots:
             raise InvalidInput(
@@ -188,7 +195,7 @@ def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[s
     step = count("step", saved.get("step", 0))
     if kept or step:
         _require_whole(rule, param, group, saved)
-    return {"step": counted(step), **kept}
+    return {"step": counted(step), **kept, **others}
 
 
 def _require_whole(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> None:

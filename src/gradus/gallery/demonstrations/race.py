@@ -33,7 +33,7 @@ _COLUMNS = 4
 _ROW, _ABOVE, _BELOW, _BAR, _BAR_AT = 1.5, 0.75, 0.55, 0.75, 0.5
 _LEFT, _RIGHT = 0.09, 0.98  # parts of the width between which panels lie
 _FRAMES = 30
-_TOGETHER = 7  # optimizers in one panel of a film, each with a colour of its own
+_TOGETHER = 7  # optimizers in one panel of a film at most, each with a colour of its own
 
 
 @dataclass(frozen=True)
@@ -280,14 +280,14 @@ def _draw_landscape(pen: Pen, axes: Axes, landscape: Landscape, side: int) -> No
 def _film(course: Course, pen: Pen) -> Film:
     """A few panels of some optimizers each; every one is in the film."""
     racers = list(course.paths)
-    groups = [racers[index : index + _TOGETHER] for index in range(0, len(racers), _TOGETHER)]
-    columns = min(2, len(groups))
-    rows = -(-len(groups) // columns)
+    columns = 1 if len(racers) <= _TOGETHER else 2
+    rows = -(-len(racers) // (columns * _TOGETHER))
+    groups = [group.tolist() for group in np.array_split(np.array(racers), columns * rows)]  # every panel has its share
     plate = pen.plate(0.5 + 3.6 * rows, "From one start: {landscape}", landscape=pen.say(course.landscape.title))
-    panels = plate.subplots(rows, columns, squeeze=False).flat
+    panels = plate.subplots(rows, columns, squeeze=False).ravel()
     left, right, bottom, top = course.landscape.box
     lines = []
-    for axes, group in zip(panels, groups, strict=False):
+    for axes, group in zip(panels, groups, strict=True):
         _draw_landscape(pen, axes, course.landscape, 100)
         for index, racer in enumerate(group):
             (line,) = axes.plot([], [], label=pen.say(racer), marker="o", markersize=4, markevery=[-1], **pen.look(index))
@@ -295,8 +295,6 @@ def _film(course: Course, pen: Pen) -> Film:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
         axes.set(xlim=(left, right), ylim=(bottom, top))
         pen.label(axes, "x", "y")
-    for axes in list(panels)[len(groups) :]:
-        axes.remove()
     count = plate.text(0.99, 0.99, "", ha="right", va="top")
     updates = np.unique(np.linspace(0, len(course.paths[racers[0]]) - 1, _FRAMES).round().astype(int))
 
