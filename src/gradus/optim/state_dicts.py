@@ -159,9 +159,7 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     return chain.from_iterable(zip(group["param_names"], group["params"], strict=True) for group in groups)
 
 
-def _state(
-    rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any], *, ours: bool
-) -> dict[str, Any]:
+def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any], *, ours: bool) -> dict[str, Any]:
     """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
     kept: dict[str, Any] = {}
     others: dict[str, Any] = {}  # kept beside the slots by a subclass or a wrapper
