@@ -160,7 +160,10 @@ def test_runs_are_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"only": ["cosinus"]}, "unknown schedule 'cosinus'; the reference experiment has constant, square-root"),
+        (
+            {"only": ["cosinus"]},
+            "unknown schedule 'cosinus' (did you mean cosine?); the reference experiment has constant, square-root",
+        ),
         ({"without": list(REFERENCE)}, "there is nothing to compare: name at least one schedule"),
         ({"schedules": {"cosine": Cosine(3)}}, "each schedule needs a name of its own; 'cosine' is taken"),
         ({"schedules": {" ": Cosine(3)}}, "each schedule needs a name of its own"),

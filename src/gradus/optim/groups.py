@@ -52,6 +52,7 @@ def groups(
         InvalidInput: a pattern that fits no parameter, or is no regular expression; what it gives is no hyperparameters; a
             decay without a rate; no model.
 
+    >>> from torch import nn
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     >>> print(groups(net, {"bias|^1": {"weight_decay": 0.0}, "^2": {"lr": 0.01}}))
     default: 1 tensors, 12 elements (defaults): 0.weight

@@ -187,7 +187,7 @@ class RAdamScheduleFree(_ScheduleFree, rule=modern.schedule_free_radam, group_ke
 
     >>> param = torch.nn.Parameter(torch.zeros(1))
     >>> optimizer = RAdamScheduleFree([param], lr=0.1)
-    >>> for _ in range(300):
+    >>> for _ in range(1000):
     ...     optimizer.zero_grad()
     ...     (param - 3).square().sum().backward()
     ...     optimizer.step()

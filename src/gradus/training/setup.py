@@ -31,7 +31,7 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        hint = did_you_mean(name, ("cuda", "mps", "cpu"))
+        hint = did_you_mean("cuda" if name == "gpu" else name, ("cuda", "mps", "cpu"))
         raise InvalidInput(
             f"device {name!r}{hint} can't be used here: {reason}; leave it out to take the best there is"
         ) from None
