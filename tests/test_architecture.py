@@ -16,6 +16,8 @@ FLOORS = {
     "untouched": 0,
     "names": 1,
     "files": 1,
+    "frozen": 1,
+    "rows": 2,
     "signals": 1,
     "schedules": 2,
     "rules": 2,
