@@ -1,6 +1,5 @@
 """`Row`: named numbers at a step of a run. Nothing here, or above, knows a metric's name but the task."""
 
-import math
 import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -96,7 +95,7 @@ class Row(Mapping[str, float]):
 
 def _as_step(step: Any) -> int:
     try:
-        whole = operator.index(step) if not isinstance(step, bool) else -1
+        whole = -1 if isinstance(step, bool) else operator.index(step)
     except TypeError:
         whole = int(step) if isinstance(step, float) and step.is_integer() else -1
     if not 0 <= whole < _STEP_LIMIT:
@@ -106,14 +105,14 @@ def _as_step(step: Any) -> int:
 
 def _as_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise InvalidInput(
-            f"a number in a row needs a name, one line of text of at most {_LONGEST_NAME} characters; got {name!r}"
-        )
+        raise InvalidInput(f"a number's name must be one line of text of at most {_LONGEST_NAME} characters; got {name!r}")
     return name
 
 
 def _as_number(name: str, value: Any) -> float:
     try:
-        return math.nan if value is None else float(value)
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInput(f"{name!r} must be one number; got {type(value).__name__} {str(value)[:40]}") from None

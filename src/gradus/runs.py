@@ -152,7 +152,7 @@ class Run:
             InvalidInput: a schedule holds a function that can't be found again by its name.
         """
         decisive = {name: value for name, value in self._document().items() if name not in _OUTSIDE_IDENTITY}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(decisive, allow_nan=False).encode()).hexdigest()[:16]
 
     # Its length, and what its schedules are in it
 
@@ -338,7 +338,7 @@ def _refuse_unless_whole(what: str, value: Any, least: int) -> None:
 
 
 def _refuse_unknown(what: str, value: Any, known: tuple[str, ...], *, optional: bool) -> None:
-    if value not in known and not (optional and value is None):
+    if not (isinstance(value, str) and value in known) and not (optional and value is None):
         named = ", ".join(f'"{one}"' for one in known)
         raise InvalidInput(
             f"{what} must be one of {named}{' or None' * optional}; got {value!r}{did_you_mean(value, known)}"
@@ -400,6 +400,8 @@ def _as_group(pattern: str, value: Any) -> Any:
         return FROZEN
     if not isinstance(value, Mapping):
         raise InvalidInput(f'group {pattern!r} must be "frozen", or options such as {{"factor": 0.1}}; got {value!r}')
+    if "lr" in value:
+        raise InvalidInput(f"a group's part of the learning rate is its factor; give group {pattern!r} one, such as 0.1")
     options = _as_options(value)
     if "factor" in options:
         _as_positive(f"the factor of group {pattern!r}", options["factor"])
