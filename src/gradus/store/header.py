@@ -7,7 +7,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 
-from gradus.store.opening import APPLICATION_ID, VERSION
+from gradus.store.tables import APPLICATION_ID, VERSION
 
 __all__ = ["LENGTH", "damages", "made_anew", "page_sizes"]
 

@@ -6,47 +6,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from gradus.errors import GradusError
-from gradus.runs import Row
+from gradus.store import version_1
+from gradus.store.network import network_type
+from gradus.store.tables import APPLICATION_ID, ROWS, RUNS, VERSION, Table, definitions
 
-__all__ = ["APPLICATION_ID", "ROW", "VERSION", "asked", "guard", "is_todays", "opened", "transaction"]
+__all__ = ["asked", "guard", "known_version", "opened", "transaction"]
 
-APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
-ROW = [field.name for field in fields(Row)]
 _BUSY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.01
 _LONGEST = 10**7  # bytes of a text: no run's is nearly as long
 _STEPS_AT_ONCE = 100_000  # of SQLite, between two looks at how many there have been
-_SQL_TYPES = {field.name: "INTEGER" if field.type is int else "REAL" for field in fields(Row)}
-
-# Migration k takes a store from version k to k + 1; a new store runs them all.
-_MIGRATIONS = [
-    f"""
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY,
-        sweep TEXT NOT NULL,
-        name TEXT NOT NULL,
-        seed INTEGER NOT NULL,
-        specification TEXT NOT NULL,
-        conditions TEXT NOT NULL,
-        status TEXT NOT NULL,
-        message TEXT NOT NULL DEFAULT '',
-        created REAL NOT NULL
-    );
-    CREATE INDEX runs_by_sweep ON runs (sweep);
-    CREATE TABLE rows (
-        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        {", ".join(f"{name} {_SQL_TYPES[name]} NOT NULL" for name in ROW)},
-        PRIMARY KEY (run, epoch)
-    ) WITHOUT ROWID;
-    """,
-]
-VERSION = len(_MIGRATIONS)
+_DEFINITIONS = {1: version_1.DEFINITIONS, VERSION: definitions()}
 _COMPUTED = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden"
 
 
@@ -64,13 +39,20 @@ def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], obj
         GradusError: it is no store of Gradus, or is a newer version's.
         sqlite3.Error: it can't be opened or made.
     """
+    network = network_type(path)
     try:
-        return _prepared(path, sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None), look)
+        return _prepared(path, sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None), look, network)
     except sqlite3.OperationalError as error:
         unwritable = _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         if create or not unwritable:
             raise
-    return _prepared(path, _reading(path), look)
+    connection = _copied(path) if network else _reading(path)
+    if _version(path, connection) < VERSION:
+        connection.close()
+        connection = _copied(path)
+    connection = _prepared(path, connection, look)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _reading(path: Path) -> sqlite3.Connection:
@@ -88,10 +70,10 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _copied(path: Path) -> sqlite3.Connection:
-    """A copy in the memory, what is only in the log included."""
+    """A copy in the memory; what is only in the log is in it, and what a journal takes back isn't."""
     memory = sqlite3.connect(":memory:", isolation_level=None)
     with tempfile.TemporaryDirectory(prefix="gradus-") as folder:
-        for ending in ("", "-wal"):
+        for ending in ("", "-wal", "-journal"):
             if Path(f"{path}{ending}").exists():
                 shutil.copyfile(f"{path}{ending}", f"{folder}/store{ending}")
         source = sqlite3.connect(f"{folder}/store")
@@ -102,23 +84,27 @@ def _copied(path: Path) -> sqlite3.Connection:
             raise
         finally:
             source.close()
-    memory.execute("PRAGMA query_only = ON")
     return memory
 
 
 def _prepared(
-    path: Path, connection: sqlite3.Connection, look: Callable[[sqlite3.Connection], object]
+    path: Path, connection: sqlite3.Connection, look: Callable[[sqlite3.Connection], object], network: str = ""
 ) -> sqlite3.Connection:
-    """The connection, if the file is ours; it is brought to today's version."""
+    """The connection, if the file is ours; it is brought to today's version, and out of write-ahead mode on a network."""
     try:
         guard(connection)
         connection.execute("PRAGMA foreign_keys = ON")
+        if network:  # a log is read without shared memory by whoever has the file alone
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _version(path, connection)
         look(connection)
-        if version < VERSION:
+        if network:
+            _leave_write_ahead(path, connection, network)
+        elif version < VERSION:
             _write_ahead(connection)
+        if version < VERSION:
             with transaction(connection, "EXCLUSIVE"):
-                _migrate(connection)
+                _migrate(path, connection)
     except BaseException:
         connection.close()
         raise
@@ -134,6 +120,7 @@ def guard(connection: sqlite3.Connection) -> None:
     """Have a file neither run anything nor fill the memory."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.text_factory = lambda content: content.decode(errors="backslashreplace")  # a record's hash tells of damage
 
 
 def _version(path: Path, connection: sqlite3.Connection) -> int:
@@ -170,27 +157,65 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _leave_write_ahead(path: Path, connection: sqlite3.Connection, network: str) -> None:
+    """A rollback journal, which the file keeps, and locks that are given back."""
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        mode = "wal"
+    if mode == "wal":
+        raise GradusError(
+            f"the store {path} is on a network file system ({network}), where it can't have a write-ahead log, and another "
+            f"process has it open; end that process, and open it again"
+        )
+    connection.execute("PRAGMA locking_mode = NORMAL")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _migrate(path: Path, connection: sqlite3.Connection) -> None:
+    """Today's tables, with what was in those of an earlier version."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
-    for migration in _MIGRATIONS[version:]:
-        for statement in migration.split(";"):
-            connection.execute(statement)
+    if version == VERSION:
+        return
+    records = _taken_from_version_1(path, connection) if version else {}
+    for definition in definitions():
+        connection.execute(definition)
+    for table, some in records.items():
+        connection.executemany(table.insertion, some)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def _plain(statement: str) -> str:
-    return " ".join(statement.split())
+def _taken_from_version_1(path: Path, connection: sqlite3.Connection) -> dict[Table, list[tuple[Any, ...]]]:
+    """All that was in its tables, which make way; if something is damaged, they stay."""
+    damages = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
+    runs, rows = (list(asked(connection, f"SELECT * FROM {name}")) for name in ("runs", "rows"))
+    records = version_1.converted(runs, rows)
+    if damages or len(records[RUNS]) < len(runs) or len(records[ROWS]) < len(rows):
+        raise GradusError(
+            f"the store {path} is of version 1, and damaged ({damages[0] if damages else 'an entry is'}): it can't be "
+            f"brought to version {VERSION}; `gradus runs --repair` saves what can be read"
+        )
+    for name in ("rows", "runs"):
+        connection.execute(f"DROP TABLE {name}")
+    return records
 
 
-def is_todays(connection: sqlite3.Connection) -> bool:
-    """Whether a file's tables are those of today's version, word for word.
+def known_version(connection: sqlite3.Connection) -> int | None:
+    """The version whose tables a file has, word for word.
 
     Raises:
         sqlite3.Error: it can't be read.
     """
     found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100").fetchall()
-    return {_plain(text) for (text,) in found} == {_plain(one) for part in _MIGRATIONS for one in part.split(";")} - {""}
+    texts = {_plain(text) for (text,) in found}
+    return next((version for version, known in _DEFINITIONS.items() if texts == {*map(_plain, known)}), None)
+
+
+def _plain(statement: str) -> str:
+    return " ".join(statement.split())
 
 
 def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

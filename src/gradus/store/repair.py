@@ -3,34 +3,48 @@
 import secrets
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gradus.errors import GradusError
 from gradus.files import open_file
-from gradus.runs import Row
-from gradus.store import Store, StoredRun, contradictions
+from gradus.store import Store, version_1
+from gradus.store.checking import contradictions
 from gradus.store.header import LENGTH, made_anew, page_sizes
-from gradus.store.opening import asked, guard, is_todays
+from gradus.store.opening import asked, guard, known_version
+from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Table
 
 __all__ = ["Repaired", "repair_store"]
 
+_ENDED = ("finished", "diverged", "failed", "stopped")  # such a run isn't gone on with
+Record = tuple[Any, ...]
+
 
 class Repaired(NamedTuple):
-    """How many runs and rows were saved, and where the old file is; None where nothing had to be done."""
+    """What became of a store.
+
+    Args:
+        runs: how many were saved.
+        rows: how many of their rows.
+        old: where the old file is; None where nothing had to be done.
+        damaged: how many runs and rows could be read, but weren't as they had been written, or belonged to such; only the
+            old file has them.
+    """
 
     runs: int
     rows: int
     old: Path | None
+    damaged: int
 
 
 def repair_store(path: Path) -> Repaired:
     """Put what can be read of a damaged store into a new one in its place.
 
-    The old file is kept beside it. A run that has lost rows is entered as interrupted, so that it is done again.
+    The old file is kept beside it. Entries that aren't as they were written stay there. A run that had ended keeps its other
+    rows, if the last of them is there; any other that has lost rows keeps those before the first that is lost, and is
+    entered as interrupted, so that it is done again.
 
     Args:
         path: the store. No other process may be using it.
@@ -42,24 +56,26 @@ def repair_store(path: Path) -> Repaired:
     try:
         trouble = _trouble(path)
         if not trouble:
-            return Repaired(0, 0, None)
+            return Repaired(0, 0, None, 0)
         with closing(_mended(path, scratch, trouble)) as old:
-            runs, rows = _readable(old, "runs", "id"), _readable(old, "rows", "run", "epoch")
-        with Store(beside) as new:
-            _enter(new, "runs", runs)
-            _enter(new, "rows", rows)
-            _reopen(new)
-            saved = new.runs()
+            found, read = _records(old)
+        whole = _consistent(found)
+        with Store(beside) as new, new._writing():
+            for table in TABLES:
+                new._connection.executemany(table.insertion, whole[table])
         kept = _set_aside(path)
         beside.replace(path)
-    except OSError as error:
-        raise GradusError(f"{path} can't be repaired: {error.strerror or error}; it is as it was") from None
+    except (OSError, sqlite3.Error) as error:
+        raise GradusError(
+            f"{path} can't be repaired: {getattr(error, 'strerror', None) or error}; it is as it was"
+        ) from None
     finally:
         for one in (beside, scratch):
-            for ending in ("", "-wal", "-shm"):
+            for ending in ("", "-wal", "-shm", "-journal"):
                 with suppress(OSError):
                     Path(f"{one}{ending}").unlink()
-    return Repaired(len(saved), sum(one.epochs for one in saved), kept)
+    runs, rows = len(whole[RUNS]), len(whole[ROWS])
+    return Repaired(runs, rows, kept, read - runs - rows)
 
 
 def _trouble(path: Path) -> GradusError | list[str]:
@@ -77,18 +93,19 @@ def _mended(path: Path, scratch: Path, trouble: GradusError | list[str]) -> sqli
     """A copy of a store, with what is in its log, under a header that has been made anew.
 
     Raises:
-        GradusError: this isn't a store. One that can't be opened must have today's tables to be taken for one.
+        GradusError: this isn't a store. One that can't be opened must have a store's tables to be taken for one.
     """
     for page_size in page_sizes(_beginning(path)):
         shutil.copyfile(path, scratch)
-        if Path(f"{path}-wal").exists():
-            shutil.copyfile(f"{path}-wal", f"{scratch}-wal")
+        for ending in ("-wal", "-journal"):
+            if Path(f"{path}{ending}").exists():
+                shutil.copyfile(f"{path}{ending}", f"{scratch}{ending}")
         with scratch.open("r+b") as file:
             file.write(made_anew(page_size, scratch.stat().st_size))
         connection = sqlite3.connect(scratch, isolation_level=None)
         with suppress(sqlite3.Error, UnicodeDecodeError):
             guard(connection)
-            if is_todays(connection) or isinstance(trouble, list):
+            if known_version(connection) or isinstance(trouble, list):
                 return connection
         connection.close()
     raise trouble if isinstance(trouble, GradusError) else GradusError(f"nothing of {path} can be read; it is as it was")
@@ -99,9 +116,19 @@ def _beginning(path: Path) -> bytes:
         return file.read(LENGTH).ljust(LENGTH, b"\0")
 
 
-def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[tuple[Any, ...]]:
+def _records(old: sqlite3.Connection) -> tuple[dict[Table, list[Record]], int]:
+    """Today's records of those that are as they were written, and how many runs and rows could be read at all."""
+    if known_version(old) == 1:
+        runs, rows = _readable(old, "runs", "id"), _readable(old, "rows", "run", "epoch")
+        return {REQUESTS: [], NOTES: []} | version_1.converted(runs, rows), len(runs) + len(rows)
+    found = {table: _readable(old, table.name, *table.key) for table in TABLES}
+    whole = {table: [one for one in records if table.is_whole(one)] for table, records in found.items()}
+    return whole, len(found[RUNS]) + len(found[ROWS])
+
+
+def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[Record]:
     """The entries before the first damage and those after the last."""
-    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    found: dict[Record, Record] = {}
     for direction in ("", " DESC"):
         order = ", ".join(f"{column}{direction}" for column in key)
         with suppress(sqlite3.Error, UnicodeDecodeError):
@@ -110,41 +137,64 @@ def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[tup
     return list(found.values())
 
 
-def _enter(store: Store, table: str, entries: list[tuple[Any, ...]]) -> None:
-    with store._told(), store._transaction():
-        for values in entries:
-            # A row of a run that is lost, or values of another kind or number than were written, aren't entered.
-            with suppress(sqlite3.IntegrityError, GradusError, TypeError):
-                if table == "runs":
-                    store._sound(StoredRun(*(*values, 0)))
-                else:
-                    store._sound(Row(*values[1:]))
-                store._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+def _consistent(found: dict[Table, list[Record]]) -> dict[Table, list[Record]]:
+    """What can be entered without contradictions: each run with rows that belong together, in a sweep."""
+    runs, rows = [], []
+    for run in found[RUNS]:
+        its_rows = sorted(row for row in found[ROWS] if row[0] == run[0])
+        run, its_rows = _rejoined(dict(zip(RUNS.columns, run, strict=False)), its_rows)
+        if not any(contradictions(run, its_rows)):
+            runs.append(run)
+            rows += its_rows
+    known = {run[0] for run in runs}
+    return {
+        SWEEPS: found[SWEEPS] + _missing_sweeps(found[SWEEPS], runs),
+        RUNS: runs,
+        ROWS: rows,
+        REQUESTS: [request for request in found[REQUESTS] if request[1] in known],
+        NOTES: [note for note in found[NOTES] if note[0] in known],
+    }
 
 
-def _reopen(store: Store) -> None:
-    """Enter runs that have lost rows as interrupted, with the epochs before the first that is lost.
+def _rejoined(run: dict[str, Any], rows: list[Record]) -> tuple[Record, list[Record]]:
+    """A run without the rows that are lost, and what is left of its rows."""
+    at = list(ROWS.columns).index("number")
+    numbers = [row[at] for row in rows]
+    if numbers == list(range(1, len(rows) + 1)) and run["rows"] in (None, len(rows)):
+        return RUNS.sealed(tuple(run.values())), rows
+    if run["status"] in _ENDED and numbers[-1:] == [run["rows"]]:
+        lost = f"{run['rows'] - len(rows)} of its rows were damaged, and aren't here"
+        run = run | {"message": f"{run['message']}; {lost}".removeprefix("; ")}
+    else:
+        rows = [row for number, row in enumerate(rows, start=1) if row[at] == number]
+        run = run | {"status": "interrupted"}
+    rows = [_renumbered(row, at, number) for number, row in enumerate(rows, start=1)]
+    return RUNS.sealed(tuple((run | {"rows": len(rows)}).values())), rows
 
-    A run whose specification is lost can't be done again, and goes.
-    """
-    for one in store.runs():
-        rows = store.rows(one.id)
-        if not any(contradictions(one, rows)):
-            continue
-        whole = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1].epoch, enumerate(rows, start=1)))
-        with store._told(), store._transaction():
-            store._connection.execute("DELETE FROM rows WHERE run = ? AND epoch > ?", (one.id, whole))
-        store.end(one.id, "interrupted")
-        if any(contradictions(replace(one, status="interrupted"), rows[:whole])):
-            with store._told(), store._transaction():
-                store._connection.execute("DELETE FROM runs WHERE id = ?", (one.id,))
+
+def _renumbered(row: Record, at: int, number: int) -> Record:
+    return ROWS.sealed((*row[:at], number, *row[at + 1 : -1]))
+
+
+def _missing_sweeps(found: Sequence[Record], runs: Sequence[Record]) -> list[Record]:
+    """Sweeps for runs whose own is lost."""
+    at = list(RUNS.columns).index("created")
+    created: dict[int, float] = {}
+    for run in runs:
+        created.setdefault(run[1], run[at])
+    for known in found:
+        created.pop(known[0], None)
+    return [
+        SWEEPS.sealed((number, "lost", "its entry was damaged", "interrupted", moment, "{}"))
+        for number, moment in created.items()
+    ]
 
 
 def _set_aside(path: Path) -> Path:
     """Copy the damaged file, and what SQLite keeps beside it, to a name of its own."""
     kept = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
     shutil.copy2(path, kept)
-    for ending in ("-wal", "-shm"):
+    for ending in ("-wal", "-shm", "-journal"):
         aside = Path(f"{path}{ending}")
         if aside.exists():  # it belongs to the old file, and must not be taken for the new one's
             shutil.move(aside, f"{kept}{ending}")
