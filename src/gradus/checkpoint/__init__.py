@@ -7,6 +7,6 @@ file, which comes last and says what lies where. They come back on any number of
 from gradus.checkpoint.file import DamagedCheckpoint
 from gradus.checkpoint.filling import have_equal_parts
 from gradus.checkpoint.folder import Checkpoints, latest
-from gradus.checkpoint.one import Loaded, load, save
+from gradus.checkpoint.one import Loaded, load, save, weights_of
 
-__all__ = ["Checkpoints", "DamagedCheckpoint", "Loaded", "have_equal_parts", "latest", "load", "save"]
+__all__ = ["Checkpoints", "DamagedCheckpoint", "Loaded", "have_equal_parts", "latest", "load", "save", "weights_of"]

@@ -10,10 +10,11 @@ from torch import nn
 from gradus.checkpoint.filling import fill, remove_shards, tree_of
 from gradus.checkpoint.processes import is_first, together
 from gradus.checkpoint.state import State, parts_of
+from gradus.errors import InvalidInput
 from gradus.files import write_whole
 from gradus.scheduler import OnChange
 
-__all__ = ["Loaded", "load", "save"]
+__all__ = ["Loaded", "load", "save", "weights_of"]
 
 
 class Loaded(NamedTuple):
@@ -108,3 +109,22 @@ def load(
     parts = parts_of(model, optimizer, scheduler, scaler)
     tree = together(lambda: tree_of(Path(path)))
     return Loaded(tree["position"], fill(Path(path), tree, parts, rng, on_change))
+
+
+def weights_of(path: str | Path) -> dict[str, Any]:
+    """The model's state dict in a checkpoint, on the CPU. No code runs from the file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DamagedCheckpoint: the file isn't whole, or holds what no checkpoint holds.
+        InvalidInput: it holds no model, or one that is sharded, which `load` puts together.
+        GradusError: it can't be read, or a newer Gradus wrote it.
+    """
+    tree = tree_of(Path(path))
+    weights = tree["parts"].get("model")
+    if not isinstance(weights, dict) or tree["shards"] is not None:
+        what = "a sharded model; load it into a model" if tree["shards"] is not None else "no model"
+        raise InvalidInput(f"{path} holds {what}")
+    return dict(weights)

@@ -1,132 +1,132 @@
 """How many runs are executed: one after the other, or side by side in processes. Both give the same rows.
 
-An executor is a function of runs and a `Machine`. It yields pairs (index of the run, what happened): `Started`, then a
-`Row` an epoch, then one `Ended`. A run that fails or diverges ends alone; the others go on.
+An executor is a function of runs and `Resources`. It yields pairs (index of the run, what happened): `RunStarted`, then
+`Row`s and `Progress`, then one `RunEnded`. A run that fails or diverges ends alone; the others go on. A `Request` that is
+sent into the generator ends one run early. `EXECUTORS` takes a user's own, or an import path names it.
 """
 
 import contextlib
-import hashlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any
 
 import torch
 
 from gradus.checkpoint import Checkpoints
-from gradus.errors import GradusError
-from gradus.runs import Row, Run
-from gradus.tasks import Task, load_task
-from gradus.training import Diverged, pick_device, train
+from gradus.errors import GradusError, InvalidInput
+from gradus.names import did_you_mean, imported
+from gradus.runs import Run
+from gradus.sweep.events import Event, Events, Executor, Request, RunEnded, RunStarted
+from gradus.sweep.resources import Resources
+from gradus.tasks import load
+from gradus.training import Diverged, Stopped, events, pick_device
 
-__all__ = ["EXECUTORS", "Ended", "Event", "Machine", "Started", "processes", "serial"]
+__all__ = ["EXECUTORS", "executor_named", "processes", "run_events", "serial"]
 
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run is executed with.
-
-    Args:
-        device: torch's name of it; the best there is unless given.
-        threads: torch's threads in each process. A run's last bits depend on it, so every executor holds to it.
-        workers: processes side by side; `serial` has one.
-        data_dir: where tasks find their files.
-        checkpoints: the folder in which each run has a folder of its own for checkpoints, to go on from; none unless given.
-        checkpoint_every: updates between two checkpoints; one at each epoch's end unless given.
-    """
-
-    device: str | None = None
-    threads: int = 1
-    workers: int = 1
-    data_dir: str | None = None
-    checkpoints: str | None = None
-    checkpoint_every: int | None = None
-
-    def checkpoints_of(self, run: Run) -> Path | None:
-        """The folder of a run's checkpoints."""
-        if self.checkpoints is None:
-            return None
-        return Path(self.checkpoints) / hashlib.sha256(run.to_json().encode()).hexdigest()[:16]
+_LOOK_EVERY = 0.05  # seconds between two looks of a worker into its pipe, which cost as much as a small update
 
 
-@dataclass(frozen=True)
-class Started:
-    """A run has begun."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A run has come to its end, with a message where that needs one."""
-
-    status: Literal["finished", "diverged", "failed"]
-    message: str = ""
-
-
-Event = Started | Row | Ended
-Events = Generator[tuple[int, Event], None, None]
-Executor = Callable[[Sequence[Run], Machine], Events]
-
-
-def serial(runs: Sequence[Run], machine: Machine) -> Events:
+def serial(runs: Sequence[Run], resources: Resources) -> Events:
     """One run after the other, in this process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(machine.threads)
+    requests: dict[int, Request] = {}
+    threads, load_once = torch.get_num_threads(), lru_cache(maxsize=2)(load)
+    torch.set_num_threads(resources.threads)
     try:
         for index, run in enumerate(runs):
-            for event in _events(run, machine):
-                yield index, event
+            for event in run_events(run, resources, lambda index=index: requests.get(index), load_once):  # type: ignore[misc]
+                request = yield index, event
+                if request is not None:
+                    requests[request.index] = request
     finally:
         torch.set_num_threads(threads)
 
 
-def processes(runs: Sequence[Run], machine: Machine) -> Events:
+def processes(runs: Sequence[Run], resources: Resources) -> Events:
     """Several runs at a time, each in a process of its own that takes the next run when it is done.
 
     A process that dies fails its run only; another takes its place.
     """
-    waiting = list(enumerate(runs))[::-1]
-    workers: dict[Connection, _Worker] = {}
+    pool = _Pool(runs, resources)
     try:
-        for _ in range(min(machine.workers, len(runs))):
-            _hire(workers, machine, waiting)
-        while workers:
-            for connection in wait(list(workers)):
-                assert isinstance(connection, Connection)
-                worker = workers[connection]
-                event = worker.receive()
-                yield worker.index, event
-                if isinstance(event, Ended):
-                    _occupy(workers, connection, machine, waiting)
+        while pool.is_busy:
+            for index, event in pool.events():
+                request = yield index, event
+                if request is not None:
+                    pool.ask(request)
     finally:
-        for worker in workers.values():
-            worker.dismiss()
+        pool.close()
 
 
 EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": processes}
 
 
-def _events(run: Run, machine: Machine) -> Iterator[Event]:
-    """One run from start to end, whatever becomes of it."""
-    yield Started()
+def executor_named(executor: str | Executor) -> tuple[str, Executor]:
+    """An executor and what it is called.
+
+    Args:
+        executor: a name in `EXECUTORS`, the import path of a function of your own, "package.module:function", or the
+            function itself.
+
+    Raises:
+        InvalidInput: there is none of that name, or it is no function.
+    """
+    if isinstance(executor, str) and executor in EXECUTORS:
+        return executor, EXECUTORS[executor]
+    if isinstance(executor, str) and ":" not in executor:
+        hint = did_you_mean(executor, EXECUTORS)
+        raise InvalidInput(
+            f"unknown executor {executor!r}{hint}; known are {', '.join(EXECUTORS)}, or package.module:function of your own"
+        )
+    found = imported(executor, "the executor") if isinstance(executor, str) else executor
+    if not callable(found):
+        raise InvalidInput(f"an executor is a function of runs and resources; got {executor!r}")
+    return executor if isinstance(executor, str) else getattr(found, "__name__", repr(found)), found
+
+
+# One run
+
+
+def run_events(
+    run: Run, resources: Resources, request: Callable[[], Request | None], load_task: Callable[..., Any] = load
+) -> Iterator[Event]:
+    """One run from start to end, whatever becomes of it: what every executor is made of.
+
+    Args:
+        run: what is to be done.
+        resources: what with.
+        request: gives what has been asked of this run, if anything has; it is called after every update.
+        load_task: loads the task by its name and `data_dir`.
+    """
+    yield RunStarted()
     incidents: list[str] = []
     try:
-        yield from _rows(run, machine, incidents.append)
+        if request() is None:
+            yield from _trained(run, resources, lambda: request() is not None, load_task, incidents.append)
+    except Stopped:
+        pass
     except Diverged as error:
-        yield Ended("diverged", str(error))
+        yield RunEnded("diverged", str(error))
+        return
     except GradusError as error:
-        yield Ended("failed", str(error))
+        yield RunEnded("failed", str(error))
+        return
     except Exception as error:  # a user's task may raise anything, and the other runs must go on
-        yield Ended("failed", f"{type(error).__name__}: {error}")
+        yield RunEnded("failed", f"{type(error).__name__}: {error}")
+        return
     else:
-        yield Ended("finished", _summary(incidents))
+        if request() is None:
+            yield RunEnded("finished", _summary(incidents))
+            return
+    asked = request()
+    yield RunEnded("stopped" if asked is None else asked.status)
 
 
 def _summary(incidents: list[str]) -> str:
@@ -135,80 +135,156 @@ def _summary(incidents: list[str]) -> str:
     return "; ".join(incidents[:3]) + more
 
 
-def _rows(run: Run, machine: Machine, on_incident: Callable[[str], None]) -> Iterator[Row]:
-    task, device, folder = _task(run.task, machine.data_dir), pick_device(machine.device), machine.checkpoints_of(run)
-    if folder is None:
-        yield from train(run, task, device=device, on_incident=on_incident)
-        return
-    with Checkpoints(folder, asynchronous=True) as checkpoints:
-        every = machine.checkpoint_every
-        yield from train(run, task, device=device, checkpoints=checkpoints, checkpoint_every=every, on_incident=on_incident)
+def _trained(
+    run: Run,
+    resources: Resources,
+    should_stop: Callable[[], bool],
+    load_task: Callable[..., Any],
+    on_incident: Callable[[str], None],
+) -> Iterator[Event]:
+    task, folder = load_task(run.task, resources.data_dir), resources.checkpoints_of(run)
+    with contextlib.nullcontext() if folder is None else Checkpoints(folder, asynchronous=True) as checkpoints:
+        yield from events(
+            run,
+            task,
+            device=pick_device(resources.device),
+            checkpoints=checkpoints,
+            checkpoint_every=resources.checkpoint_every,
+            on_incident=on_incident,
+            should_stop=should_stop,
+            data_dir=resources.data_dir,
+        )
 
 
-@lru_cache(maxsize=2)
-def _task(name: str, data_dir: str | None) -> Task:
-    return load_task(name, data_dir)
+# Processes
+
+
+class _Pool:
+    """Runs that wait, processes that execute some, and what is to be told of the others."""
+
+    def __init__(self, runs: Sequence[Run], resources: Resources) -> None:
+        self._resources = resources
+        self._waiting = list(enumerate(runs))[::-1]
+        self._workers: dict[Connection, _Worker] = {}
+        self._dropped: list[tuple[int, Event]] = []
+        for _ in range(min(resources.workers, len(runs))):
+            self._hire()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is more to come."""
+        return bool(self._workers or self._dropped)
+
+    def events(self) -> Iterator[tuple[int, Event]]:
+        """What has happened since, waiting until something has."""
+        while self._dropped:
+            yield self._dropped.pop(0)
+        for connection in wait(list(self._workers)):
+            assert isinstance(connection, Connection)
+            worker = self._workers[connection]
+            event = worker.receive()
+            yield worker.index, event
+            if isinstance(event, RunEnded):
+                self._occupy(connection)
+
+    def ask(self, request: Request) -> None:
+        """Pass a request on to the process that executes the run, or drop a run that waits."""
+        for worker in self._workers.values():
+            if worker.index == request.index:
+                worker.send(request)
+        if any(index == request.index for index, _ in self._waiting):
+            self._waiting = [(index, run) for index, run in self._waiting if index != request.index]
+            self._dropped.append((request.index, RunEnded(request.status)))
+
+    def close(self) -> None:
+        """End all processes; those that train save a checkpoint first."""
+        for worker in self._workers.values():
+            worker.stop()
+
+    def _hire(self) -> None:
+        worker = _Worker(self._resources)
+        self._workers[worker.connection] = worker
+        worker.begin(*self._waiting.pop())
+
+    def _occupy(self, connection: Connection) -> None:
+        """Give a worker that has ended a run the next one; replace it if it has died."""
+        worker = self._workers[connection]
+        if self._waiting and worker.process.is_alive():
+            worker.begin(*self._waiting.pop())
+            return
+        worker.stop()
+        del self._workers[connection]
+        if self._waiting:
+            self._hire()
 
 
 class _Worker:
     """A process that executes the runs it is sent."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, resources: Resources) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, machine), daemon=True)
-        with _environment(OMP_NUM_THREADS=str(machine.threads)), _no_main_module(), _interrupts_ignored():
+        self.process = context.Process(target=_worker_main, args=(theirs, resources), daemon=True)
+        with _environment(OMP_NUM_THREADS=str(resources.threads)), _no_main_module(), _interrupts_ignored():
             self.process.start()
         theirs.close()
         self.index = -1
 
-    def send(self, index: int, run: Run) -> None:
+    def begin(self, index: int, run: Run) -> None:
         self.index = index
+        self.send((index, run))
+
+    def send(self, message: Any) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has died; receiving will say so
-            self.connection.send(run)
+            self.connection.send(message)
 
     def receive(self) -> Event:
         try:
             event: Event = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Ended("failed", f"its process died with exit code {self.process.exitcode}")
+            return RunEnded("failed", f"its process died with exit code {self.process.exitcode}")
         return event
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         self.connection.close()
         self.process.terminate()
         self.process.join()
 
 
-def _hire(workers: dict[Connection, _Worker], machine: Machine, waiting: list[tuple[int, Run]]) -> None:
-    worker = _Worker(machine)
-    workers[worker.connection] = worker
-    worker.send(*waiting.pop())
-
-
-def _occupy(
-    workers: dict[Connection, _Worker], connection: Connection, machine: Machine, waiting: list[tuple[int, Run]]
-) -> None:
-    """Give a worker that has ended a run the next one; replace it if it has died."""
-    worker = workers[connection]
-    if waiting and worker.process.is_alive():
-        worker.send(*waiting.pop())
-        return
-    worker.dismiss()
-    del workers[connection]
-    if waiting:
-        _hire(workers, machine, waiting)
-
-
-def _work(connection: Connection, machine: Machine) -> None:
+def _worker_main(connection: Connection, resources: Resources) -> None:
     """The life of a worker: receive a run, send its events, until the other end is closed."""
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    torch.set_num_threads(machine.threads)
+    multiprocessing.current_process().daemon = False  # or a DataLoader couldn't start workers in it
+    torch.set_num_threads(resources.threads)
+    load_once = lru_cache(maxsize=2)(load)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone, and so is the work
         while True:
-            for event in _events(connection.recv(), machine):
+            message = connection.recv()
+            if isinstance(message, Request):
+                continue  # it was of a run that has ended meanwhile
+            index, run = message
+            for event in run_events(run, resources, _Inbox(connection, index), load_once):
                 connection.send(event)
+
+
+class _Inbox:
+    """What has been asked of the run that a worker is at."""
+
+    def __init__(self, connection: Connection, index: int) -> None:
+        self._connection, self._index = connection, index
+        self._request: Request | None = None
+        self._looked = 0.0
+
+    def __call__(self) -> Request | None:
+        now = time.monotonic()
+        if self._request is None and now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            while self._connection.poll():
+                message = self._connection.recv()
+                if message.index == self._index:
+                    self._request = message
+        return self._request
 
 
 def _leave_with_parent() -> None:

@@ -1,109 +1,141 @@
-"""The reference experiment of every course on learning rates: one network under each classic schedule."""
+"""The reference experiment of every course on learning rates: one network under each classic schedule.
 
-from collections.abc import Mapping
-from typing import NamedTuple
+Each is a shape over one base rate, and its lengths are parts of the run. Thirty epochs at 0.3 are the published experiment.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.runs import Run
-from gradus.schedules import Constant, Cosine, Exponential, InverseSqrt, MultiStep, Schedule, epochs, warmup
-from gradus.tasks import Task, load_model
+from gradus.schedules import Constant, Cosine, Exponential, InverseSqrt, MultiStep, Schedule, Span, fraction, warmup
+from gradus.sweep.grid import grid
+from gradus.tasks import Task, load_task
 
-__all__ = ["REFERENCE", "Reference", "reference_runs"]
+__all__ = ["REFERENCE", "REFERENCE_TASK", "classic", "reference_run", "reference_runs"]
+
+REFERENCE_TASK = "fashion-mnist"  # the course's own, which trains on all of train and shows test
+
+_EPOCHS = 30  # of the published experiment
+_BASE, _LOW, _HIGH, _END = 0.3, 0.1, 0.5, 0.01  # its rates
 
 
-class Reference(NamedTuple):
-    """A schedule of the reference experiment: its shape, and the learning rate that the shape multiplies."""
+def _by_thirtieths(schedule: Schedule) -> Schedule:
+    """A schedule in epochs of the published experiment, over a run of any length.
 
-    lr: float
-    schedule: Schedule
+    Where a run has fewer than 30 updates, a thirtieth of it is no whole number of them, so the clock goes 30 times as fast.
+    """
+    return schedule.stretch(1 / _EPOCHS)
 
 
-_COSINE = Cosine(epochs(20), end=0.01 / 0.3)
+_EPOCH = fraction(1 / _EPOCHS)
 
-# The textbook's six (Zhang et al., Dive into Deep Learning, section 12.11), as shapes over their own heights.
-REFERENCE: Mapping[str, Reference] = {
-    "constant": Reference(0.3, Constant()),
-    "square-root": Reference(0.1, InverseSqrt(epochs(1))),
-    "factor": Reference(0.5, Exponential(0.9, floor=0.01 / 0.5, every=epochs(1))),
-    "multi-factor": Reference(0.5, MultiStep((epochs(15), epochs(30)), gamma=0.5)),
-    "cosine": Reference(0.3, _COSINE),
-    "cosine with warmup": Reference(0.3, warmup(epochs(5)) >> Cosine(epochs(15), end=0.01 / 0.3)),
+# The textbook's six (Zhang et al., Dive into Deep Learning, section 12.11), as factors of the base rate.
+REFERENCE: Mapping[str, Schedule] = {
+    "constant": Constant(),
+    "square-root": _by_thirtieths(InverseSqrt(_EPOCH, start=_LOW / _BASE)),
+    "factor": _by_thirtieths(Exponential(0.9, start=_HIGH / _BASE, floor=_END / _BASE, every=_EPOCH)),
+    "multi-factor": MultiStep((fraction(1 / 2), fraction(1.0)), gamma=0.5, start=_HIGH / _BASE),
+    "cosine": Cosine(fraction(2 / 3), end=_END / _BASE),
+    "cosine with warmup": warmup(fraction(1 / 6)) >> Cosine(fraction(1 / 2), end=_END / _BASE),
 }
 
 
-def reference_runs(
-    task: Task,
-    task_name: str,
-    *,
-    only: list[str] | None = None,
-    without: list[str] | None = None,
-    schedules: Mapping[str, Schedule] | None = None,
-    model: str | None = None,
-    lr: float | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seeds: int = 1,
-    per: str = "epoch",
-    on_nonfinite: str | None = None,
-) -> list[Run]:
-    """The runs of a comparison: each schedule with each seed; all schedules of the first seed come first.
+def classic(
+    only: Iterable[str] | None = None, without: Iterable[str] | None = None, more: Mapping[str, Schedule] | None = None
+) -> dict[str, Schedule]:
+    """Schedules by name, an axis for `grid`: the classic ones, or some of them, and others.
 
     Args:
-        task: what is trained; its usual settings hold where none are given.
-        task_name: the name it was loaded by.
-        only: which of the reference's schedules; all unless given.
+        only: which of the six; all unless given.
         without: which of them to leave out.
-        schedules: further ones by name, factors of `lr`.
-        model: another network than the task's, by name.
-        lr: one learning rate for all; each schedule's own, and 0.3 for further ones, unless given.
-        epochs: passes over the data.
-        batch_size: examples in an update.
-        seeds: how many, counted from 0.
-        per: "epoch" or "step", which the schedules count.
-        on_nonfinite: what to do at a loss or gradient that is no finite number, as `Run` takes it.
+        more: further ones by name, factors of the learning rate.
 
     Raises:
-        InvalidInput: a name isn't known, is taken, or nothing is left to compare; a schedule can't be counted; a policy
-            isn't known.
+        InvalidInput: a name isn't known, is taken or empty, or no schedule is left.
+
+    >>> list(classic(only=["constant", "cosine"], without=["constant"], more={"mine": Constant(0.5)}))
+    ['cosine', 'mine']
     """
-    chosen = {name: REFERENCE[name] for name in _known(only if only is not None else list(REFERENCE))}
+    chosen = {name: REFERENCE[name] for name in _known(REFERENCE if only is None else only)}
     for name in _known(without or []):
         chosen.pop(name, None)
-    for name, schedule in (schedules or {}).items():
+    for name, schedule in (more or {}).items():
         if not name.strip() or name in chosen:
-            raise InvalidInput(f"each schedule needs a name of its own; {name!r} is {'taken' if name else 'empty'}")
-        chosen[name] = Reference(task.lr, schedule)
+            raise InvalidInput(f"each schedule needs a name of its own; {name!r} is {'taken' if name.strip() else 'empty'}")
+        chosen[name] = schedule
     if not chosen:
         raise InvalidInput("there is nothing to compare: name at least one schedule")
+    return chosen
+
+
+def reference_run(task_name: str, task: Task | None = None, **settings: Any) -> Run:
+    """What all runs of the reference experiment have in common, on any task.
+
+    On fashion-mnist it is the course's: trained on all of train, scored on test, a row every 50 updates, and from 30 epochs
+    on a rate that is held over each epoch. On any other task a part of train is held out, and rates move at each update.
+
+    Args:
+        task_name: the name the task was loaded by.
+        task: what is trained; loaded unless given.
+        **settings: any argument of `Run`. What is left out or None is the task's own.
+
+    Raises:
+        InvalidInput: `Run` can't take a setting.
+    """
+    task = load_task(task_name) if task is None else task
+    given = {name: value for name, value in settings.items() if value is not None}
+    usual: dict[str, Any] = {"length": task.length}
+    if task_name == REFERENCE_TASK:
+        usual |= {"valid": False, "record_every": 50, "per": _usual_per(given.get("length", task.length))}
+    return Run(task_name).replace(**(usual | given))
+
+
+def _usual_per(length: int | Span) -> str:
+    """Shorter, a part of the run may be less than an epoch, over which no rate can be held."""
+    return "epoch" if isinstance(length, Span) and length.unit == "epochs" and (length.amount or 0) >= _EPOCHS else "step"
+
+
+def reference_runs(
+    task_name: str,
+    task: Task | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    without: Iterable[str] | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
+    seeds: int = 1,
+    **settings: Any,
+) -> list[Run]:
+    """The reference experiment on any task: a run for each classic schedule with each seed, seed by seed.
+
+    Args:
+        task_name: the name the task was loaded by.
+        task: what is trained; loaded unless given.
+        only: which of the six schedules; all unless given.
+        without: which of them to leave out.
+        schedules: further ones by name, factors of the learning rate.
+        seeds: how many, counted from 0.
+        **settings: any further argument of `Run`, such as `lr` or `length`; see `reference_run`.
+
+    Raises:
+        InvalidInput: a schedule's name isn't known or is taken, none is left, or a setting can't be used.
+
+    >>> from gradus.schedules import epochs
+    >>> runs = reference_runs("digits", only=["constant", "cosine"], length=epochs(3), seeds=2)
+    >>> [(run.name, run.seed) for run in runs]
+    [('constant', 0), ('cosine', 0), ('constant', 1), ('cosine', 1)]
+    """
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise InvalidInput(f"seeds must be a whole number from 1; got {seeds!r}")
-    runs = [
-        Run(
-            name=name,
-            task=task_name,
-            schedule=reference.schedule,
-            lr=reference.lr if lr is None else lr,
-            epochs=task.epochs if epochs is None else epochs,
-            batch_size=task.batch_size if batch_size is None else batch_size,
-            seed=seed,
-            per=per,
-            model=model,
-            on_nonfinite=on_nonfinite,
-        )
-        for seed in range(seeds)
-        for name, reference in chosen.items()
-    ]
-    if model is not None:
-        load_model(model)  # refused now, before anything is trained, as are the schedules
-    for run in runs[: len(chosen)]:
-        run.resolved(task.steps_per_epoch(run.batch_size))
-    return runs
+    chosen = classic(only, without, schedules)
+    return grid(reference_run(task_name, task, **settings), schedules=chosen, seed=range(seeds))
 
 
-def _known(names: list[str]) -> list[str]:
-    for name in names:
+def _known(names: Iterable[str]) -> list[str]:
+    listed = list(names)
+    for name in listed:
         if name not in REFERENCE:
             hint = did_you_mean(name, REFERENCE)
             raise InvalidInput(f"unknown schedule {name!r}{hint}; the reference experiment has {', '.join(REFERENCE)}")
-    return names
+    return listed

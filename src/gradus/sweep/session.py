@@ -1,0 +1,220 @@
+"""`Session`: the runs of one command in the store. What has finished is kept, what was cut short goes on."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradus.errors import GradusError, InvalidInput
+from gradus.rows import Row
+from gradus.runs import Run
+from gradus.store import Store, StoredRun, StoredSweep
+from gradus.sweep.conditions import differences
+from gradus.sweep.events import Event, Request, RunEnded, RunStarted
+from gradus.sweep.weights import shown_name
+
+__all__ = ["Entry", "Session"]
+
+_COMPLETE = ("finished", "diverged")  # whose rows are all there
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Entry:
+    """A run of a session.
+
+    Args:
+        run: its specification.
+        conditions: what else its bits depend on.
+        number: its number in the store, once it has one.
+        rows: what it has given so far.
+        status: "waiting", "running", or how it ended.
+        message: why, where that needs saying.
+        before: the rows that it gave before it was cut short, by their steps.
+    """
+
+    run: Run
+    conditions: Mapping[str, Any]
+    number: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    status: str = "waiting"
+    message: str = ""
+    before: dict[int, Row] = field(default_factory=dict)
+
+    def goes_on_with(self, stored: StoredRun) -> bool:
+        """Whether a stored run is this one, cut short under equal conditions."""
+        named = (stored.identity, stored.name) == (self.run.identity, self.run.name or "")
+        return named and stored.conditions == self.conditions
+
+    def __str__(self) -> str:
+        return f"run {self.number} ({shown_name(self.run)}, seed {self.run.seed})"
+
+
+class Session:
+    """The runs of one command in a store, whose folder is locked.
+
+    A run that has finished anywhere in the store under equal conditions is kept, and one that was cut short there goes on.
+    They belong to the sweep of the same kind and the same runs, if there is one with just these; else to a new one, whose
+    settings name them. `entries` are all of them, and `todo` those that are still to be done.
+
+    Args:
+        store: where the runs are entered.
+        runs: what is asked for, each with a specification of its own.
+        conditions: of each run.
+        kind: what made the sweep, such as "compare".
+        settings: what else is to be known of the sweep, as JSON has it.
+        again: whether to train anew what has finished.
+        keep: whether to keep what has finished under other conditions, too.
+
+    Raises:
+        InvalidInput: two runs are the same.
+        GradusError: a run has finished under other conditions, and neither `again` nor `keep` says what to do.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runs: Sequence[Run],
+        conditions: Sequence[Mapping[str, Any]],
+        kind: str,
+        settings: Mapping[str, Any],
+        *,
+        again: bool = False,
+        keep: bool = False,
+    ) -> None:
+        _refuse_twins(runs)
+        self.store = store
+        self.entries = [Entry(run, json.loads(json.dumps(one))) for run, one in zip(runs, conditions, strict=True)]
+        asked = [[run.identity, run.name or ""] for run in runs]
+        sweeps = [one for one in store.sweeps() if one.kind == kind and _asks_for(one, asked)]
+        # A sweep that trains anew and was cut short keeps what it has trained itself.
+        cut_short = {one.id for one in sweeps if one.settings.get("again") and one.status != "finished"}
+        stored = [one for one in store.runs() if one.status != "damaged"][::-1]  # the newest first
+        finished = [one for one in stored if one.status in _COMPLETE and (not again or one.sweep in cut_short)]
+        self._take_finished(finished, keep=keep)
+        self._take_unfinished([one for one in stored if one.status not in _COMPLETE])
+        self._refuse_stale(finished)
+        self.sweep = self._found_among(sweeps) or self._begun(kind, {**settings, "runs": asked, "again": again})
+        self.todo = [entry for entry in self.entries if entry.status not in _COMPLETE]
+        store.interrupt()  # whoever was at these runs has let the folder go
+        self._answer_requests()  # they were made to whoever was
+
+    # What is there already
+
+    def _take_finished(self, finished: Sequence[StoredRun], *, keep: bool) -> None:
+        for entry in self.entries:
+            of_it = [one for one in finished if one.identity == entry.run.identity]
+            one = next((one for one in of_it if one.conditions == entry.conditions), of_it[0] if keep and of_it else None)
+            if one is not None:
+                entry.number, entry.rows = one.id, self.store.rows(one.id)
+                entry.status, entry.message = one.status, one.message
+
+    def _take_unfinished(self, unfinished: Sequence[StoredRun]) -> None:
+        free = list(unfinished)
+        for entry in (entry for entry in self.entries if entry.number is None):
+            one = next((one for one in free if entry.goes_on_with(one)), None)
+            if one is not None:
+                free.remove(one)
+                entry.number, entry.before = one.id, {row.step: row for row in self.store.rows(one.id)}
+
+    def _refuse_stale(self, finished: Sequence[StoredRun]) -> None:
+        """Refuse to train anew, unasked, what has finished under other conditions."""
+        newest = {one.identity: one for one in reversed(finished)}
+        stale = [entry for entry in self.entries if entry.number is None and entry.run.identity in newest]
+        if stale:
+            changed = differences(newest[stale[0].run.identity].conditions, stale[0].conditions)
+            raise GradusError(
+                f"{shown_name(stale[0].run)}{f' and {len(stale) - 1} more' if len(stale) > 1 else ''} finished under other "
+                f"conditions in {self.store.path}: what differs is {', '.join(changed)}; train anew with again=True "
+                f"(--again), or take what is there with keep=True (--keep)"
+            )
+
+    def _found_among(self, sweeps: Sequence[StoredSweep]) -> int | None:
+        """The newest sweep that has just the runs that are taken over, and lacks those that are still to begin."""
+        taken = {entry.number for entry in self.entries if entry.number is not None}
+        for sweep in reversed(sweeps):
+            own = {one.id for one in self.store.runs(sweep.id)}
+            if own | set(sweep.settings.get("taken", ())) == taken:
+                return sweep.id
+        return None
+
+    def _begun(self, kind: str, settings: Mapping[str, Any]) -> int:
+        taken = [entry.number for entry in self.entries if entry.number is not None]
+        return self.store.begin_sweep(kind, "", {**settings, "taken": taken})
+
+    # What happens
+
+    def record(self, place: int, event: Event) -> None:
+        """Enter what has happened to a run, in the store first.
+
+        Args:
+            place: the run's, in `todo`.
+            event: what has happened.
+        """
+        entry = self.todo[place]
+        if entry.number is None:  # it begins, or its process has died before it could
+            entry.number = self.store.begin(self.sweep, entry.run, dict(entry.conditions))
+        elif isinstance(event, RunStarted):
+            self.store.resume(entry.number)
+        if isinstance(event, RunStarted):
+            entry.status = "running"
+            _log.info("%s begins, or goes on", entry)
+        elif isinstance(event, Row):
+            entry.rows.append(self._entered(entry, entry.number, event))
+        elif isinstance(event, RunEnded):
+            self.store.end(entry.number, event.status, event.message)
+            entry.status, entry.message = event.status, event.message
+            _log.info("%s: %s %s", entry, event.status, event.message)
+
+    def _entered(self, entry: Entry, number: int, row: Row) -> Row:
+        """The row as the store has it: a resumed run gives its earlier rows again."""
+        before = entry.before.get(row.step)
+        if before is not None and before == row:
+            return before
+        self.store.add(number, row, replacing=before is not None)
+        if before is not None:  # the device doesn't repeat its bits, and the last checkpoint was older than this row
+            entry.before.clear()
+        return row
+
+    def requests(self) -> Iterator[Request]:
+        """What has been asked of these runs since the last look, by their places in `todo`."""
+        places = {entry.number: place for place, entry in enumerate(self.todo) if entry.number is not None}
+        for request in self.store.requests():
+            if request.run in places:
+                _log.info("asked to %s run %d", request.wish, request.run)
+                self.store.answered(request.id)
+                yield Request(places[request.run], request.wish)
+
+    def _answer_requests(self) -> None:
+        mine = {entry.number for entry in self.entries}
+        for request in self.store.requests():
+            if request.run in mine:
+                self.store.answered(request.id)
+
+    def finish(self) -> None:
+        """Enter that the sweep has come to its end."""
+        statuses = {entry.status for entry in self.entries}
+        ended = next((status for status in ("paused", "stopped") if status in statuses), "finished")
+        self.store.end_sweep(self.sweep, ended)
+
+    def interrupt(self) -> None:
+        """Enter that the sweep and the runs still running have been cut short."""
+        self.store.interrupt()
+        self.store.end_sweep(self.sweep, "interrupted")
+
+
+def _refuse_twins(runs: Sequence[Run]) -> None:
+    seen: set[tuple[str, str | None]] = set()
+    for run in runs:
+        if (run.identity, run.name) in seen:
+            raise InvalidInput(f"two runs are the same, {shown_name(run)}: leave one out, or give each a name of its own")
+        seen.add((run.identity, run.name))
+
+
+def _asks_for(sweep: StoredSweep, runs: Sequence[Sequence[str]]) -> bool:
+    """Whether a sweep was asked for just these runs; settings that can't be read ask for nothing."""
+    try:
+        return bool(sweep.settings.get("runs") == runs)
+    except GradusError:
+        return False
