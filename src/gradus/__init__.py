@@ -36,8 +36,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from gradus import checkpoint, errors, gallery, lr_scheduler, optim, rules, schedules, tasks
-    from gradus.comparison import compare
     from gradus.errors import GradusError, InvalidInput
+    from gradus.experiments import compare
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
     from gradus.rangetest import RangeTest, range_test
@@ -62,7 +62,7 @@ _ROOMS = {
     "explain": "schedules",
     "from_torch": "integrations",
     "from_transformers": "integrations",
-    "compare": "comparison",
+    "compare": "experiments",
     "range_test": "rangetest",
     "train": "training",
 }

@@ -25,8 +25,8 @@ class Resources:
         data_dir: where tasks find their files.
         checkpoints: the folder in which each run has a folder of its own for checkpoints, to go on from; none unless given.
         checkpoint_every: updates between two checkpoints; one at each evaluation unless given.
-        conditions: by task's name, a digest of what its runs depend on beside their specification. Checkpoints made under
-            one aren't used under another.
+        conditions: by a run's identity, a digest of what it depends on beside its specification. Checkpoints made under one
+            aren't used under another.
 
     Raises:
         InvalidInput: threads or workers isn't a whole number from 1 to 1024.
@@ -50,7 +50,7 @@ class Resources:
         """The folder of a run's checkpoints; None where none are kept."""
         if self.checkpoints is None:
             return None
-        text = run.to_json() + self.conditions.get(run.task, "")
+        text = run.to_json() + self.conditions.get(run.identity, "")
         return Path(self.checkpoints) / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
