@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean ± t(0.975, n − 1)·s/√n, Student's interval for the mean of n independent values.
+    """Mean ± t(0.975, n − 1)·s/√n, Student's interval for the mean of n independent values; NaN where one isn't finite.
 
     Args:
         values: at least one number.
@@ -26,6 +26,8 @@ def interval(values: Sequence[float]) -> Interval:
     >>> interval([1.0, 2.0, 3.0])
     Interval(mean=2.0, half_width=2.484...)
     """
+    if not all(map(math.isfinite, values)):
+        return Interval(sum(values) / len(values), None if len(values) < 2 else math.nan)
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean, None)
