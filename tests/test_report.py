@@ -369,6 +369,22 @@ def test_results_of_version_1_are_read():
     assert Comparison.from_json(old.to_json()) == old
 
 
+def test_results_that_version_1_wrote_are_read_whole():
+    """A file as Gradus 0.1.0 left it opens: its means and intervals come out as it had them."""
+    text = (Path(__file__).parent / "assets" / "results_v1.json").read_text()
+    before, after = json.loads(text), Comparison.from_json(text)
+    for old, new in zip(before["summary"], after.summaries(), strict=True):
+        assert (new.name, new.seeds, new.finished, new.message) == tuple(
+            old[name] for name in ("name", "seeds", "finished", "message")
+        )
+        for name in ("train_loss", "train_accuracy", "test_accuracy"):
+            found = new.last.get(name.replace("_", "/"))
+            assert (None if found is None else found._asdict()) == (old[name] and pytest.approx(old[name]))
+        assert new.best_step == (old["best_epoch"] and old["best_epoch"] * before["steps_per_epoch"])
+        assert new.seconds == pytest.approx(old["seconds"])
+        assert new.examples_per_second == pytest.approx(old["images_per_second"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

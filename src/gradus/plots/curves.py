@@ -216,7 +216,7 @@ def _draw_schedule(axes: Axes, curves: Mapping[str, Curve], name: str, along: Al
     for index, curve in enumerate(curves.values()):
         steps, values = _schedule_of(curve, name)
         if len(values):
-            where = "post" if name == "lr" and len(curve.rates) else "pre"
+            where: Literal["post", "pre"] = "post" if name == "lr" and len(curve.rates) else "pre"
             axes.step(curve.places(steps, along), values, where=where, **line_style(index))
             lows.append(values.min())
             peaks.append(values.max())

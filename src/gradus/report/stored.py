@@ -24,7 +24,9 @@ def finished_runs(store: Store, sweep: StoredSweep, *, trusted: bool) -> list[Fi
     if damaged := [str(one.id) for one in stored if one.status == "damaged"]:
         what = f"{store.path} is damaged in what it has of run {', '.join(damaged)}"
         raise GradusError(f"{what}; `gradus runs --repair` keeps what is damaged apart")
-    asked = sweep.settings.get("runs", [[one.identity, one.name] for one in stored])
+    asked = sweep.settings.get("runs")
+    if asked is None:
+        return [_finished(store, one, one.name or None, trusted) for one in stored]
     by_identity = {one.identity: one for one in stored}
     named = {(one.identity, one.name): one for one in stored}
     return [
