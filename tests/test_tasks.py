@@ -25,8 +25,22 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
 
+from gradus import tasks
 from gradus.errors import GradusError, InvalidInput
-from gradus.tasks import TASKS, DigitsNet, LeNet, Split, Task, digits, fashion_mnist, load_task
+from gradus.tasks import (
+    TASKS,
+    DigitsNet,
+    LeNet,
+    Scores,
+    Split,
+    Task,
+    digits,
+    examples_in,
+    fashion_mnist,
+    load,
+    load_model,
+    load_task,
+)
 from gradus.tasks.idx import read_idx
 
 module = importlib.import_module("gradus.tasks.fashion_mnist")  # the package has a function of that name
@@ -667,18 +681,17 @@ def tiny(**changes: Any) -> Task:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_can_be_trained(name: str, tmp_path: Path) -> None:
-    """Of every built-in task the model takes its prepared inputs, and the loss and the score take its outputs."""
+    """Of every task that ships, the model takes batches of each split, and the loss, metrics and objective its outputs."""
     task = load_task(name, put(tmp_path))
     assert task.name == name
     model = task.model()
-    for inputs, targets in (task.train, task.test):
-        outputs = model(task.prepare(inputs[:10]))
-        loss = task.loss(outputs, targets[:10])
-        assert loss.dim() == 0
-        assert math.isfinite(loss.item())
-        assert torch.equal(task.correct(outputs, targets[:10]), outputs.argmax(1) == targets[:10])
-    for setting in (task.batch_size, task.epochs, task.lr):
-        assert setting > 0
+    for which in ("train", "valid", "test"):
+        batch = next(task.data(which).batches(0, 0, 10))
+        scores = Scores(task.metrics)
+        scores.add(task.loss_of(model, batch), examples_in(batch))
+        values = scores.values()
+        assert all(math.isfinite(value) for value in values.values())
+        assert task.objective.name.partition("/")[2] in values
 
 
 X, Y = torch.zeros(5, 2), torch.zeros(5)
@@ -688,36 +701,39 @@ X, Y = torch.zeros(5, 2), torch.zeros(5)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((X, Y[:4]), "needs as many inputs as targets in '{}', at least one; got 5 and 4"),
-        ((X[:0], Y[:0]), "needs as many inputs as targets in '{}', at least one; got 0 and 0"),
-        ((X, Y, Y), "needs two tensors in '{}', .*; got Tensor, Tensor, Tensor"),
-        ((X.numpy(), Y), "needs two tensors in '{}', .*; got ndarray, Tensor"),
-        ((X, torch.tensor(1.0)), r"needs two tensors in '{}', inputs \[n, ...\]"),
-        (X, "needs two tensors in '{}', .*; got Tensor"),
-        (None, "needs two tensors in '{}', .*; got NoneType"),
+        ((X, Y[:4]), "'{}' needs as many inputs as targets, at least one example; got 5 and 4"),
+        ((X[:0], Y[:0]), "'{}' needs as many inputs as targets, at least one example; got 0 and 0"),
+        ((X, Y, Y), r"'{}' must be \(inputs, targets\); got .*; for batches of another kind give step="),
+        ({"x": X, "y": Y}, r"'{}' must be \(inputs, targets\); got .*; for batches of another kind give step="),
+        ((X, torch.tensor(1.0)), "'{}' needs as many inputs as targets, at least one example; got 5 and 0"),
+        (X, r"'{}' must be \(inputs, targets\), tensors or NumPy arrays .*; got float32 \[\*, 2\]"),
+        ((X, "labels"), r"'{}' must be \(inputs, targets\), tensors or NumPy arrays .*; got \(float32 \[\*, 2\], str\)"),
+        ((X, np.array(["a"] * 5)), "'{}' must be arrays of numbers; got one of dtype <U1"),
+        ("train.csv", "'{}' must be .*; got str"),
+        (3, "'{}' must be .*; got int"),
     ],
 )
 def test_examples_come_in_pairs(which: str, given: Any, message: str) -> None:
     """A split that is empty, uneven or no pair of tensors is refused by the task's and its own name."""
-    with pytest.raises(InvalidInput, match="task 'tiny' " + message.format(which)):
+    with pytest.raises(InvalidInput, match="task 'tiny': " + message.format(which)):
         tiny(**{which: given})
 
 
 def test_a_pair_becomes_a_split() -> None:
-    """Any pair of tensors is a split afterwards, and moving a task keeps all but the device."""
-    task = tiny(train=[X, Y], lr=0.7)
+    """A pair of tensors or arrays becomes a split of tensors, and a replaced task keeps all but what was replaced."""
+    task = tiny(train=[X.numpy(), Y], lr=0.7)
     assert isinstance(task.train, Split)
-    moved = task.to(torch.device("meta"))
-    assert {part.device.type for part in (*moved.train, *moved.test)} == {"meta"}
-    assert moved.train.inputs.shape == X.shape
-    assert replace(moved, train=task.train, test=task.test).lr == 0.7
-    assert moved.model is task.model
+    assert torch.equal(task.train.inputs, X)
+    again = replace(task, train=(X[:3], Y[:3]))
+    assert (again.lr, again.model, again.data("train", valid=False).examples) == (0.7, task.model, 3)
+    assert task.data("train", valid=False).to(torch.device("meta")).parts[0].device.type == "meta"
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 6, 100])
 def test_a_short_last_batch_is_an_update(batch_size: int) -> None:
     """A pass has as many updates as torch splits the examples into."""
-    assert tiny().steps_per_epoch(batch_size) == len(torch.zeros(5).split(batch_size))
+    data = tiny().data("train", valid=False)
+    assert data.steps_per_epoch(batch_size) == len(torch.zeros(5).split(batch_size))
 
 
 # Tasks of the user's own
@@ -729,7 +745,16 @@ from gradus.tasks import Task
 
 def mine():
     split = torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)
-    return Task("mine", split, split, lambda: torch.nn.Linear(2, 2))
+    return Task("mine", split, split, model=lambda: torch.nn.Linear(2, 2))
+
+def from_folder(data_dir):
+    split = torch.full((5, 2), float(data_dir)), torch.zeros(5, dtype=torch.int64)
+    return Task("mine", split, split, model=lambda: torch.nn.Linear(2, 2))
+
+def training(run, context):
+    yield {"train/loss": 1.0}
+
+ready = mine()
 
 def something_else():
     return {"train": []}
@@ -740,7 +765,7 @@ def fails():
 def has_no_data():
     raise GradusError("fetch the data first")
 
-def needs(what):
+def needs(what, which, why):
     return mine()
 
 number = 3
@@ -760,9 +785,27 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("modules")
 def test_a_task_of_ones_own_is_found_by_its_path() -> None:
-    """A function on Python's path that returns a task is loaded by module and name."""
-    task = load_task("gradus_test_good:mine")
-    assert (task.name, len(task.train.inputs)) == ("mine", 5)
+    """A task, or a function that returns one and may ask for data_dir, is loaded by module and name."""
+    for name in ("mine", "ready"):
+        task = load_task(f"gradus_test_good:{name}")
+        assert (task.name, len(task.train.inputs)) == ("mine", 5)
+    assert load_task("gradus_test_good:from_folder", "7").train.inputs[0, 0] == 7
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_training_function_is_told_from_a_task() -> None:
+    """What needs two arguments is a training function, and comes as it is; all else is a task."""
+    assert callable(load("gradus_test_good:training"))
+    assert isinstance(load("gradus_test_good:mine"), Task)
+    assert isinstance(load("digits"), Task)
+
+
+def test_the_registries_have_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that is put into a registry is known by its name."""
+    monkeypatch.setitem(tasks.TASKS, "mine", lambda: tiny(name="mine"))
+    monkeypatch.setitem(tasks.MODELS, "mine", lambda: nn.Linear(3, 3))
+    assert load_task("mine").name == "mine"
+    assert isinstance(load_model("mine"), nn.Linear)
 
 
 OWN = [
@@ -777,7 +820,8 @@ OWN = [
     (".relative:task", "must be package.module:name"),
     ("gradus_test_good:something_else", "must return a Task; it returned dict"),
     ("gradus_test_good:number", "must be a function that takes nothing; it is int"),
-    ("gradus_test_good:needs", "can't be made: TypeError: .*missing 1 required positional argument: 'what'"),
+    ("gradus_test_good:needs", "can't be made: TypeError: .*missing 3 required positional arguments: 'what'"),
+    ("gradus_test_good:training", r"is a training function \(it takes a run and a context\); here a task is needed"),
     ("gradus_test_good:fails", "can't be made: KeyError: 'data.csv'"),
 ]
 

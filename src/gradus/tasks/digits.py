@@ -8,6 +8,7 @@ import torch
 
 from gradus.errors import GradusError
 from gradus.randomness import generator
+from gradus.schedules import epochs
 from gradus.tasks.models import DigitsNet
 from gradus.tasks.task import Split, Task
 
@@ -45,6 +46,6 @@ def digits() -> Task:
         test=Split(inputs[:_TEST_IMAGES], targets[:_TEST_IMAGES]),
         model=DigitsNet,
         batch_size=64,
-        epochs=30,
         lr=0.3,
+        length=epochs(30),
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradus.errors import GradusError
 from gradus.files import user_cache, write_whole
+from gradus.schedules import epochs
 from gradus.tasks.idx import read_idx
 from gradus.tasks.models import LeNet
 from gradus.tasks.task import Split, Task
@@ -54,8 +55,8 @@ def fashion_mnist(data_dir: str | Path | None = None, *, progress: Progress | No
         model=LeNet,
         prepare=_to_unit_floats,
         batch_size=256,
-        epochs=30,
         lr=0.3,
+        length=epochs(30),
     )
 
 
