@@ -431,7 +431,7 @@ def test_a_folder_gets_results_and_curves(tmp_path):
 
 def test_it_shows_itself_shortly_and_in_a_notebook_as_its_table():
     """Its repr is one short line; its HTML has the table and the remarks, with names as they are."""
-    assert repr(comparison()) == "<Comparison of 2 on digits: 5 of 6 runs finished>"
+    assert repr(comparison()) == "<Comparison on digits: 6 runs in 2 groups, 5 finished>"
     shown = Comparison([finished(DIGITS.replace(name="<b>x</b>"), 0.5, status="failed", message="<i>")])._repr_html_()
     assert "<b>" not in shown
     assert "<i>" not in shown

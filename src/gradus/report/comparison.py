@@ -153,10 +153,9 @@ class Comparison:
         write_whole(folder / "curves.png", png(self.figure()))
 
     def __repr__(self) -> str:
-        finished = sum(one.status == "finished" for one in self.runs)
         tasks = ", ".join(dict.fromkeys(one.run.task for one in self.runs)) or "nothing"
-        groups, runs = len(grouped(self.runs)), len(self.runs)
-        return f"<Comparison of {groups} on {tasks}: {finished} of {runs} runs finished>"
+        finished = sum(one.status == "finished" for one in self.runs)
+        return f"<Comparison on {tasks}: {len(self.runs)} runs in {len(grouped(self.runs))} groups, {finished} finished>"
 
     def _repr_html_(self) -> str:
         return f"{self.table().to_html()}<p>{'<br>'.join(map(html.escape, self.remarks()))}</p>"
