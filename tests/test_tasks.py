@@ -845,7 +845,5 @@ def test_an_error_written_for_a_person_is_passed_on() -> None:
 def test_an_unknown_name_is_refused(name: str) -> None:
     """A name that is no task's is refused, and the known ones are named."""
     hint = r" \(did you mean digits\?\)" if name == "Digits" else ""
-    with pytest.raises(
-        InvalidInput, match=f"unknown task '{name}'{hint}; known are digits, fashion-mnist, or package.module"
-    ):
+    with pytest.raises(InvalidInput, match=f"unknown task '{name}'{hint}; known are {', '.join(TASKS)}, or package.module"):
         load_task(name)

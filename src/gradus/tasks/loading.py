@@ -9,16 +9,23 @@ from torch import nn
 
 from gradus.errors import GradusError, InvalidInput
 from gradus.names import current_folder_first, did_you_mean, imported
+from gradus.tasks.diabetes import diabetes
 from gradus.tasks.digits import digits
 from gradus.tasks.fashion_mnist import Progress, fashion_mnist
-from gradus.tasks.models import DigitsNet, LeNet
+from gradus.tasks.models import DiabetesNet, DigitsNet, LeNet
 from gradus.tasks.task import Task
+from gradus.tasks.topics import topics
 
 __all__ = ["MODELS", "TASKS", "load", "load_model", "load_task"]
 
 # Registries: whoever adds a function to one has it known by that name.
-TASKS: dict[str, Callable[..., Task]] = {"digits": digits, "fashion-mnist": fashion_mnist}
-MODELS: dict[str, Callable[[], nn.Module]] = {"lenet": LeNet, "digits-net": DigitsNet}
+TASKS: dict[str, Callable[..., Task]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "diabetes": diabetes,
+    "topics": topics,
+}
+MODELS: dict[str, Callable[[], nn.Module]] = {"lenet": LeNet, "digits-net": DigitsNet, "diabetes-net": DiabetesNet}
 
 _Kind = TypeVar("_Kind")
 

@@ -1,9 +1,10 @@
 """The networks of the built-in tasks."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DigitsNet", "LeNet"]
+__all__ = ["CharacterNet", "DiabetesNet", "DigitsNet", "LeNet"]
 
 
 def _widened(kernel: Tensor, outputs: int, inputs: int) -> Tensor:
@@ -67,3 +68,60 @@ class DigitsNet(nn.Module):
         x = functional.relu(functional.max_pool2d(self.conv2(x), 2))
         x = functional.relu(self.dense1(x.flatten(1)))
         return self.dense2(x)  # type: ignore[no-any-return]  # torch types a module's call as Any
+
+
+class DiabetesNet(nn.Sequential):
+    """Ten numbers to one, `[n, 10]` to `[n, 1]`: 10–32–1 with tanh, weights drawn as torch draws them."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 1))
+
+
+class CharacterNet(nn.Module):
+    """A small decoder-only transformer: blocks of causal attention and a feed-forward network, each after a layer norm and
+    added to what came in; learned positions.
+
+    Args:
+        vocabulary: kinds of characters.
+        context: the longest row.
+        width: of the vectors between blocks.
+        blocks: how many.
+        heads: of attention; they divide the width.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017 (arXiv:1706.03762), with the norms in front (arXiv:2002.04745).
+    """
+
+    def __init__(self, vocabulary: int, context: int, *, width: int = 64, blocks: int = 1, heads: int = 4) -> None:
+        super().__init__()
+        self.characters = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(context, width)
+        self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width)
+        self.scores = nn.Linear(width, vocabulary)
+        for embedding in (self.characters, self.positions):
+            nn.init.normal_(embedding.weight, std=0.02)
+
+    def forward(self, characters: Tensor) -> Tensor:
+        """Rows of characters `[n, length]` to scores of the next ones `[n, length, vocabulary]`."""
+        places = torch.arange(characters.shape[1], device=characters.device)
+        x = self.blocks(self.characters(characters) + self.positions(places))
+        return self.scores(self.norm(x))  # type: ignore[no-any-return]  # torch types a module's call as Any
+
+
+class _Block(nn.Module):
+    """Attention to what stands before, then a feed-forward network four times as wide."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention, self.mixed = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors `[n, length, width]` to vectors of the same shape."""
+        n, length, width = x.shape
+        asked, keys, values = self.attention(self.norm1(x)).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(asked, keys, values, is_causal=True)
+        x = x + self.mixed(seen.transpose(1, 2).reshape(n, length, width))
+        return x + self.narrow(functional.gelu(self.wide(self.norm2(x))))  # type: ignore[no-any-return]

@@ -285,14 +285,18 @@ class Task:
         """
         if self.step is not None:
             return self._stepped(model, converted(batch, dtype))
+        outputs, targets = self.outputs_of(model, batch, dtype)
+        return Outcome(self.sound(self.loss(outputs, targets), "loss"), outputs, targets, {})
+
+    def outputs_of(self, model: Any, batch: Any, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+        """What a model gives for a batch of pairs, and what it should give; arguments and errors as for `loss_of`."""
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise InvalidInput(
                 f"a batch of task {self.name!r} must be (inputs, targets); got {kind_of(batch)}; {_GIVE_STEP}"
             )
         inputs, targets = batch
         outputs = model(converted(inputs if self.prepare is None else self.prepare(inputs), dtype))
-        targets = converted(targets, dtype)
-        return Outcome(self._sound(self.loss(outputs, targets), "loss"), outputs, targets, {})
+        return outputs, converted(targets, dtype)
 
     def _stepped(self, model: Any, batch: Any) -> Outcome:
         assert self.step is not None
@@ -302,9 +306,18 @@ class Task:
             raise InvalidInput(
                 f'the step of task {self.name!r} must return a loss, or (loss, {{"name": value}}); got {kind_of(given)}'
             )
-        return Outcome(self._sound(loss, "step"), None, None, extra)
+        return Outcome(self.sound(loss, "step"), None, None, extra)
 
-    def _sound(self, loss: Any, what: str) -> Tensor:
+    def sound(self, loss: Any, what: str = "loss") -> Tensor:
+        """The loss as a tensor `[]`, if it can be learned from.
+
+        Args:
+            loss: what `loss` or `step` gave.
+            what: which of them.
+
+        Raises:
+            InvalidInput: it is no real number, or has no gradient where one is wanted.
+        """
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
             raise InvalidInput(
                 f"the {what} of task {self.name!r} must give one real number for a batch, a mean over its examples; "
