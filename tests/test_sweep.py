@@ -1,12 +1,10 @@
-"""Executors give the same rows, and one run's end is no other's; statistics against SciPy."""
+"""Executors give the same rows, and one run's end is no other's; they can be asked to stop; statistics against SciPy."""
 
-import os
-import signal
+import multiprocessing
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,95 +14,166 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradus.errors import InvalidInput
-from gradus.runs import Row, Run
-from gradus.schedules import Cosine, absolute, epochs
-from gradus.sweep import EXECUTORS, REFERENCE, Ended, Machine, Started, interval, reference_runs
-from gradus.tasks import Task, digits
+from gradus.rows import Row
+from gradus.runs import Run
+from gradus.schedules import Constant, Cosine, absolute, epochs, rest
+from gradus.sweep import (
+    EXECUTORS,
+    Progress,
+    Request,
+    Resources,
+    RunEnded,
+    RunStarted,
+    executor_named,
+    grid,
+    interval,
+    run_events,
+)
+from gradus.tasks import load
+from gradus.training import completed
 
-CPU = Machine(device="cpu", workers=2)
-RUNS = [
-    Run(name, "digits", REFERENCE[name].schedule, lr=REFERENCE[name].lr, epochs=2, batch_size=64, seed=seed)
-    for name in ("constant", "cosine with warmup")
-    for seed in (0, 1)
-]
-
-
-def failing_task() -> Task:
-    """A user's task that can't be made."""
-    raise RuntimeError("no such disk")
-
-
-def dying_task() -> Task:
-    """A user's task that takes its whole process with it."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
-    raise AssertionError
+Outcome = dict[int, tuple[list[Row], str, str]]
 
 
-def outcome(events: Iterator[tuple[int, Any]]) -> dict[int, tuple[list[dict[str, float]], str, str]]:
-    rows: dict[int, list[dict[str, float]]] = {}
-    ends: dict[int, Ended] = {}
+def finished(*runs: Run) -> list[Run]:
+    """Runs with what they leave to their tasks filled in."""
+    return [completed(run, load(run.task)) for run in runs]
+
+
+POINTS = Run("tiny:points", length=epochs(2), record_every=3)
+GOOD = finished(*grid(POINTS, optimizer=["SGD", "tiny:Signum"], schedules=[Cosine(rest())], seed=range(2)))
+TRAINABLE = Run("tiny:counting")
+WILD = POINTS.replace(lr=1e6, name="wild", schedules=absolute(Constant(1e30)))
+BAD = {
+    "diverged": (finished(WILD)[0], "diverged at step "),
+    "unmade": (finished(Run("tiny:unmade"))[0], "can't be made: RuntimeError: no such disk"),
+    "raising": (Run("tiny:raising"), "ZeroDivisionError: no such number"),
+    "turning": (Run("tiny:turning"), "a row's step must be above that of the row before; got 3 after 5"),
+}
+
+
+def outcome(events: Iterator[tuple[int, Any]]) -> Outcome:
+    """The rows of each run and how it ended; each begins once, before anything else, and ends once."""
+    found: Outcome = {}
     for index, event in events:
-        if isinstance(event, Started):
-            rows[index] = []
-        elif isinstance(event, Row):
-            rows[index].append(event.values())
-        else:
-            ends[index] = event
-    return {index: (rows.get(index, []), end.status, end.message) for index, end in ends.items()}
+        rows, status, message = found.get(index, ([], "", ""))
+        assert not status
+        assert isinstance(event, RunStarted) == (index not in found) or isinstance(event, RunEnded)
+        if isinstance(event, RunEnded):
+            status, message = event.status, event.message
+        found[index] = ([*rows, *([event] if isinstance(event, Row) else [])], status, message)
+    assert all(status for _, status, _ in found.values())
+    return found
 
 
-def test_executors_give_the_same_rows() -> None:
-    """One process or several: the same rows, bit for bit, and twice the same."""
-    serial = outcome(EXECUTORS["serial"](RUNS, CPU))
-    assert sorted(serial) == [0, 1, 2, 3]
-    assert all(status == "finished" and len(rows) == 2 for rows, status, _ in serial.values())
-    assert serial[0][0] != serial[1][0]
-    for execute in EXECUTORS.values():
-        assert outcome(execute(RUNS, CPU)) == serial
+def resources(folder: Path | None = None, **changes: Any) -> Resources:
+    """The CPU with two workers."""
+    return Resources("cpu", workers=2, checkpoints=None if folder is None else str(folder), **changes)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Outcome:
+    """What comes of the good runs and the trainable, one after the other."""
+    return outcome(EXECUTORS["serial"]([*GOOD, TRAINABLE], resources()))
+
+
+def test_a_run_gives_rows_and_ends_finished(alone: Outcome) -> None:
+    """Each run begins, gives its rows in order and ends; runs of other seeds and optimizers differ."""
+    assert sorted(alone) == list(range(5))
+    assert {status for _, status, _ in alone.values()} == {"finished"}
+    assert len({tuple(rows) for rows, _, _ in alone.values()}) == 5
+    assert [row.step for row in alone[4][0]] == [1, 2, 3, 4, 5]
+
+
+def test_processes_give_the_same_rows_and_a_run_that_fails_diverges_or_dies_ends_alone(
+    alone: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Side by side, and beside runs that diverge, fail or kill their process, the rows are the same, bit for bit."""
+    monkeypatch.setenv("GRADUS_TINY_UNMADE", "1")
+    monkeypatch.setenv("GRADUS_TINY_DYING", "1")
+    dying = finished(POINTS.replace(model="tiny:dying"))[0]
+    bad = [run for run, _ in BAD.values()]
+    found = outcome(EXECUTORS["processes"]([dying, *bad, *GOOD, TRAINABLE], resources()))
+    assert found[0] == ([], "failed", "its process died with exit code -9")
+    for place, (status, (_, said)) in enumerate(BAD.items(), 1):
+        assert found[place][1] == ("diverged" if status == "diverged" else "failed")
+        assert said in found[place][2]
+    assert {place: found[place + 1 + len(bad)] for place in alone} == alone
+
+
+def test_in_one_process_a_run_that_fails_or_diverges_ends_alone(alone: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run raises is its end, in a sentence, and the next one's rows are as without it."""
+    monkeypatch.setenv("GRADUS_TINY_UNMADE", "1")
+    found = outcome(EXECUTORS["serial"]([*(run for run, _ in BAD.values()), GOOD[0]], resources()))
+    for place, (status, (_, said)) in enumerate(BAD.items()):
+        assert found[place][1] == ("diverged" if status == "diverged" else "failed")
+        assert said in found[place][2]
+    assert found[len(BAD)] == alone[0]
+
+
+def asked(executor: str, runs: Sequence[Run], given: Resources, *requests: Request) -> Outcome:
+    """The outcome where requests are made as soon as the first run has given something."""
+    generator, waiting = EXECUTORS[executor](runs, given), list(requests)
+
+    def events() -> Iterator[tuple[int, Any]]:
+        request = None
+        while True:
+            try:
+                index, event = generator.send(request)
+            except StopIteration:
+                return
+            yield index, event
+            request = waiting.pop(0) if waiting and isinstance(event, (Progress, Row)) else None
+
+    return outcome(events())
+
+
+@pytest.mark.parametrize("run", ["task", "trainable"])
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_run_that_is_asked_to_pauses_or_stops_and_goes_on_later(
+    executor: str, run: str, alone: Outcome, tmp_path: Path
+) -> None:
+    """A run ends as it was asked, with a checkpoint; executed again it gives an unstopped run's rows, bit for bit."""
+    long = finished(POINTS.replace(length=epochs(100), evaluate_every=1))[0]
+    first = long if run == "task" else Run("tiny:waiting")
+    kind: Any = "pause" if run == "task" else "stop"
+    done = asked(executor, [first, GOOD[0]], resources(tmp_path), Request(0, kind))
+    assert done[0][1] == {"pause": "paused", "stop": "stopped"}[kind]
+    assert done[1] == alone[0]
+    if run == "task":
+        assert 0 < len(done[0][0]) < 700
+        assert any(resources(tmp_path).checkpoints_of(first).iterdir())  # type: ignore[union-attr]
+        again = outcome(EXECUTORS["serial"]([first], resources(tmp_path)))[0]
+        assert again[0][: len(done[0][0])] == done[0][0]
+        assert again == outcome(EXECUTORS["serial"]([first], resources()))[0]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_that_fails_or_diverges_ends_alone(executor: str) -> None:
-    """A run that diverges or fails is reported with its reason, and the others' rows are as without it."""
-    wild = replace(RUNS[0], name="wild", schedule=absolute(Cosine(2, start=300.0)))
-    broken = replace(RUNS[0], name="broken", task="test_sweep:failing_task")
-    found = outcome(EXECUTORS[executor]([wild, broken, RUNS[0]], CPU))
-    assert found[0][1] == "diverged"
-    assert found[0][2].startswith("diverged at step ")
-    assert found[1] == ([], "failed", "task 'test_sweep:failing_task' can't be made: RuntimeError: no such disk")
-    assert found[2] == outcome(EXECUTORS["serial"](RUNS[:1], CPU))[0]
-
-
-def test_a_process_that_dies_fails_its_run_only() -> None:
-    """A killed worker's run is reported as failed with the exit code, and another worker does the rest."""
-    dying = replace(RUNS[0], task="test_sweep:dying_task")
-    found = outcome(EXECUTORS["processes"]([dying, RUNS[0], RUNS[1]], CPU))
-    assert found[0] == ([], "failed", "its process died with exit code -9")
-    assert found[1][1] == found[2][1] == "finished"
+def test_a_run_that_waits_can_be_stopped_before_it_begins(executor: str, alone: Outcome) -> None:
+    """A request to a run that hasn't begun ends it without a row, and a request to one that has ended does nothing."""
+    runs = [GOOD[0], GOOD[1], GOOD[2]]
+    done = asked(executor, runs, Resources("cpu", workers=1), Request(2, "stop"), Request(0, "pause"))
+    assert done[2] == ([], "stopped", "")
+    assert done[1] == alone[1]
 
 
 def test_nothing_is_left_behind() -> None:
     """A consumer that stops early leaves no process, and torch's threads are as they were."""
-    import multiprocessing
-
     threads = torch.get_num_threads()
     for execute in EXECUTORS.values():
-        events = execute(RUNS, CPU)
+        events = execute(GOOD, resources(threads=threads + 1))
         next(events)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
     assert multiprocessing.active_children() == []
     assert torch.get_num_threads() == threads
 
 
 UNGUARDED = """
-from dataclasses import replace
 from gradus.runs import Run
-from gradus.schedules import Constant
-from gradus.sweep import EXECUTORS, Ended, Machine
-run = Run("a", "digits", Constant(), lr=0.1, epochs=1, batch_size=256)
-events = EXECUTORS["processes"]([run, replace(run, seed=1)], Machine(device="cpu", workers=2))
-print([event.status for _, event in events if isinstance(event, Ended)])
+from gradus.sweep import EXECUTORS, Resources, RunEnded
+runs = [Run("tiny:counting", seed=seed) for seed in range(2)]
+events = EXECUTORS["processes"](runs, Resources(device="cpu", workers=2))
+print([event.status for _, event in events if isinstance(event, RunEnded)])
 """
 
 
@@ -112,74 +181,68 @@ def test_a_script_needs_no_guard() -> None:
     """A script without `if __name__ == "__main__"`, or one from standard input, executes its runs once each."""
     for arguments, text in (([], UNGUARDED), (["-c", UNGUARDED], None)):
         command = [sys.executable, *(arguments or ["-"])]
-        found = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        found = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
         assert found.stdout.strip() == "['finished', 'finished']"
 
 
-# The reference experiment
+# The door
 
 
-def test_the_reference_is_the_courses() -> None:
-    """The six schedules' rates by epoch are the course's formulas."""
-    import math
-
-    from gradus.sweep import reference_runs
-
-    formulas = {
-        "constant": lambda t: 0.3,  # noqa: ARG005 - constant
-        "square-root": lambda t: 0.1 * (t + 1) ** -0.5,
-        "factor": lambda t: max(0.01, 0.5 * 0.9**t),
-        "multi-factor": lambda t: 0.5 * 0.5 ** ((t >= 15) + (t >= 30)),
-        "cosine": lambda t: 0.01 + 0.29 * (1 + math.cos(math.pi * min(t, 20) / 20)) / 2,
-        "cosine with warmup": lambda t: (
-            0.3 * t / 5 if t < 5 else 0.01 + 0.29 * (1 + math.cos(math.pi * min(t - 5, 15) / 15)) / 2
-        ),
-    }
-    runs = {run.name: run for run in reference_runs(digits(), "digits", epochs=40)}
-    assert list(runs) == list(formulas)
-    for name, formula in formulas.items():
-        assert runs[name].rates(23) == pytest.approx([formula(t) for t in range(40)], rel=1e-12)
-        per_step = replace(runs[name], per="step").resolved(100)
-        assert runs[name].lr * per_step(700) == pytest.approx(formula(7), rel=1e-12)
+def backwards(runs: Sequence[Run], given: Resources) -> Iterator[tuple[int, Any]]:
+    """An executor of the user's own: the last run first."""
+    for index in reversed(range(len(runs))):
+        for event in run_events(runs[index], given, lambda: None):
+            yield index, event
 
 
-def test_runs_are_chosen_by_name() -> None:
-    """Schedules are kept, left out, added and raised to one height by name; each comes with each seed, seed by seed."""
-    runs = reference_runs(
-        digits(), "digits", only=["constant", "cosine"], without=["cosine"], schedules={"mine": Cosine(epochs(3))}, seeds=2
-    )
-    assert [(run.name, run.seed, run.lr) for run in runs] == [
-        ("constant", 0, 0.3),
-        ("mine", 0, 0.3),
-        ("constant", 1, 0.3),
-        ("mine", 1, 0.3),
-    ]
-    assert {run.lr for run in reference_runs(digits(), "digits", lr=0.05)} == {0.05}
+def test_an_executor_is_found_by_name_by_import_path_or_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered from outside, or named by its import path, or given, is the executor; each has a name to show."""
+    monkeypatch.setitem(EXECUTORS, "backwards", backwards)  # type: ignore[arg-type]  # it takes no requests
+    assert executor_named("backwards") == ("backwards", backwards)
+    assert executor_named("serial") == ("serial", EXECUTORS["serial"])
+    named, found = executor_named(f"{__name__}:backwards")
+    assert (named, found.__code__) == (f"{__name__}:backwards", backwards.__code__)  # type: ignore[attr-defined]
+    assert executor_named(backwards) == ("backwards", backwards)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("executor", "said"),
     [
         (
-            {"only": ["cosinus"]},
-            "unknown schedule 'cosinus' (did you mean cosine?); the reference experiment has constant, square-root",
+            "serail",
+            "unknown executor 'serail' (did you mean serial?); known are serial, processes, or package.module:function",
         ),
-        ({"without": list(REFERENCE)}, "there is nothing to compare: name at least one schedule"),
-        ({"schedules": {"cosine": Cosine(3)}}, "each schedule needs a name of its own; 'cosine' is taken"),
-        ({"schedules": {" ": Cosine(3)}}, "each schedule needs a name of its own"),
-        ({"seeds": 0}, "seeds must be a whole number from 1; got 0"),
-        ({"epochs": 0}, "epochs must be a whole number from 1"),
-        ({"batch_size": 0}, "batch_size must be a whole number from 1"),
-        ({"lr": float("nan")}, "the learning rate must be a finite number above 0; got nan"),
-        ({"lr": -0.1}, "the learning rate must be a finite number above 0; got -0.1"),
-        ({"per": "minute"}, 'a schedule counts per "epoch" or per "step"; got \'minute\''),
+        ("math:pi", "an executor is a function of runs and resources; got 'math:pi'"),
+        (3, "an executor is a function of runs and resources; got 3"),
+        ("nowhere:f", "there is no module 'nowhere'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(settings: dict[str, Any], message: str) -> None:
-    """Bad settings are refused before anything is trained, naming what must hold."""
+def test_what_is_no_executor_is_refused(executor: Any, said: str) -> None:
+    """An unknown name and what can't be called are refused with the way out."""
     with pytest.raises(InvalidInput) as caught:
-        reference_runs(digits(), "digits", **settings)
-    assert message in str(caught.value)
+        executor_named(executor)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["workers", "threads"])
+@pytest.mark.parametrize("value", [0, 1025, True, 1.5])
+def test_resources_are_whole_numbers(name: str, value: Any) -> None:
+    """Workers and threads are whole numbers from 1 to 1024."""
+    with pytest.raises(InvalidInput, match=f"{name} must be a whole number from 1 to 1024; got"):
+        Resources(**{name: value})
+
+
+def test_each_run_has_checkpoints_of_its_own_under_its_conditions(tmp_path: Path) -> None:
+    """Runs that differ in anything, and the same run under other conditions, have other folders; without a folder, none."""
+    named = resources(tmp_path)
+    changed = resources(tmp_path, conditions={GOOD[0].identity: "other"})
+    places = {*(named.checkpoints_of(run) for run in GOOD), named.checkpoints_of(GOOD[0].replace(name="x"))}
+    assert len(places | {changed.checkpoints_of(GOOD[0])}) == len(GOOD) + 2
+    assert changed.checkpoints_of(GOOD[1]) == named.checkpoints_of(GOOD[1])
+    assert resources().checkpoints_of(GOOD[0]) is None
+
+
+# Statistics
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12))

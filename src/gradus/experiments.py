@@ -305,7 +305,8 @@ class _Work:
     def _total(self, run: Run) -> int | None:
         """Updates of a run; None where nobody can tell."""
         if isinstance(self.tasks[run.task], Task):
-            return run.total_steps(self._steps_per_epoch(run))
+            tokens = self.tasks[run.task].tokens_per_step(run.batch_size, run.accumulate)
+            return run.total_steps(self._steps_per_epoch(run), tokens)
         return run.length if isinstance(run.length, int) else None
 
     def comparison(self, session: Session, *, seconds: float | None = None, kept: int = 0) -> Comparison:
@@ -324,7 +325,7 @@ def _as_runs(runs: Iterable[Run]) -> list[Run]:
 
 
 def _finished(session: Session) -> list[Finished]:
-    return [Finished(one.run, tuple(one.rows), one.status, one.message, one.conditions) for one in session.entries]
+    return [Finished(one.run, tuple(one.rows.values()), one.status, one.message, one.conditions) for one in session.entries]
 
 
 def _next(events: Any, requests: list[Request]) -> Any:

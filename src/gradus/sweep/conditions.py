@@ -1,11 +1,9 @@
 """What a run's bits depend on beside its specification; and what of it has changed since."""
 
 import hashlib
-import inspect
 import json
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +12,15 @@ import gradus
 from gradus.names import imported
 from gradus.runs import Run
 from gradus.sweep.resources import Resources
+from gradus.tasks import Task
+from gradus.tasks.hashing import digest_of_source
 
 __all__ = ["conditions", "differences", "digest"]
 
 # Conditions that are digests, and what has changed where they differ.
 _DIGESTS = {
-    "task": "the task's source or its data",
+    "task": "the task's source",
+    "data": "the task's data",
     "optimizer": "the optimizer's source",
     "model": "the model's source",
 }
@@ -41,8 +42,9 @@ def conditions(run: Run, task: Any, resources: Resources) -> dict[str, Any]:
         "device": resources.device,
         "threads": resources.threads,
         "machine": _machine(resources.device),
-        "task": task.digest() if hasattr(task, "digest") else _source(task),
-        **{what: _source(imported(getattr(run, what))) for what in own},
+        "task": task.source_digest() if isinstance(task, Task) else digest_of_source([task]),
+        "data": task.data_digest() if isinstance(task, Task) else "",
+        **{what: digest_of_source([imported(getattr(run, what))]) for what in own},
     }
 
 
@@ -54,7 +56,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         now: what is.
 
     >>> differences({"torch": "2.9", "task": "ab", "threads": 1}, {"torch": "2.10", "task": "cd", "threads": 1})
-    ["the task's source or its data", 'torch (2.9 then, 2.10 now)']
+    ["the task's source", 'torch (2.9 then, 2.10 now)']
     """
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     return [_DIGESTS.get(name) or f"{name} ({before.get(name)} then, {now.get(name)} now)" for name in changed]
@@ -68,12 +70,3 @@ def digest(found: Mapping[str, Any]) -> str:
 def _machine(device: str | None) -> str:
     """What computes: the processor's kind, or the name of the card."""
     return torch.cuda.get_device_name(device) if str(device).startswith("cuda") else platform.machine()
-
-
-def _source(made: Any) -> str:
-    """A digest of the file that defines a function or a class; empty where there is none, as in a notebook."""
-    try:
-        path = inspect.getsourcefile(inspect.unwrap(made))
-        return "" if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-    except (TypeError, OSError):
-        return ""

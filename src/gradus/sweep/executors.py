@@ -23,6 +23,7 @@ import torch
 from gradus.checkpoint import Checkpoints
 from gradus.errors import GradusError, InvalidInput
 from gradus.names import did_you_mean, imported
+from gradus.rows import Row
 from gradus.runs import Run
 from gradus.sweep.events import Event, Events, Executor, Request, RunEnded, RunStarted
 from gradus.sweep.resources import Resources
@@ -109,7 +110,8 @@ def run_events(
     incidents: list[str] = []
     try:
         if request() is None:
-            yield from _trained(run, resources, lambda: request() is not None, load_task, incidents.append)
+            trained = _trained(run, resources, lambda: request() is not None, load_task, incidents.append)
+            yield from _in_order(trained)
     except Stopped:
         pass
     except Diverged as error:
@@ -127,6 +129,17 @@ def run_events(
             return
     asked = request()
     yield RunEnded("stopped" if asked is None else asked.status)
+
+
+def _in_order(events: Iterator[Event]) -> Iterator[Event]:
+    """Events whose rows come in the order of their steps, which a training function of the user's own may mix up."""
+    last = -1
+    for event in events:
+        if isinstance(event, Row):
+            if event.step <= last:
+                raise InvalidInput(f"a row's step must be above that of the row before; got {event.step} after {last}")
+            last = event.step
+        yield event
 
 
 def _summary(incidents: list[str]) -> str:

@@ -28,19 +28,17 @@ class Entry:
         run: its specification.
         conditions: what else its bits depend on.
         number: its number in the store, once it has one.
-        rows: what it has given so far.
+        rows: what it has given so far, by their steps.
         status: "waiting", "running", or how it ended.
         message: why, where that needs saying.
-        before: the rows that it gave before it was cut short, by their steps.
     """
 
     run: Run
     conditions: Mapping[str, Any]
     number: int | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: dict[int, Row] = field(default_factory=dict)
     status: str = "waiting"
     message: str = ""
-    before: dict[int, Row] = field(default_factory=dict)
 
     def goes_on_with(self, stored: StoredRun) -> bool:
         """Whether a stored run is this one, cut short under equal conditions."""
@@ -85,6 +83,7 @@ class Session:
     ) -> None:
         _refuse_twins(runs)
         self.store = store
+        store.interrupt()  # whoever was at its runs has let the folder go
         self.entries = [Entry(run, json.loads(json.dumps(one))) for run, one in zip(runs, conditions, strict=True)]
         asked = [[run.identity, run.name or ""] for run in runs]
         sweeps = [one for one in store.sweeps() if one.kind == kind and _asks_for(one, asked)]
@@ -97,8 +96,6 @@ class Session:
         self._refuse_stale(finished)
         self.sweep = self._found_among(sweeps) or self._begun(kind, {**settings, "runs": asked, "again": again})
         self.todo = [entry for entry in self.entries if entry.status not in _COMPLETE]
-        store.interrupt()  # whoever was at these runs has let the folder go
-        self._answer_requests()  # they were made to whoever was
 
     # What is there already
 
@@ -107,7 +104,7 @@ class Session:
             of_it = [one for one in finished if one.identity == entry.run.identity]
             one = next((one for one in of_it if one.conditions == entry.conditions), of_it[0] if keep and of_it else None)
             if one is not None:
-                entry.number, entry.rows = one.id, self.store.rows(one.id)
+                self._take(entry, one)
                 entry.status, entry.message = one.status, one.message
 
     def _take_unfinished(self, unfinished: Sequence[StoredRun]) -> None:
@@ -116,7 +113,10 @@ class Session:
             one = next((one for one in free if entry.goes_on_with(one)), None)
             if one is not None:
                 free.remove(one)
-                entry.number, entry.before = one.id, {row.step: row for row in self.store.rows(one.id)}
+                self._take(entry, one)
+
+    def _take(self, entry: Entry, one: StoredRun) -> None:
+        entry.number, entry.rows = one.id, {row.step: row for row in self.store.rows(one.id)}
 
     def _refuse_stale(self, finished: Sequence[StoredRun]) -> None:
         """Refuse to train anew, unasked, what has finished under other conditions."""
@@ -161,21 +161,20 @@ class Session:
             entry.status = "running"
             _log.info("%s begins, or goes on", entry)
         elif isinstance(event, Row):
-            entry.rows.append(self._entered(entry, entry.number, event))
+            self._enter(entry, entry.number, event)
         elif isinstance(event, RunEnded):
             self.store.end(entry.number, event.status, event.message)
             entry.status, entry.message = event.status, event.message
             _log.info("%s: %s %s", entry, event.status, event.message)
 
-    def _entered(self, entry: Entry, number: int, row: Row) -> Row:
-        """The row as the store has it: a resumed run gives its earlier rows again."""
-        before = entry.before.get(row.step)
-        if before is not None and before == row:
-            return before
-        self.store.add(number, row, replacing=before is not None)
-        if before is not None:  # the device doesn't repeat its bits, and the last checkpoint was older than this row
-            entry.before.clear()
-        return row
+    def _enter(self, entry: Entry, number: int, row: Row) -> None:
+        """Enter a row, unless the store has it: a run that goes on gives its earlier rows again, or goes on after them."""
+        if entry.rows.get(row.step) == row:
+            return
+        earlier = {step: before for step, before in entry.rows.items() if step < row.step}
+        # Others are there where a device doesn't repeat its bits, and the last checkpoint was older than they.
+        self.store.add(number, row, replacing=len(earlier) < len(entry.rows))
+        entry.rows = {**earlier, row.step: row}
 
     def requests(self) -> Iterator[Request]:
         """What has been asked of these runs since the last look, by their places in `todo`."""
@@ -185,12 +184,6 @@ class Session:
                 _log.info("asked to %s run %d", request.wish, request.run)
                 self.store.answered(request.id)
                 yield Request(places[request.run], request.wish)
-
-    def _answer_requests(self) -> None:
-        mine = {entry.number for entry in self.entries}
-        for request in self.store.requests():
-            if request.run in mine:
-                self.store.answered(request.id)
 
     def finish(self) -> None:
         """Enter that the sweep has come to its end."""
