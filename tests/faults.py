@@ -32,11 +32,14 @@ from torch import nn
 
 import gradus.cli
 import gradus.store
+from gradus import schedules
 from gradus.checkpoint.filling import tree_of
-from gradus.comparison import compare, train_one
 from gradus.errors import GradusError
+from gradus.experiments import compare, train_run
+from gradus.runs import Run
 from gradus.schedules import Cosine, rest
-from gradus.tasks import Split, Task
+from gradus.sweep import reference_runs
+from gradus.tasks import Task
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # A process that has imported torch once, and has no threads, forks the victims: a death needs no seconds of importing.
@@ -50,11 +53,11 @@ def points() -> Task:
     targets = (inputs.sum(dim=1) > 0).long()
     return Task(
         name="points",
-        train=Split(inputs[:30], targets[:30]),
-        test=Split(inputs[30:], targets[30:]),
+        train=(inputs[:30], targets[:30]),
+        test=(inputs[30:], targets[30:]),
         model=lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)),
         batch_size=8,
-        epochs=6,
+        length=schedules.epochs(6),
         lr=0.1,
     )
 
@@ -64,22 +67,14 @@ def points() -> Task:
 
 def train_victim(folder: Path, epochs: int = 6) -> None:
     """One run with checkpoints within its epochs."""
-    train_one(
-        "faults:points",
-        Cosine(rest()),
-        epochs=epochs,
-        optimizer="AdamW",
-        per="step",
-        device="cpu",
-        threads=1,
-        checkpoint_every=3,
-        out=folder,
-    )
+    run = Run("faults:points", "AdamW", schedules=Cosine(rest()), length=schedules.epochs(epochs), name="train")
+    train_run(run, device="cpu", threads=1, checkpoint_every=3, out=folder)
 
 
 def compare_victim(folder: Path) -> None:
     """Two runs, one after the other."""
-    compare("faults:points", only=["constant", "cosine"], epochs=4, device="cpu", threads=1, workers=1, out=folder)
+    runs = reference_runs("faults:points", only=["constant", "cosine"], length=schedules.epochs(4))
+    compare(runs, device="cpu", threads=1, workers=1, out=folder)
 
 
 def command_victim(folder: Path) -> None:
@@ -210,7 +205,7 @@ def _arm(folder: Path, how: str, at: int) -> None:
     def noted(store: gradus.store.Store, run: int, row: Any, **named: Any) -> None:
         add(store, run, row, **named)
         with (folder / "acknowledged").open("a") as file:
-            file.write(json.dumps([run, row.epoch, row.values()]) + "\n")
+            file.write(json.dumps([run, row.step, row.results()]) + "\n")
 
     gradus.store.Store.add = noted  # type: ignore[method-assign]  # in this process, which ends with it
     _preloaded().torn_arm(ctypes.c_long(at), *TEARS[how])
@@ -246,11 +241,14 @@ def outcome(folder: Path) -> dict[str, Any]:
             assert store.check() == []
             for one in store.runs():
                 assert one.status == "finished"
-                assert (one.name, one.seed) not in found
-                found[f"{one.name} {one.seed}"] = [row.values() for row in store.rows(one.id)]
+                name = f"{one.name} {one.run.seed}"
+                assert name not in found
+                found[name] = store.rows(one.id)
     for path in sorted(folder.rglob("*.ckpt")):
         tree = tree_of(path)
         found[str(path.relative_to(folder))] = bits({**tree, "extra": None})  # a run's seconds are in it
+    for path in sorted(folder.rglob("*.pt")):
+        found[str(path.relative_to(folder))] = bits(dict(torch.load(path, weights_only=True)))
     return found
 
 

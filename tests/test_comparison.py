@@ -21,7 +21,7 @@ from gradus.files import locked
 from gradus.report import Comparison
 from gradus.rows import Row
 from gradus.runs import Run
-from gradus.schedules import Constant, Cosine, absolute, epochs, rest
+from gradus.schedules import Constant, Cosine, absolute, epochs, rest, warmup
 from gradus.store import STORE_FILE, Store
 from gradus.sweep import EXECUTORS, REFERENCE, Resources, RunEnded, RunStarted, Weights, grid
 from gradus.tasks import load
@@ -43,6 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(folder: Path) -> Comparison:
     """Three schedules, one of which diverges, with two seeds each."""
     return compare(RUNS, **CPU, out=folder)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture is drawn, which takes longer than a training here; but for the fixture above, which comes first."""
+    monkeypatch.setattr(Comparison, "figure", lambda _: None)
+    monkeypatch.setattr("gradus.report.comparison.png", lambda _: b"")
 
 
 class Watching:
@@ -468,10 +475,10 @@ def test_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_looks_like_a_mistake_is_said_before_anything_is_trained(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A schedule that ends long before the run is told of once, on standard error, with nothing stored yet."""
+    """A warmup that is longer than the run is told of once, on standard error, with nothing trained yet."""
     seen: list[str] = []
     watched(monkeypatch, Watching(at_once=lambda: seen.append(capsys.readouterr().err)))
-    compare(grid(POINTS, schedules={"rising": Cosine(rest(), start=0.1, end=1.0)}, seed=range(2)), **CPU, out=tmp_path)
+    compare(grid(POINTS, schedules={"rising": warmup(epochs(10))}, seed=range(2)), **CPU, out=tmp_path)
     assert seen[0].count("this looks like a mistake") == 1
     assert "rising" in seen[0]
     assert not any(seen[1:])
@@ -531,7 +538,7 @@ def test_weights_that_cannot_be_read_are_not_replaced(tmp_path: Path) -> None:
 def test_a_training_function_has_no_weights_and_keeps_its_folder_until_it_has_finished(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A function goes on from its own files where it was cut short, its rows before are kept, and the files go in the end."""
+    """A function goes on from its own files where it was cut short; its rows are kept, and its files until the end."""
     run = Run("tiny:counting")
     cut_short(monkeypatch, 2, run, tmp_path)
     assert [len(rows) for *_, rows in stored(tmp_path)] == [2]

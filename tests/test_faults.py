@@ -22,6 +22,7 @@ from gradus.checkpoint import DamagedCheckpoint
 from gradus.checkpoint import folder as folder_module
 from gradus.checkpoint.filling import check
 from gradus.errors import GradusError
+from gradus.rows import Row
 from gradus.store import STORE_FILE, Store
 
 KILLS = int(os.environ.get("GRADUS_KILLS", "6"))
@@ -119,13 +120,13 @@ def test_whatever_becomes_of_sqlites_own_writes_no_acknowledged_row_is_lost(
     if (found / STORE_FILE).exists():
         with Store(found / STORE_FILE, create=False) as store:
             assert store.check() == []
-            for run, epoch, values in acknowledged:
-                assert dict(store.rows(run)[epoch - 1].values()) == values, at
+            for run, step, numbers in acknowledged:
+                assert Row(step, numbers) in store.rows(run), at
     assert faults.run("train", tmp_path)
     with Store(tmp_path / STORE_FILE, create=False) as store:
         assert store.check() == []
         for one in store.runs():
-            rows = [row.values() for row in store.rows(one.id)]
+            rows = store.rows(one.id)
             assert rows == expected["train 0"][: len(rows)], at
         assert len(rows) == len(expected["train 0"])
 
@@ -166,16 +167,16 @@ def torn(folder: Path) -> list[Path]:
     return bad
 
 
-def epochs_stored(folder: Path) -> int:
+def rows_stored(folder: Path) -> int:
     if not (folder / STORE_FILE).exists():
         return 0
     with Store(folder / STORE_FILE, create=False) as store:
         assert store.check() == []
-        return max((one.epochs for one in store.runs()), default=0)
+        return max((one.rows for one in store.runs()), default=0)
 
 
 @pytest.fixture(scope="module")
-def expected_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+def expected_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """The rows of the run whose calls are made to fail."""
     folder = tmp_path_factory.mktemp("rows")
     faults.train_victim(folder, epochs=2)
@@ -184,9 +185,7 @@ def expected_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, fl
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename", "commit"])
-def test_whichever_call_fails_nothing_is_torn_or_lost(
-    call: str, expected_rows: list[dict[str, float]], tmp_path: Path
-) -> None:
+def test_whichever_call_fails_nothing_is_torn_or_lost(call: str, expected_rows: list[Row], tmp_path: Path) -> None:
     """Each call of open, write, fsync, rename and SQLite's commit fails in turn: no file is torn, no epoch that was stored
     is lost, nothing but an error of Gradus is raised, and the next attempt ends with the uninterrupted run's rows.
     """
@@ -198,15 +197,15 @@ def test_whichever_call_fails_nothing_is_torn_or_lost(
         with faults.failing(call, at, ERRORS[at % len(ERRORS)]), suppress(GradusError):
             faults.train_victim(folder, epochs=2)
         assert torn(folder) == []
-        before = epochs_stored(folder)
+        before = rows_stored(folder)
         faults.train_victim(folder, epochs=2)
         with Store(folder / STORE_FILE, create=False) as store:
             runs = store.runs()
             assert runs[-1].status == "finished"
-            assert [row.values() for row in store.rows(runs[-1].id)] == expected_rows
-            assert max(one.epochs for one in runs) >= before
+            assert store.rows(runs[-1].id) == expected_rows
+            assert max(one.rows for one in runs) >= before
             for one in runs:
-                assert [row.values() for row in store.rows(one.id)] == expected_rows[: one.epochs]
+                assert store.rows(one.id) == expected_rows[: one.rows]
 
 
 def cut(content: bytes) -> bytes:
@@ -220,9 +219,7 @@ def flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, flipped])
-def test_a_damaged_newest_checkpoint_costs_no_row(
-    damage: Any, expected_rows: list[dict[str, float]], tmp_path: Path
-) -> None:
+def test_a_damaged_newest_checkpoint_costs_no_row(damage: Any, expected_rows: list[Row], tmp_path: Path) -> None:
     """Where the newest checkpoint is cut or a bit of it has changed, the run goes on from the one before, with a message."""
     with faults.failing("commit", 4, errno.EIO), pytest.raises(GradusError, match="disk I/O error"):
         faults.train_victim(tmp_path, epochs=2)
@@ -231,7 +228,7 @@ def test_a_damaged_newest_checkpoint_costs_no_row(
     with pytest.warns(UserWarning, match=f"{newest} is .*; the checkpoint before it is used"):
         faults.train_victim(tmp_path, epochs=2)
     with Store(tmp_path / STORE_FILE, create=False) as store:
-        assert [row.values() for row in store.rows(store.runs()[-1].id)] == expected_rows
+        assert store.rows(store.runs()[-1].id) == expected_rows
 
 
 @pytest.mark.parametrize("example", ["survives", "survives_loader"])

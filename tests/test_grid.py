@@ -134,7 +134,9 @@ def test_the_classic_schedules_fit_a_run_of_any_length(updates: int, lr: float) 
     runs = {run.name: run.rates(10) for run in reference_runs("digits", lr=lr, length=updates)}
     assert list(runs) == list(REFERENCE)
     assert all(0 <= rate <= lr * 5 / 3 * (1 + 1e-15) for rates in runs.values() for rate in rates)
-    assert all(rates[0] == pytest.approx(lr * height) for (name, rates) in runs.items() if (height := HEIGHTS.get(name)))
+    assert all(
+        rates[0] == pytest.approx(lr * height) for (name, rates) in runs.items() if (height := HEIGHTS.get(str(name)))
+    )
     if updates >= 7:
         end = lr / 30
         assert runs["cosine"][-1] == runs["cosine with warmup"][-1] == pytest.approx(end)

@@ -197,7 +197,7 @@ def backwards(runs: Sequence[Run], given: Resources) -> Iterator[tuple[int, Any]
 
 def test_an_executor_is_found_by_name_by_import_path_or_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered from outside, or named by its import path, or given, is the executor; each has a name to show."""
-    monkeypatch.setitem(EXECUTORS, "backwards", backwards)  # type: ignore[arg-type]  # it takes no requests
+    monkeypatch.setitem(EXECUTORS, "backwards", backwards)
     assert executor_named("backwards") == ("backwards", backwards)
     assert executor_named("serial") == ("serial", EXECUTORS["serial"])
     named, found = executor_named(f"{__name__}:backwards")

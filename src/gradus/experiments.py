@@ -23,6 +23,7 @@ from gradus.sweep import Executor, Resources, Session, Weights, conditions, exec
 from gradus.sweep.conditions import digest
 from gradus.sweep.events import Event, Progress, Request, RunEnded, RunStarted
 from gradus.sweep.resources import cores
+from gradus.sweep.session import refuse_twins
 from gradus.sweep.weights import check_name
 from gradus.tasks import Task, load
 from gradus.training import check_every, check_run, completed, pick_device
@@ -195,6 +196,7 @@ class _Work:
         several = spread.workers > 1 and len(given) > 1
         self.executor = executor_named(("processes" if several else "serial") if executor is None else executor)
         self.tasks, self.runs = tasks, [completed(run, tasks[run.task]) for run in given]
+        refuse_twins(self.runs)
         for run in self.runs:
             check_name(run)
             if isinstance(tasks[run.task], Task):

@@ -22,7 +22,7 @@ from gradus.snapshot import Snapshot
 if TYPE_CHECKING:
     from gradus.checkpoint.shards import Shards
 
-__all__ = ["check", "fill", "have_equal_parts", "remove_shards", "tree_of"]
+__all__ = ["check", "fill", "have_equal_parts", "remove_shards", "state_dict_of", "tree_of"]
 
 _FIELDS: dict[str, Any] = {"position": int, "metric": (float, type(None)), "parts": dict, "random": list}
 
@@ -183,11 +183,17 @@ class _Likes:
         return self._tensors.get(where, self._params.get(where.rpartition("[")[0]))
 
 
+def state_dict_of(saved: Any) -> Any:
+    """A model's state dict, as torch gives it, of what a checkpoint keeps of it."""
+    tensors, metadata = saved
+    state: Any = OrderedDict(tensors)
+    state._metadata = metadata
+    return state
+
+
 def _put(name: str, part: Any, state: Any, on_change: OnChange | None) -> None:
     if name == "model":
-        tensors, metadata = state
-        state = OrderedDict(tensors)
-        state._metadata = metadata
+        state = state_dict_of(state)
     if isinstance(part, Scheduler):
         part.load_state_dict(state, on_change=on_change)
     else:

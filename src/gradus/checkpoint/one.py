@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from gradus.checkpoint.filling import fill, remove_shards, tree_of
+from gradus.checkpoint.filling import fill, remove_shards, state_dict_of, tree_of
 from gradus.checkpoint.processes import is_first, together
 from gradus.checkpoint.state import State, parts_of
 from gradus.errors import InvalidInput
@@ -123,8 +123,8 @@ def weights_of(path: str | Path) -> dict[str, Any]:
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     tree = tree_of(Path(path))
-    weights = tree["parts"].get("model")
-    if not isinstance(weights, dict) or tree["shards"] is not None:
-        what = "a sharded model; load it into a model" if tree["shards"] is not None else "no model"
-        raise InvalidInput(f"{path} holds {what}")
-    return dict(weights)
+    if tree["shards"] is not None:
+        raise InvalidInput(f"{path} holds a sharded model; load it into a model")
+    if "model" not in tree["parts"]:
+        raise InvalidInput(f"{path} holds no model")
+    return state_dict_of(tree["parts"]["model"])

@@ -11,10 +11,10 @@ from gradus.rows import Row
 from gradus.runs import Run
 from gradus.store import Store, StoredRun, StoredSweep
 from gradus.sweep.conditions import differences
-from gradus.sweep.events import Event, Request, RunEnded, RunStarted
+from gradus.sweep.events import Event, Request, RunEnded, RunStarted, Status
 from gradus.sweep.weights import shown_name
 
-__all__ = ["Entry", "Session"]
+__all__ = ["Entry", "Session", "refuse_twins"]
 
 _COMPLETE = ("finished", "diverged")  # whose rows are all there
 _log = logging.getLogger(__name__)
@@ -49,6 +49,22 @@ class Entry:
         return f"run {self.number} ({shown_name(self.run)}, seed {self.run.seed})"
 
 
+def refuse_twins(runs: Sequence[Run]) -> None:
+    """Refuse runs of which two are the same and have one name: nobody could tell them apart.
+
+    Args:
+        runs: what is asked for.
+
+    Raises:
+        InvalidInput: there are two.
+    """
+    seen: set[tuple[str, str | None]] = set()
+    for run in runs:
+        if (run.identity, run.name) in seen:
+            raise InvalidInput(f"two runs are the same, {shown_name(run)}: leave one out, or give each a name of its own")
+        seen.add((run.identity, run.name))
+
+
 class Session:
     """The runs of one command in a store, whose folder is locked.
 
@@ -58,7 +74,7 @@ class Session:
 
     Args:
         store: where the runs are entered.
-        runs: what is asked for, each with a specification of its own.
+        runs: what is asked for, of which no two are the same.
         conditions: of each run.
         kind: what made the sweep, such as "compare".
         settings: what else is to be known of the sweep, as JSON has it.
@@ -66,7 +82,6 @@ class Session:
         keep: whether to keep what has finished under other conditions, too.
 
     Raises:
-        InvalidInput: two runs are the same.
         GradusError: a run has finished under other conditions, and neither `again` nor `keep` says what to do.
     """
 
@@ -81,7 +96,6 @@ class Session:
         again: bool = False,
         keep: bool = False,
     ) -> None:
-        _refuse_twins(runs)
         self.store = store
         store.interrupt()  # whoever was at its runs has let the folder go
         self.entries = [Entry(run, json.loads(json.dumps(one))) for run, one in zip(runs, conditions, strict=True)]
@@ -188,21 +202,13 @@ class Session:
     def finish(self) -> None:
         """Enter that the sweep has come to its end."""
         statuses = {entry.status for entry in self.entries}
-        ended = next((status for status in ("paused", "stopped") if status in statuses), "finished")
+        ended: Status = "paused" if "paused" in statuses else "stopped" if "stopped" in statuses else "finished"
         self.store.end_sweep(self.sweep, ended)
 
     def interrupt(self) -> None:
         """Enter that the sweep and the runs still running have been cut short."""
         self.store.interrupt()
         self.store.end_sweep(self.sweep, "interrupted")
-
-
-def _refuse_twins(runs: Sequence[Run]) -> None:
-    seen: set[tuple[str, str | None]] = set()
-    for run in runs:
-        if (run.identity, run.name) in seen:
-            raise InvalidInput(f"two runs are the same, {shown_name(run)}: leave one out, or give each a name of its own")
-        seen.add((run.identity, run.name))
 
 
 def _asks_for(sweep: StoredSweep, runs: Sequence[Sequence[str]]) -> bool:
