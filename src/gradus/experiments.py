@@ -84,7 +84,7 @@ def compare(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     runs = grid(Run("diabetes", length=epochs(2)), optimizer=["SGD", "AdamW"])
     ...     compare(runs, workers=1, out=folder)
-    <Comparison of 2 optimizers on diabetes: 2 of 2 runs finished>
+    <Comparison on diabetes: 2 runs in 2 groups, 2 finished>
     """
     tasks = _Tasks(data_dir)
     given = reference_runs(runs, tasks[runs]) if isinstance(runs, str) else [runs] if isinstance(runs, Run) else runs
@@ -258,8 +258,8 @@ class _Work:
         runs = [entry.run for entry in session.todo]
         print_mistakes([run for run in runs if isinstance(self.tasks[run.task], Task)], self._steps_per_epoch)
         try:
-            totals = [self._total(run) for run in runs]
-            with pick_view(runs, lambda: self.comparison(session).figure(), totals=totals) as view:
+            totals, objectives = [self._total(run) for run in runs], [self._objective(run) for run in runs]
+            with pick_view(runs, lambda: self.comparison(session).figure(), totals=totals, objectives=objectives) as view:
                 for place, event in self._events(runs, session):
                     self._record(session, place, event)
                     with suppress(OSError):  # what is trained is stored, whether or not anybody can read of it
@@ -310,6 +310,11 @@ class _Work:
             tokens = self.tasks[run.task].tokens_per_step(run.batch_size, run.accumulate)
             return run.total_steps(self._steps_per_epoch(run), tokens)
         return run.length if isinstance(run.length, int) else None
+
+    def _objective(self, run: Run) -> str | None:
+        """The number that a run is judged by; None where nobody can tell."""
+        found = self._info(run).objective_of(run)
+        return None if found is None else found[0]
 
     def comparison(self, session: Session, *, seconds: float | None = None, kept: int = 0) -> Comparison:
         """What has come of the runs so far."""
