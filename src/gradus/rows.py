@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gradus.errors import InvalidInput
@@ -103,6 +104,7 @@ def _as_step(step: Any) -> int:
     return whole
 
 
+@lru_cache(maxsize=1000)  # a run's rows have the same names, and may be many
 def _as_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise InvalidInput(f"a number's name must be one line of text of at most {_LONGEST_NAME} characters; got {name!r}")

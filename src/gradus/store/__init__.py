@@ -5,30 +5,25 @@ is in write-ahead mode, where readers and writers don't wait for each other; on 
 """
 
 import json
-import sqlite3
 import time
-import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from weakref import WeakSet
+from typing import Any, Self, get_args
 
-from gradus.errors import GradusError
+from gradus.errors import GradusError, InvalidInput
 from gradus.files import is_locked
 from gradus.rows import Row
 from gradus.runs import Run
-from gradus.store import checking, log
-from gradus.store.opening import asked, opened, transaction
-from gradus.store.records import Status, StoredRequest, StoredRun, StoredSweep, Wish, numbers_from, numbers_of
+from gradus.store import checking
+from gradus.store.file import Record, StoreFile
+from gradus.store.records import DAMAGED, Status, StoredRequest, StoredRun, StoredSweep, Wish, numbers_from, numbers_of
 from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, Table
 
 __all__ = ["STORE_FILE", "Status", "Store", "StoredRequest", "StoredRun", "StoredSweep", "Wish"]
 
 STORE_FILE = "store.sqlite"  # its name in a folder of results
 
-_OPEN: "WeakSet[Store]" = WeakSet()  # in this process
 _LAST = "FROM rows WHERE run = runs.id ORDER BY step DESC LIMIT 1"
 _RUNS = f"SELECT *, (SELECT step {_LAST}), (SELECT number {_LAST}), (SELECT text FROM notes WHERE run = runs.id) FROM runs"
 
@@ -36,7 +31,7 @@ _RUNS = f"SELECT *, (SELECT step {_LAST}), (SELECT number {_LAST}), (SELECT text
 class Store:
     """The sweeps, runs and rows in one SQLite file, which is made if it is absent.
 
-    Only the process that trains enters runs and rows; any other may enter notes and requests, and read.
+    Only the process that trains enters sweeps, runs and rows; any other may enter notes and requests, and read.
 
     Args:
         path: the file.
@@ -56,34 +51,14 @@ class Store:
     ([('finished', 20, 0.001)], [Row(20, {'train/loss': 0.5, 'time/seconds': 1.5})])
     """
 
-    _identity: tuple[int, int] | None = None
-
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = Path(path)
+        self._file = StoreFile(self.path, create=create)
         self._begun: dict[Table, set[int]] = {SWEEPS: set(), RUNS: set()}  # what this process is at
-        with self._sqlite_errors():
-            if not create and not self.path.is_file():
-                raise GradusError(f"there is no store at {self.path}; `gradus compare` makes one, or name another file")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            alone = _identity(self.path) not in {store._identity for store in _OPEN}  # or it has been looked at
-            index = log.index(self.path) if alone else None
-            self._lost = log.lost(self.path, index) if alone else ""
-            self._connection = opened(self.path, create=create, look=lambda connection: self._look_again(connection, index))
-            self._identity = _identity(self.path)
-            _OPEN.add(self)
-        if self._lost:
-            warnings.warn(f"{self.path} has lost something: {self._lost}", stacklevel=2)
-
-    def _look_again(self, connection: sqlite3.Connection, index: log.Index | None) -> None:
-        """Another process may have been in the midst of writing to the log."""
-        if self._lost:
-            with suppress(sqlite3.OperationalError), transaction(connection, "IMMEDIATE"):  # it may be read only
-                self._lost = log.lost(self.path, index)
 
     def close(self) -> None:
         """Close the file; what is in it is already safe."""
-        _OPEN.discard(self)
-        self._connection.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,9 +82,11 @@ class Store:
         Raises:
             GradusError: the file can't be written; nothing was entered.
         """
-        values = (kind, name, "running", time.time(), _json(settings))
-        with self._writing():
-            return self._insert(SWEEPS, *values)
+        with self._file.writing():
+            values = (_text(kind), _text(name), "running", time.time(), _json(settings))
+            number = self._file.insert_next(SWEEPS, *values)
+        self._begun[SWEEPS].add(number)
+        return number
 
     def end_sweep(self, sweep: int, status: Status) -> None:
         """Enter how a sweep ended.
@@ -121,17 +98,18 @@ class Store:
         Raises:
             GradusError: there is no such sweep, or the file can't be written; nothing was changed.
         """
-        with self._writing():
-            self._change(SWEEPS, sweep, status=status)
+        _refuse_unknown(status)
+        with self._file.writing():
+            self._file.change(SWEEPS, sweep, status=status)
 
     def sweeps(self) -> list[StoredSweep]:
-        """Every sweep, in the order they were entered. One whose process is gone without a word is interrupted.
+        """Every sweep, in the order they were entered; what is said of runs whose process is gone holds for them too.
 
         Raises:
             GradusError: the file can't be read.
         """
-        records = self._asked("SELECT * FROM sweeps ORDER BY id")
-        return [StoredSweep(*values) for values in self._seen(SWEEPS, records)]
+        records = self._file.asked("SELECT * FROM sweeps ORDER BY id")
+        return [StoredSweep(settings_text=values.pop("settings"), **values) for values in self._with_status(SWEEPS, records)]
 
     # Runs
 
@@ -150,9 +128,11 @@ class Store:
             GradusError: there is no such sweep, or the file can't be written; nothing was entered.
         """
         values = (sweep, run.name or "", run.identity, "running", "", time.time(), None, None)
-        with self._writing():
-            self._record(SWEEPS, sweep)
-            return self._insert(RUNS, *values, _json(conditions), run.to_json())
+        with self._file.writing():
+            self._file.record(SWEEPS, sweep)
+            number = self._file.insert_next(RUNS, *values, _json(conditions), run.to_json())
+        self._begun[RUNS].add(number)
+        return number
 
     def resume(self, run: int) -> None:
         """Enter a run as running once more; its rows stay, and what was asked of it before is answered.
@@ -163,36 +143,9 @@ class Store:
         Raises:
             GradusError: there is no such run, or the file can't be written; nothing was changed.
         """
-        with self._writing():
+        with self._file.writing():
             self._set_status(run, "running", "", ended=None, rows=None)
         self._begun[RUNS].add(run)
-
-    def add(self, run: int, row: Row, *, replacing: bool = False) -> None:
-        """Enter one row of a run. Its numbers come back bit for bit; of NaN there is one.
-
-        Args:
-            run: the run's number; it is running.
-            row: what it gave at a step; a later one than its last row's.
-            replacing: whether it takes the place of that step's row and of all later ones.
-
-        Raises:
-            GradusError: the run has that step or a later one already, isn't running, or isn't there, or the file can't be
-                written; nothing was changed.
-        """
-        with self._writing():
-            if self._value("SELECT status FROM runs WHERE id = ?", run) != "running":
-                self._record(RUNS, run)
-                raise GradusError(f"run {run} in {self.path} isn't running; resume it first")
-            if replacing:
-                self._connection.execute("DELETE FROM rows WHERE run = ? AND step >= ?", (run, row.step))
-            last, count = self._last(run)
-            if last is not None and last >= row.step:
-                raise GradusError(
-                    f"run {run} in {self.path} has a row of step {last}, so that of step {row.step} can't be added; rows "
-                    f"come in order, unless they replace others"
-                )
-            values = (run, row.step, count + 1, numbers_of(row))
-            self._connection.execute(ROWS.insertion, ROWS.sealed(values))
 
     def end(self, run: int, status: Status, message: str = "") -> None:
         """Enter how a run ended; what was asked of it is answered.
@@ -205,8 +158,9 @@ class Store:
         Raises:
             GradusError: there is no such run, or the file can't be written; nothing was changed.
         """
-        with self._writing():
-            self._set_status(run, status, message, ended=time.time(), rows=self._last(run)[1])
+        _refuse_unknown(status)
+        with self._file.writing():
+            self._end(run, status, message)
 
     def interrupt(self) -> None:
         """Enter every run and sweep that is still running as interrupted: this process goes, or has the folder to itself.
@@ -214,11 +168,20 @@ class Store:
         Raises:
             GradusError: the file can't be written; nothing was changed.
         """
-        with self._writing():
-            for (sweep,) in self._connection.execute("SELECT id FROM sweeps WHERE status = 'running'").fetchall():
-                self._change(SWEEPS, sweep, status="interrupted")
-            for (run,) in self._connection.execute("SELECT id FROM runs WHERE status = 'running'").fetchall():
-                self._set_status(run, "interrupted", "", ended=time.time(), rows=self._last(run)[1])
+        with self._file.writing():
+            for (sweep,) in self._file.asked("SELECT id FROM sweeps WHERE status = 'running'"):
+                self._file.change(SWEEPS, sweep, status="interrupted")
+            for (run,) in self._file.asked("SELECT id FROM runs WHERE status = 'running'"):
+                self._end(run, "interrupted", "")
+
+    def _end(self, run: int, status: Status, message: str) -> None:
+        rows = 0 if (last := self._last_row(run)) is None else last["number"]
+        self._set_status(run, status, message, ended=time.time(), rows=rows)
+
+    def _set_status(self, run: int, status: Status, message: str, *, ended: float | None, rows: int | None) -> None:
+        self._file.change(RUNS, run, status=status, message=_text(message), ended=ended, rows=rows)
+        for (request,) in self._file.asked("SELECT id FROM requests WHERE run = ? AND answered IS NULL", run):
+            self._file.change(REQUESTS, request, answered=time.time())
 
     def delete(self, runs: Collection[int]) -> None:
         """Take runs out of the store, with their rows, notes and requests; their sweeps stay.
@@ -229,11 +192,44 @@ class Store:
         Raises:
             GradusError: one isn't there, or is running, or the file can't be written; nothing was changed.
         """
-        self._refuse_running(runs, "stop it first")
-        with self._writing():
+        for one in self._stored(runs):
+            if one.status == "running":
+                raise GradusError(f"run {one.id} in {self.path} is running; stop it first")
+        with self._file.writing():
             for run in runs:
-                if not self._connection.execute("DELETE FROM runs WHERE id = ?", (run,)).rowcount:
-                    raise GradusError(f"there is no run {run} in {self.path}; `gradus runs` lists them")
+                self._file.remove(RUNS, "id = ?", run)
+        self._file.compact()
+
+    def prune(self) -> list[int]:
+        """Take out every run that a later one repeats, if that is finished, and every sweep that has ended without runs.
+
+        Returns:
+            The numbers of the runs.
+
+        Raises:
+            GradusError: the file can't be written; nothing was changed.
+        """
+        with self._file.writing():
+            repeated = self._repeated()
+            for run in repeated:
+                self._file.remove(RUNS, "id = ?", run)
+            self._file.remove(SWEEPS, "status != 'running' AND id NOT IN (SELECT sweep FROM runs)")
+        self._file.compact()
+        return repeated
+
+    def _repeated(self) -> list[int]:
+        """The runs of which a later one of the same identity and conditions is finished."""
+        repeated, finished = [], set()
+        for record in self._file.asked("SELECT * FROM runs ORDER BY id DESC"):
+            one = RUNS.named(record)
+            what = (one["identity"], one["conditions"])
+            if not RUNS.is_whole(record) or not one["identity"] or one["status"] == "running":
+                continue
+            if what in finished:
+                repeated.append(one["id"])
+            if one["status"] == "finished":
+                finished.add(what)
+        return repeated[::-1]
 
     def runs(self, sweep: int | None = None) -> list[StoredRun]:
         """Every run, or those of one sweep, in the order they were entered.
@@ -248,9 +244,54 @@ class Store:
             GradusError: the file can't be read.
         """
         where, values = (" WHERE sweep = ?", (sweep,)) if sweep is not None else ("", ())
-        found = self._asked(f"{_RUNS}{where} ORDER BY id", values)
-        seen = self._seen(RUNS, [record[:-3] for record in found])
-        return [_stored_run(values, *record[-3:]) for values, record in zip(seen, found, strict=True)]
+        found = self._file.asked(f"{_RUNS}{where} ORDER BY id", *values)
+        known = self._with_status(RUNS, [record[:-3] for record in found])
+        return [_stored_run(values, *record[-3:]) for values, record in zip(known, found, strict=True)]
+
+    def _stored(self, runs: Collection[int]) -> list[StoredRun]:
+        """These runs, each of which is there."""
+        known = {one.id: one for one in self.runs()}
+        if unknown := [run for run in runs if run not in known]:
+            raise GradusError(f"there is no run {unknown[0]} in {self.path}; `gradus runs` lists them")
+        return [known[run] for run in runs]
+
+    def _with_status(self, table: Table, records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+        """The values of sweeps or runs, with the status that they have by now."""
+        whole = [table.named(record) if table.is_whole(record) else None for record in records]
+        left = {one["id"] for one in whole if one and one["status"] == "running"} - self._begun[table]
+        gone = left if left and not is_locked(self.path.parent) else set()
+        for one, record in zip(whole, records, strict=True):
+            if one is None:
+                yield table.named(table.coerced(record)) | {"status": DAMAGED}
+            else:
+                yield one | ({"status": "interrupted"} if one["id"] in gone else {})
+
+    # Rows
+
+    def add(self, run: int, row: Row, *, replacing: bool = False) -> None:
+        """Enter one row of a run. Its numbers come back bit for bit; of NaN there is one.
+
+        Args:
+            run: the run's number; it is running.
+            row: what it gave at a step, which comes after its last row's.
+            replacing: whether it takes the place of that step's row and of all later ones.
+
+        Raises:
+            GradusError: the run has that step or a later one already, isn't running, or isn't there, or the file can't be
+                written; nothing was changed.
+        """
+        with self._file.writing():
+            if RUNS.named(self._file.record(RUNS, run))["status"] != "running":
+                raise GradusError(f"run {run} in {self.path} isn't running; resume it first")
+            if replacing:
+                self._file.remove(ROWS, "run = ? AND step >= ?", run, row.step)
+            last = self._last_row(run) or {"step": -1, "number": 0}
+            if last["step"] >= row.step:
+                raise GradusError(
+                    f"run {run} in {self.path} has a row of step {last['step']}, so that of step {row.step} can't be added; "
+                    f"rows come in order, unless they replace others"
+                )
+            self._file.insert(ROWS, run, row.step, last["number"] + 1, numbers_of(row))
 
     def rows(self, run: int, *, after: int | None = None) -> list[Row]:
         """The rows of one run, in the order of its steps.
@@ -264,8 +305,21 @@ class Store:
             GradusError: the file can't be read, or a row isn't as it was entered.
         """
         where, values = ("run = ?", (run,)) if after is None else ("run = ? AND step > ?", (run, after))
-        records = self._asked(f"SELECT * FROM rows WHERE {where} ORDER BY step", values)
-        return [self._validated(record) for record in records]
+        return [self._row(record) for record in self._file.asked(f"SELECT * FROM rows WHERE {where} ORDER BY step", *values)]
+
+    def _last_row(self, run: int) -> dict[str, Any] | None:
+        found = self._file.asked("SELECT * FROM rows WHERE run = ? ORDER BY step DESC LIMIT 1", run)
+        return ROWS.named(self._file.whole(ROWS, found[0])) if found else None
+
+    def _row(self, record: Record) -> Row:
+        """The row of a record; in a crafted file a hash may fit what no row can hold."""
+        run, step, _, numbers, _ = self._file.whole(ROWS, record)
+        try:
+            return numbers_from(step, numbers)
+        except ValueError as error:
+            raise GradusError(
+                f"the store {self.path} is damaged: the row of step {step} of run {run} can't be read ({error})"
+            ) from None
 
     # What others ask for and note
 
@@ -282,13 +336,13 @@ class Store:
         Raises:
             GradusError: there is no such run, it isn't running, or the file can't be written; nothing was entered.
         """
-        if wish not in ("stop", "pause"):
-            raise GradusError(f'a run can be asked to "stop" or to "pause"; got {wish!r}')
+        if wish not in get_args(Wish):
+            raise InvalidInput(f'a run can be asked to "stop" or to "pause"; got {wish!r}')
         (stored,) = self._stored([run])
         if stored.status != "running":
             raise GradusError(f"run {run} in {self.path} is {stored.status}; only a running one can be asked to {wish}")
-        with self._writing():
-            return self._insert(REQUESTS, run, wish, time.time(), None)
+        with self._file.writing():
+            return self._file.insert_next(REQUESTS, run, wish, time.time(), None)
 
     def requests(self) -> list[StoredRequest]:
         """What has been asked for and isn't answered yet, in the order it was asked.
@@ -296,10 +350,8 @@ class Store:
         Raises:
             GradusError: the file can't be read, or an entry isn't as it was written.
         """
-        found = self._asked("SELECT * FROM requests WHERE answered IS NULL ORDER BY id")
-        for record in found:
-            self._refuse_damaged(REQUESTS, record)
-        return [StoredRequest(*record[:4]) for record in found]
+        found = self._file.asked("SELECT * FROM requests WHERE answered IS NULL ORDER BY id")
+        return [StoredRequest(*self._file.whole(REQUESTS, record)[:4]) for record in found]
 
     def answered(self, request: int) -> None:
         """Enter that a request has been looked at.
@@ -310,8 +362,8 @@ class Store:
         Raises:
             GradusError: there is no such request, or the file can't be written; nothing was changed.
         """
-        with self._writing():
-            self._change(REQUESTS, request, answered=time.time())
+        with self._file.writing():
+            self._file.change(REQUESTS, request, answered=time.time())
 
     def note(self, run: int, text: str) -> None:
         """Note something on a run, in the place of what was noted before.
@@ -323,150 +375,36 @@ class Store:
         Raises:
             GradusError: there is no such run, or the file can't be written; nothing was changed.
         """
-        with self._writing():
-            self._record(RUNS, run)
-            self._connection.execute("DELETE FROM notes WHERE run = ?", (run,))
+        with self._file.writing():
+            self._file.record(RUNS, run)
+            self._file.remove(NOTES, "run = ?", run)
             if text:
-                self._connection.execute(NOTES.insertion, NOTES.sealed((run, _text(text), time.time())))
+                self._file.insert(NOTES, run, _text(text), time.time())
 
     # Whether all is well
 
     def check(self) -> list[str]:
         """What is wrong with the file and with what it holds, a sentence each; nothing in a store that is well."""
-        damages = [self._lost] if self._lost else []
+        damages = [self._file.lost] if self._file.lost else []
         try:
-            with self._sqlite_errors():
-                damages += checking.damages(self._connection)
+            with self._file.errors():
+                damages += checking.damages(self._file.connection)
         except GradusError as error:  # what is damaged can't be read
             damages.append(str(error))
         return damages
 
-    # Records
 
-    def _insert(self, table: Table, *values: Any) -> int:
-        """Enter a record under the next number."""
-        number = self._value(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}")
-        self._connection.execute(table.insertion, table.sealed((number, *values)))
-        if table in self._begun:
-            self._begun[table].add(number)
-        return int(number)
-
-    def _record(self, table: Table, number: int) -> tuple[Any, ...]:
-        """A record, if it is as it was entered."""
-        record = self._connection.execute(f"SELECT * FROM {table.name} WHERE id = ?", (number,)).fetchone()
-        if record is None:
-            raise GradusError(f"there is no {table.name[:-1]} {number} in {self.path}")
-        self._refuse_damaged(table, record)
-        return tuple(record)
-
-    def _change(self, table: Table, number: int, **changes: Any) -> None:
-        values = [changes.get(name, value) for name, value in zip(table.columns, self._record(table, number), strict=False)]
-        columns = ", ".join(f"{name} = ?" for name in (*table.columns, "hash"))
-        self._connection.execute(f"UPDATE {table.name} SET {columns} WHERE id = ?", (*table.sealed(values), number))
-
-    def _set_status(self, run: int, status: Status, message: str, *, ended: float | None, rows: int | None) -> None:
-        self._change(RUNS, run, status=status, message=_text(message), ended=ended, rows=rows)
-        pending = "SELECT id FROM requests WHERE run = ? AND answered IS NULL"
-        for (request,) in self._connection.execute(pending, (run,)).fetchall():
-            self._change(REQUESTS, request, answered=time.time())
-
-    def _last(self, run: int) -> tuple[int | None, int]:
-        """The step of a run's last row, and how many rows there are."""
-        query = "SELECT step, number FROM rows WHERE run = ? ORDER BY step DESC LIMIT 1"
-        step, count = self._connection.execute(query, (run,)).fetchone() or (None, 0)
-        return step, count
-
-    def _value(self, query: str, *values: Any) -> Any:
-        found = self._connection.execute(query, values).fetchone()
-        return found[0] if found else None
-
-    def _asked(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._sqlite_errors():
-            return list(asked(self._connection, query, values))
-
-    def _seen(self, table: Table, records: list[tuple[Any, ...]]) -> Iterator[list[Any]]:
-        """The values of sweeps or runs, with the status that they have by now."""
-        at = list(table.columns).index("status")
-        left = {
-            record[0] for record in records if record[at] == "running" and record[0] not in self._begun[table]
-        }  # whose process may be gone
-        gone = left if left and not is_locked(self.path.parent) else set()
-        for record in records:
-            values = list(record[:-1])
-            if not table.is_whole(record):
-                values = table.coerced(record)
-                values[at] = "damaged"
-            elif values[0] in gone:
-                values[at] = "interrupted"
-            yield values
-
-    def _stored(self, runs: Collection[int]) -> list[StoredRun]:
-        """These runs, each of which is there."""
-        known = {one.id: one for one in self.runs()}
-        if unknown := [run for run in runs if run not in known]:
-            raise GradusError(f"there is no run {unknown[0]} in {self.path}; `gradus runs` lists them")
-        return [known[run] for run in runs]
-
-    def _refuse_running(self, runs: Collection[int], way_out: str) -> None:
-        for one in self._stored(runs):
-            if one.status == "running":
-                raise GradusError(f"run {one.id} in {self.path} is running; {way_out}")
-
-    def _validated(self, record: tuple[Any, ...]) -> Row:
-        """The row of a record, if that is as it was entered; in a crafted file a hash may fit what no row can hold."""
-        self._refuse_damaged(ROWS, record)
-        try:
-            return numbers_from(record[1], record[3])
-        except ValueError as error:
-            raise GradusError(
-                f"the store {self.path} is damaged: the row of step {record[1]} of run {record[0]} can't be read ({error})"
-            ) from None
-
-    def _refuse_damaged(self, table: Table, record: tuple[Any, ...]) -> None:
-        if not table.is_whole(record):
-            key = ", ".join(
-                f"{name} {value!r}" for name, value in zip(table.columns, record[: len(table.key)], strict=False)
-            )
-            raise GradusError(
-                f"the store {self.path} is damaged: the entry of {key} in {table.name} isn't as it was written; "
-                f"`gradus runs --repair` saves what can be read"
-            )
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """All that is done inside is entered, or nothing."""
-        with self._sqlite_errors():
-            if _identity(self.path) != self._identity:
-                raise GradusError(
-                    f"the store {self.path} has been moved, deleted or replaced since it was opened; open it anew"
-                )
-            with transaction(self._connection, "IMMEDIATE"):
-                yield
-
-    @contextmanager
-    def _sqlite_errors(self) -> Iterator[None]:
-        """SQLite's and the system's errors as sentences that name the file."""
-        try:
-            yield
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where SQLite quotes a damaged name
-            raise GradusError(f"the store {self.path} can't be used: {error}; what was in it before is kept") from error
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file lies there: SQLite would go on writing to one that has no name any more."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _stored_run(values: list[Any], step: Any, rows: Any, note: Any) -> StoredRun:
-    """The run of a record, of which the number of rows at its end isn't shown."""
-    known = dict(zip(RUNS.columns, values, strict=True))
+def _stored_run(values: dict[str, Any], step: Any, rows: Any, note: Any) -> StoredRun:
+    """The run of a record, whose rows may be many more than when it ended."""
     step, rows = (value if isinstance(value, int) else 0 for value in (step, rows))
     seen = {"step": step, "rows": rows, "note": note if isinstance(note, str) else ""}
-    return StoredRun(conditions_text=known.pop("conditions"), **(known | seen))
+    return StoredRun(conditions_text=values.pop("conditions"), **(values | seen))
+
+
+def _refuse_unknown(status: str) -> None:
+    known = [one for one in get_args(Status) if one not in ("running", DAMAGED)]
+    if status not in known:
+        raise InvalidInput(f"it must have ended as one of {', '.join(known)}; got {status!r}")
 
 
 def _json(value: Mapping[str, Any]) -> str:

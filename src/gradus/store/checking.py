@@ -53,12 +53,12 @@ def _damaged(connection: sqlite3.Connection, table: Table) -> Iterator[str]:
 
 def contradictions(run: Record, rows: Sequence[Record]) -> Iterator[str]:
     """What the records of a run and of its rows say that can't be."""
-    known = dict(zip(RUNS.columns, run, strict=False))
+    known = RUNS.named(run)
     if not _is_specification(known["specification"]):
         yield "its specification can't be read"
     if known["status"] not in get_args(Status):
         yield f"its status is {known['status']!r}"
-    numbers = [row[list(ROWS.columns).index("number")] for row in rows]
+    numbers = [ROWS.named(row)["number"] for row in rows]
     if numbers != list(range(1, len(numbers) + 1)):
         yield "not all of its rows are there"
     elif known["rows"] not in (None, len(rows)):

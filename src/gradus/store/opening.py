@@ -234,7 +234,7 @@ def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = 
     connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS_AT_ONCE)
     try:
         for record in connection.execute(query, values):
-            room -= sum(len(value) if isinstance(value, (str, bytes)) else 1 for value in record)
+            room -= sum([len(value) if isinstance(value, (str, bytes)) else 1 for value in record])
             if room < 0:
                 raise sqlite3.DatabaseError("it gives more than it can hold")
             yield record

@@ -10,10 +10,11 @@ from gradus.errors import GradusError
 from gradus.rows import Row
 from gradus.runs import Run
 
-__all__ = ["Status", "StoredRequest", "StoredRun", "StoredSweep", "Wish", "numbers_from", "numbers_of"]
+__all__ = ["DAMAGED", "Status", "StoredRequest", "StoredRun", "StoredSweep", "Wish", "numbers_from", "numbers_of"]
 
-# "damaged" is never entered: the record isn't as it was entered, and nothing in it can be relied on.
+# "damaged" is never entered: such a record isn't as it was written, and nothing in it can be relied on.
 Status = Literal["running", "finished", "diverged", "failed", "stopped", "paused", "interrupted", "damaged"]
+DAMAGED: Status = "damaged"
 Wish = Literal["stop", "pause"]
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

@@ -12,6 +12,7 @@ from gradus.errors import GradusError
 from gradus.files import open_file
 from gradus.store import Store, version_1
 from gradus.store.checking import contradictions
+from gradus.store.file import Record, StoreFile
 from gradus.store.header import LENGTH, made_anew, page_sizes
 from gradus.store.opening import asked, guard, known_version
 from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Table
@@ -19,7 +20,6 @@ from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Tab
 __all__ = ["Repaired", "repair_store"]
 
 _ENDED = ("finished", "diverged", "failed", "stopped")  # such a run isn't gone on with
-Record = tuple[Any, ...]
 
 
 class Repaired(NamedTuple):
@@ -60,9 +60,9 @@ def repair_store(path: Path) -> Repaired:
         with closing(_mended(path, scratch, trouble)) as old:
             found, read = _records(old)
         whole = _consistent(found)
-        with Store(beside) as new, new._writing():
+        with closing(StoreFile(beside, create=True)) as new, new.writing():
             for table in TABLES:
-                new._connection.executemany(table.insertion, whole[table])
+                new.connection.executemany(table.insertion, whole[table])
         kept = _set_aside(path)
         beside.replace(path)
     except (OSError, sqlite3.Error) as error:
@@ -142,7 +142,7 @@ def _consistent(found: dict[Table, list[Record]]) -> dict[Table, list[Record]]:
     runs, rows = [], []
     for run in found[RUNS]:
         its_rows = sorted(row for row in found[ROWS] if row[0] == run[0])
-        run, its_rows = _rejoined(dict(zip(RUNS.columns, run, strict=False)), its_rows)
+        run, its_rows = _rejoined(RUNS.named(run), its_rows)
         if not any(contradictions(run, its_rows)):
             runs.append(run)
             rows += its_rows
@@ -158,36 +158,24 @@ def _consistent(found: dict[Table, list[Record]]) -> dict[Table, list[Record]]:
 
 def _rejoined(run: dict[str, Any], rows: list[Record]) -> tuple[Record, list[Record]]:
     """A run without the rows that are lost, and what is left of its rows."""
-    at = list(ROWS.columns).index("number")
-    numbers = [row[at] for row in rows]
+    numbers = [ROWS.named(row)["number"] for row in rows]
     if numbers == list(range(1, len(rows) + 1)) and run["rows"] in (None, len(rows)):
-        return RUNS.sealed(tuple(run.values())), rows
+        return RUNS.sealed(run.values()), rows
     if run["status"] in _ENDED and numbers[-1:] == [run["rows"]]:
-        lost = f"{run['rows'] - len(rows)} of its rows were damaged, and aren't here"
+        lost = f"damaged rows left out: {run['rows'] - len(rows)}"
         run = run | {"message": f"{run['message']}; {lost}".removeprefix("; ")}
     else:
-        rows = [row for number, row in enumerate(rows, start=1) if row[at] == number]
+        rows = [row for place, (row, number) in enumerate(zip(rows, numbers, strict=True), start=1) if place == number]
         run = run | {"status": "interrupted"}
-    rows = [_renumbered(row, at, number) for number, row in enumerate(rows, start=1)]
-    return RUNS.sealed(tuple((run | {"rows": len(rows)}).values())), rows
-
-
-def _renumbered(row: Record, at: int, number: int) -> Record:
-    return ROWS.sealed((*row[:at], number, *row[at + 1 : -1]))
+    rows = [ROWS.sealed((ROWS.named(row) | {"number": place}).values()) for place, row in enumerate(rows, start=1)]
+    return RUNS.sealed((run | {"rows": len(rows)}).values()), rows
 
 
 def _missing_sweeps(found: Sequence[Record], runs: Sequence[Record]) -> list[Record]:
     """Sweeps for runs whose own is lost."""
-    at = list(RUNS.columns).index("created")
-    created: dict[int, float] = {}
-    for run in runs:
-        created.setdefault(run[1], run[at])
-    for known in found:
-        created.pop(known[0], None)
-    return [
-        SWEEPS.sealed((number, "lost", "its entry was damaged", "interrupted", moment, "{}"))
-        for number, moment in created.items()
-    ]
+    known = {sweep[0] for sweep in found}
+    created = {run[1]: RUNS.named(run)["created"] for run in reversed(runs) if run[1] not in known}  # its first run's
+    return [SWEEPS.sealed((number, "lost", "", "interrupted", moment, "{}")) for number, moment in created.items()]
 
 
 def _set_aside(path: Path) -> Path:

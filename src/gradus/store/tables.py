@@ -3,8 +3,9 @@
 A record's hash is the first eight bytes of the BLAKE2b of a JSON list: the table's name and the values before the hash.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -16,6 +17,7 @@ APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
 VERSION = 2
 
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str}
+_encode = json.JSONEncoder().encode  # made once: it is called for every row
 _OF_A_RUN = "REFERENCES runs (id) ON DELETE CASCADE"
 
 
@@ -47,34 +49,48 @@ class Table:
         return f"INSERT INTO {self.name} VALUES ({', '.join('?' * (len(self.columns) + 1))})"
 
     @cached_property
-    def kinds(self) -> tuple[tuple[type, ...], ...]:
+    def selection(self) -> str:
+        """What tells one record, in SQL."""
+        return " AND ".join(f"{name} = ?" for name in self.key)
+
+    @cached_property
+    def _kinds(self) -> list[tuple[type, ...]]:
         """The types that each column's values may have."""
-        return tuple(
+        return [
             (_KINDS[declared.split()[0]], *(() if "NOT NULL" in declared or "KEY" in declared else (type(None),)))
             for declared in self.columns.values()
-        )
+        ]
 
-    def digest(self, values: Sequence[Any]) -> str:
+    @cached_property
+    def _types(self) -> frozenset[tuple[type, ...]]:
+        """The types that a record's values may have together."""
+        return frozenset(itertools.product(*self._kinds))
+
+    def digest(self, values: Iterable[Any]) -> str:
         """The hash of a record's values, 16 hexadecimal digits."""
-        return blake2b(json.dumps([self.name, *values], default=repr).encode(), digest_size=8).hexdigest()
+        return blake2b(_encode([self.name, *values]).encode(), digest_size=8).hexdigest()
 
-    def sealed(self, values: Sequence[Any]) -> tuple[Any, ...]:
+    def sealed(self, values: Collection[Any]) -> tuple[Any, ...]:
         """A record: the values and their hash."""
         return (*values, self.digest(values))
 
     def is_whole(self, record: Sequence[Any]) -> bool:
         """Whether a record is as it was entered."""
-        *values, digest = record
-        return (
-            len(values) == len(self.columns)
-            and all(type(value) in kinds for value, kinds in zip(values, self.kinds, strict=True))
-            and digest == self.digest(values)
-        )
+        values = record[:-1]
+        return tuple(map(type, values)) in self._types and record[-1] == self.digest(values)
+
+    def named(self, record: Sequence[Any]) -> dict[str, Any]:
+        """A record's values by their columns, without the hash."""
+        return dict(zip(self.columns, record, strict=False))
+
+    def called(self, record: Sequence[Any]) -> str:
+        """What to call a record in a sentence."""
+        key = ", ".join(f"{name} {value!r}" for name, value in zip(self.key, record, strict=False))
+        return f"the entry of {key} in {self.name}"
 
     def coerced(self, record: Sequence[Any]) -> list[Any]:
         """A damaged record's values, those of another type than was entered made empty."""
-        pairs = zip(record, self.kinds, strict=False)
-        return [value if type(value) in kinds else kinds[0]() for value, kinds in pairs]
+        return [value if type(value) in kinds else kinds[0]() for value, kinds in zip(record, self._kinds, strict=False)]
 
 
 SWEEPS = Table(
