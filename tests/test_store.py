@@ -1,16 +1,10 @@
 """Laws of the store: what was entered stays, comes back exactly, and no other file is touched."""
 
-import dataclasses
-import io
 import itertools
 import math
 import os
-import shutil
 import signal
 import sqlite3
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,25 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradus.errors import GradusError
+import gradus.store as gradus_store
+from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked
-from gradus.runs import Row, Run
-from gradus.schedules import Constant, Cosine, Lambda
-from gradus.store import Status, Store
-from gradus.store.repair import repair_store
+from gradus.rows import Row
+from gradus.runs import Run
+from gradus.schedules import Constant, Lambda
+from gradus.store import Status, Store, StoredRun, network
+from gradus.store.network import network_type
+from gradus.store.tables import ROWS, TABLES
+from stores import FILES, RUN, begun, contents, exactly, mounted, python, row
 
-RUN = Run("cosine", "digits", Cosine(20, end=0.03), lr=0.3, epochs=30, batch_size=64, seed=7)
-NUMBERS = [field.name for field in dataclasses.fields(Row)]
-
-
-def row(epoch: int, **changes: Any) -> Row:
-    """The row of an epoch, some of its numbers changed."""
-    return dataclasses.replace(Row(epoch, 23 * epoch, 0.1, 2.0 / epoch, 0.2, 1.9 / epoch, 0.3, 0.5), **changes)
-
-
-def bits(one: Row) -> bytes:
-    """All of a row, to the last bit."""
-    return struct.pack("<qq6d", *dataclasses.astuple(one))
+ENDS = [one for one in get_args(Status) if one not in ("running", "damaged")]
 
 
 @pytest.fixture
@@ -51,153 +38,299 @@ def store(tmp_path: Path) -> Iterator[Store]:
 # What is entered comes back
 
 
-finite = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: math.copysign(1, x) > 0 or x != 0)
-SPECIAL = [0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -1.0, 0.1, 2.0**53 + 2, 1e15 + 0.5, -(2.0**62)]
+NAMES = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() and bool(text.strip()))
+SPECIAL = [-0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 2.0**53 + 2, math.nan, math.inf, -math.inf]
+NUMBERS = st.dictionaries(NAMES, st.sampled_from(SPECIAL) | st.floats(), max_size=6)
 
 
-@settings(max_examples=30)
-@given(st.lists(st.builds(Row, *[st.integers(1, 2**63 - 1)] * 2, *[st.sampled_from(SPECIAL) | finite] * 6), unique_by=id))
+@settings(max_examples=60)
+@given(st.lists(st.builds(Row, st.integers(0, 2**63 - 1), NUMBERS), unique_by=lambda one: one.step))
 def test_rows_come_back_bit_for_bit(rows: list[Row]) -> None:
-    """Rows come back in the order of their epochs with every bit, subnormal and huge numbers included."""
-    rows = list({one.epoch: one for one in rows}.values())
+    """Rows come back in the order of their steps with every name and every bit: signs of zeros, infinities and NaN too."""
+    rows.sort(key=lambda one: one.step)
     with Store(":memory:") as store:
-        run = store.begin("sweep", RUN, {})
+        run = begun(store)
         for one in rows:
             store.add(run, one)
-        again = store.rows(run)
-    assert again == sorted(rows, key=lambda one: one.epoch)
-    assert [bits(one) for one in again] == [bits(one) for one in sorted(rows, key=lambda one: one.epoch)]
-
-
-def test_a_zero_loses_its_sign_only(store: Store) -> None:
-    """SQLite keeps −0.0 as 0.0, which is equal to it."""
-    run = store.begin("sweep", RUN, {})
-    store.add(run, row(1, train_loss=-0.0))
-    assert store.rows(run) == [row(1, train_loss=-0.0)]
+        assert exactly(store.rows(run)) == exactly(rows)
+        assert store.check() == []
 
 
 def test_a_run_comes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was entered is running, has no epochs, and says what it was entered with."""
+    """A run that was entered is running, has no rows, and says what it and its sweep were entered with."""
     monkeypatch.setattr("time.time", lambda: 1234.5)
-    number = store.begin("my sweep", RUN, {"threads": 1, "device": "cpu"})
+    sweep = store.begin_sweep("compare", "my sweep", {"seeds": [1, 2]})
+    number = store.begin(sweep, RUN, {"threads": 1, "device": "cpu"})
+    conditions = '{"device": "cpu", "threads": 1}'
+    text = RUN.to_json()
+    expected = StoredRun(number, sweep, "cosine", RUN.identity, "running", "", 1234.5, None, conditions, text, 0, 0, "")
     (stored,) = store.runs()
-    assert dataclasses.asdict(stored) == {
-        "id": number,
-        "sweep": "my sweep",
-        "name": "cosine",
-        "seed": 7,
-        "specification": RUN.to_json(),
-        "conditions": '{"device": "cpu", "threads": 1}',
-        "status": "running",
-        "message": "",
-        "created": 1234.5,
-        "epochs": 0,
-    }
-    assert Run.from_json(stored.specification) == RUN
+    assert stored == expected
+    assert (stored.run, stored.conditions) == (RUN, {"threads": 1, "device": "cpu"})
+    (one,) = store.sweeps()
+    assert (one.id, one.kind, one.name, one.status, one.created) == (sweep, "compare", "my sweep", "running", 1234.5)
+    assert one.settings == {"seeds": [1, 2]}
+    store.end_sweep(sweep, "finished")
+    assert [one.status for one in store.sweeps()] == ["finished"]
+
+
+def test_a_run_needs_no_name(store: Store) -> None:
+    """A run without a name is entered with an empty one, and its specification has none."""
+    begun(store, RUN.replace(name=None))
+    (stored,) = store.runs()
+    assert (stored.name, stored.run.name) == ("", None)
 
 
 def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
     """What was entered is there when the store is opened again, with or without the right to make one."""
     path = tmp_path / "deep" / "er" / "store.sqlite"
     with Store(path) as store:
-        run = store.begin("sweep", RUN, {})
+        run = begun(store)
         store.add(run, row(1))
+        store.note(run, "looks odd")
         store.end(run, "diverged", "at step 3")
-        before = store.runs(), store.rows(run)
+        before = contents(store)
     for create in (True, False):
         with Store(path, create=create) as store:
-            assert (store.runs(), store.rows(run)) == before
+            store._begun = {table: {1} for table in TABLES}  # as if it were the same process
+            assert contents(store) == before
 
 
 def test_runs_are_chosen_by_sweep(store: Store) -> None:
-    """Runs come in the order they were entered; a sweep's name chooses its own, and rows belong to one run."""
-    numbers = [store.begin(sweep, RUN, {}) for sweep in ("a", "b", "a")]
-    store.add(numbers[2], row(1))
-    store.add(numbers[2], row(2))
+    """Runs come in the order they were entered, chosen by their sweep; rows belong to one run, and are counted."""
+    sweeps = [store.begin_sweep("compare", name, {}) for name in "ab"]
+    numbers = [store.begin(sweeps[index], RUN, {}) for index in (0, 1, 0)]
+    store.add(numbers[2], row(10))
+    store.add(numbers[2], row(25))
     assert [one.id for one in store.runs()] == numbers
-    assert [one.id for one in store.runs("a")] == [numbers[0], numbers[2]]
-    assert [one.epochs for one in store.runs()] == [0, 0, 2]
-    assert store.runs("c") == []
+    assert [one.id for one in store.runs(sweeps[0])] == [numbers[0], numbers[2]]
+    assert [(one.step, one.rows) for one in store.runs()] == [(0, 0), (0, 0), (25, 2)]
+    assert store.runs(99) == []
     assert store.rows(numbers[0]) == []
 
 
-@pytest.mark.parametrize("status", get_args(Status))
+def test_rows_are_read_from_a_step_on(store: Store) -> None:
+    """Who has seen the rows up to a step reads the later ones alone."""
+    run = begun(store)
+    for step in (0, 3, 7):
+        store.add(run, Row(step, {}))
+    seen = {after: [one.step for one in store.rows(run, after=after)] for after in (None, -1, 0, 3, 5, 7)}
+    assert seen == {None: [0, 3, 7], -1: [0, 3, 7], 0: [3, 7], 3: [7], 5: [7], 7: []}
+
+
+def test_listing_runs_does_not_read_their_rows(store: Store) -> None:
+    """A list of runs takes SQLite as many steps with two thousand rows as with twenty."""
+    run, taken = begun(store), []
+    for count in (20, 2000):
+        with store._file.writing():
+            for step in range(len(store.rows(run)), count):
+                store._file.insert(ROWS, run, step, step + 1, "{}")
+        steps: list[int] = []
+        store._file.connection.set_progress_handler(lambda steps=steps: steps.append(1), 1)
+        list(store._file.connection.execute(gradus_store._RUNS))
+        store._file.connection.set_progress_handler(None, 0)
+        taken.append(len(steps))
+        assert (store.runs()[0].step, store.runs()[0].rows) == (count - 1, count)
+    assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("status", ENDS)
 def test_a_run_ends_as_was_said(store: Store, status: Status) -> None:
-    """Each way to end comes back with its message, for that run alone."""
-    run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
+    """Each way to end comes back with its message and its moment, for that run alone."""
+    run, other = begun(store), begun(store)
     store.end(run, status, "why: 'quoted'; é")
-    assert [(one.id, one.status, one.message) for one in store.runs()] == [
-        (run, status, "why: 'quoted'; é"),
-        (other, "running", ""),
-    ]
+    ended, running = store.runs()
+    assert (ended.id, ended.status, ended.message) == (run, status, "why: 'quoted'; é")
+    assert ended.ended is not None
+    assert ended.ended >= ended.created
+    assert (running.id, running.status, running.message, running.ended) == (other, "running", "", None)
 
 
 def test_a_message_may_quote_anything(store: Store) -> None:
-    """A message with halves of characters, as file names may have, is entered with them spelled out."""
-    run = store.begin("sweep", RUN, {})
+    """Texts with halves of characters, as file names may have, are entered with them spelled out."""
+    run = store.begin(store.begin_sweep("train", "caf\udce9", {}), RUN, {"data": "caf\udce9"})
+    store.note(run, "see caf\udce9")
     store.end(run, "failed", "no file caf\udce9")
-    assert store.runs()[0].message == r"no file caf\udce9"
+    (stored,) = store.runs()
+    assert (stored.message, stored.note) == (r"no file caf\udce9", r"see caf\udce9")
+    assert (store.sweeps()[0].name, stored.conditions) == (r"caf\udce9", {"data": "caf\udce9"})
+    assert store.check() == []
 
 
 def test_a_resumed_run_keeps_its_rows(store: Store) -> None:
     """A run that goes on is running, without message and with its rows, of which it replaces those it gives otherwise."""
-    run, other = store.begin("sweep", RUN, {}), store.begin("sweep", RUN, {})
+    run, other = begun(store), begun(store)
+    for step in (1, 2, 3):
+        store.add(run, row(step))
+    store.add(other, row(1))
     for number in (run, other):
-        store.add(number, row(1))
         store.end(number, "failed", "why")
-    for epoch in (2, 3):
-        store.add(run, row(epoch))
     store.resume(run)
-    assert [(one.status, one.message) for one in store.runs()] == [("running", ""), ("failed", "why")]
+    assert [(one.status, one.message, one.rows) for one in store.runs()] == [("running", "", 3), ("failed", "why", 1)]
     assert store.rows(run) == [row(1), row(2), row(3)]
-    store.add(run, row(2, train_loss=9.0), replacing=True)
-    assert store.rows(run) == [row(1), row(2, train_loss=9.0)]
+    store.add(run, row(2, lr=9.0), replacing=True)
+    assert store.rows(run) == [row(1), row(2, lr=9.0)]
+    store.add(run, row(4))
+    store.end(run, "finished")
+    assert [one.rows for one in store.runs()] == [3, 1]
     assert store.rows(other) == [row(1)]
+    assert store.check() == []
 
 
 def test_an_interruption_marks_what_runs(store: Store) -> None:
-    """Of what is interrupted the running ones are marked, and no other."""
-    for sweep, status in (("a", "running"), ("a", "finished"), ("b", "running"), ("b", "failed")):
-        store.end(store.begin(sweep, RUN, {}), status)  # type: ignore[arg-type]
+    """Of what is interrupted the running runs and sweeps are marked, and no other."""
+    for status in (None, "finished", None, "failed"):
+        run = begun(store)
+        if status:
+            store.end(run, status)  # type: ignore[arg-type]
+    store.end_sweep(2, "finished")
     store.interrupt()
     assert [one.status for one in store.runs()] == ["interrupted", "finished", "interrupted", "failed"]
+    assert [one.status for one in store.sweeps()] == ["interrupted", "finished", "interrupted", "interrupted"]
+
+
+# What others ask for, note and delete
+
+
+def test_requests_are_pending_until_they_are_answered(store: Store) -> None:
+    """A request is seen by every process until it is answered, or its run has ended or is resumed."""
+    runs = [begun(store) for _ in range(3)]
+    with Store(store.path) as other, locked(store.path.parent):
+        asked = [other.request(run, wish) for run, wish in zip(runs, ("stop", "pause", "pause"), strict=True)]
+        assert [(one.id, one.run, one.wish) for one in store.requests()] == [
+            (asked[0], runs[0], "stop"),
+            (asked[1], runs[1], "pause"),
+            (asked[2], runs[2], "pause"),
+        ]
+        store.answered(asked[0])
+        store.end(runs[1], "paused")
+        assert [one.id for one in other.requests()] == [asked[2]]
+        store.resume(runs[2])
+        assert other.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("run", "wish", "message"),
+    [
+        (1, "stop", r"run 1 in .*store.sqlite is finished; only a running one can be asked to stop"),
+        (2, "merry", 'a run can be asked to "stop" or to "pause"; got \'merry\''),
+        (99, "pause", r"there is no run 99 in .*store.sqlite"),
+    ],
+)
+def test_a_request_that_nobody_can_answer_is_refused(run: int, wish: Any, message: str, store: Store) -> None:
+    """Only a running run can be asked, and only for what there is; otherwise nothing is entered."""
+    store.end(begun(store), "finished")
+    begun(store)
+    with pytest.raises(GradusError, match=message):
+        store.request(run, wish)
+    assert store.requests() == []
+
+
+def test_a_note_takes_the_place_of_the_one_before(store: Store) -> None:
+    """A run has one note, which can be changed and taken away while another process trains it."""
+    run = begun(store)
+    with Store(store.path) as other:
+        for text in ("odd", "odd: 'quoted'; é\nin two lines", ""):
+            other.note(run, text)
+            assert [one.note for one in store.runs()] == [text]
+        store.add(run, row(1))
+    assert store.check() == []
+
+
+def test_what_belongs_to_a_run_goes_with_it(store: Store) -> None:
+    """Rows, notes and requests of a deleted run go; other runs stay as they are, and its number is free."""
+    runs = [begun(store) for _ in range(3)]
+    for run in runs:
+        store.add(run, row(1))
+        store.note(run, "noted")
+        store.request(run, "stop")
+    for run in runs[:2]:
+        store.end(run, "stopped")
+    before = store.runs()[2]
+    store.delete(runs[:2])
+    assert store.runs() == [before]
+    held = [store._file.asked(f"SELECT count(*) FROM {name}")[0][0] for name in ("rows", "notes", "requests")]
+    assert held == [1, 1, 1]
+    assert store.check() == []
+
+
+@pytest.mark.parametrize(("runs", "message"), [([1, 2], "run 2 in .* is running; stop it first"), ([1, 99], "no run 99 in")])
+def test_a_deletion_is_whole_or_refused(runs: list[int], message: str, store: Store) -> None:
+    """Where one of several runs is running or isn't there, none is deleted."""
+    store.end(begun(store), "finished")
+    begun(store)
+    with pytest.raises(GradusError, match=message):
+        store.delete(runs)
+    assert [one.id for one in store.runs()] == [1, 2]
+
+
+def test_a_pruned_store_has_no_run_that_a_later_one_repeats(store: Store) -> None:
+    """A run goes if a later one of the same identity and conditions is finished, and so does a sweep that is left without
+    runs; all others stay.
+    """
+    plan: list[tuple[Run, int, Any]] = [
+        (RUN, 1, "failed"),  # repeated
+        (RUN, 2, "finished"),
+        (RUN.replace(seed=8), 1, "interrupted"),
+        (RUN.replace(name="other"), 1, "finished"),  # the same identity: it repeats the first, and is repeated by the last
+        (RUN, 1, "finished"),
+        (RUN, 1, "failed"),
+    ]
+    for run, threads, status in plan:
+        number = begun(store, run, threads=threads)
+        store.add(number, row(1))
+        store.end(number, status)
+        store.end_sweep(number, "finished")
+    assert store.prune() == [1, 4]
+    assert [one.id for one in store.runs()] == [2, 3, 5, 6]
+    assert [one.id for one in store.sweeps()] == [2, 3, 5, 6]
+    assert store.prune() == []
+    assert store.check() == []
 
 
 # What is refused
 
 
-@pytest.mark.parametrize("number", [name for name in NUMBERS if name not in ("epoch", "step")])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_row_holds_finite_numbers_only(store: Store, number: str, value: float) -> None:
-    """A row with a number that isn't finite is refused by the number's name, and nothing is entered."""
-    run = store.begin("sweep", RUN, {})
-    with pytest.raises(GradusError, match=rf"finite numbers only; {number} of epoch 1 is {value}"):
-        store.add(run, row(1, **{number: value}))
-    assert store.rows(run) == []
+def test_rows_come_in_order(store: Store) -> None:
+    """A row of a step that the run has passed is refused, and so is one of a run that has ended; earlier ones are kept."""
+    run = begun(store)
+    store.add(run, row(5))
+    for step in (5, 3):
+        with pytest.raises(GradusError, match=rf"has a row of step 5, so that of step {step} can't be added"):
+            store.add(run, row(step, lr=9.0))
+    store.end(run, "finished")
+    with pytest.raises(GradusError, match=r"run 1 in .*store.sqlite isn't running; resume it first"):
+        store.add(run, row(6))
+    assert store.rows(run) == [row(5)]
 
 
-def test_an_epoch_is_entered_once(store: Store) -> None:
-    """A second row for an epoch is refused, and the first is kept."""
-    run = store.begin("sweep", RUN, {})
-    store.add(run, row(1))
-    with pytest.raises(GradusError, match=r"store.sqlite can't be used: UNIQUE constraint failed.*kept"):
-        store.add(run, row(1, train_loss=9.0))
-    assert store.rows(run) == [row(1)]
+UNKNOWN: dict[str, Callable[[Store], object]] = {
+    "add": lambda store: store.add(99, row(1)),
+    "end": lambda store: store.end(99, "finished"),
+    "resume": lambda store: store.resume(99),
+    "note": lambda store: store.note(99, "odd"),
+    "begin": lambda store: store.begin(99, RUN, {}),
+    "end_sweep": lambda store: store.end_sweep(99, "finished"),
+    "answered": lambda store: store.answered(99),
+}
 
 
-UNKNOWN: list[Callable[[Store], None]] = [
-    lambda store: store.add(99, row(1)),
-    lambda store: store.end(99, "finished"),
-    lambda store: store.resume(99),
-]
+@pytest.mark.parametrize("use", UNKNOWN)
+def test_what_was_not_entered_is_refused(store: Store, use: str) -> None:
+    """Nothing is entered for a run, a sweep or a request that the store doesn't know."""
+    with pytest.raises(GradusError, match=r"there is no (run|sweep|request) 99 in .*store.sqlite"):
+        UNKNOWN[use](store)
+    assert contents(store) == ([], [], [])
 
 
-@pytest.mark.parametrize("use", UNKNOWN, ids=["add", "end", "resume"])
-def test_a_run_that_was_not_entered_is_refused(store: Store, use: Callable[[Store], None]) -> None:
-    """Nothing is entered for a run that the store doesn't know."""
-    with pytest.raises(GradusError, match=r"there is no run 99 in .*store.sqlite|FOREIGN KEY constraint failed"):
-        use(store)
-    assert store.runs() == []
+@pytest.mark.parametrize("status", ["merry", "running", "damaged"])
+def test_a_run_ends_in_a_known_way(store: Store, status: Any) -> None:
+    """A status that is no end is refused by its name, for runs and sweeps, and nothing is changed."""
+    run = begun(store)
+    for end in (store.end, store.end_sweep):
+        with pytest.raises(InvalidInput, match=rf"ended as one of finished, .*; got '{status}'"):
+            end(run, status)
+    assert [one.status for one in (*store.runs(), *store.sweeps())] == ["running", "running"]
 
 
 def test_a_closed_store_says_so(store: Store) -> None:
@@ -217,45 +350,36 @@ def test_what_is_cut_short_is_undone(store: Store, monkeypatch: pytest.MonkeyPat
     def fails(*_: object) -> None:
         raise kind("in the middle")
 
-    run = store.begin("sweep", RUN, {})
+    run = begun(store)
     store.add(run, row(1))
     with monkeypatch.context() as patch:
-        patch.setattr("gradus.store.astuple", fails)
+        patch.setattr("gradus.store.numbers_of", fails)
         with pytest.raises(kind, match="in the middle"):
-            store.add(run, row(1, train_loss=9.0), replacing=True)  # the old row is deleted by then
+            store.add(run, row(1, lr=9.0), replacing=True)  # the old row is deleted by then
     assert store.rows(run) == [row(1)]
     store.add(run, row(2))
     assert store.rows(run) == [row(1), row(2)]
 
 
-def python(program: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A process that has the store, a run and `row(epoch)` at hand."""
-    prelude = """
-import sys
-from gradus.runs import Row, Run
-from gradus.schedules import Cosine
-from gradus.store import Store
-def row(epoch):
-    return Row(epoch, 23 * epoch, 0.1, 2.0 / epoch, 0.2, 1.9 / epoch, 0.3, 0.5)
-RUN = Run("cosine", "digits", Cosine(20, end=0.03), lr=0.3, epochs=30, batch_size=64, seed=7)
-"""
-    command = [sys.executable, "-c", prelude + program, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+PLACES = pytest.mark.parametrize("kind", ["ext4", "nfs4"])
 
 
-def test_a_killed_writer_loses_nothing_it_had_entered(tmp_path: Path) -> None:
-    """A process killed in the middle of writing rows loses none that it had entered, and the store opens and goes on."""
+@PLACES
+def test_a_killed_writer_loses_nothing_it_had_entered(kind: str, tmp_path: Path) -> None:
+    """A process killed in the middle of writing rows, on a disk or on a network, loses none that it had entered, and the
+    store opens and goes on.
+    """
     program = """
 store = Store(sys.argv[1])
-run = store.begin("sweep", RUN, {})
-epoch = 0
+run = begun(store)
+step = 0
 while True:
-    epoch += 1
-    store.add(run, row(epoch))
-    print(epoch, flush=True)
+    step += 1
+    store.add(run, row(step))
+    print(step, flush=True)
 """
-    path = tmp_path / "store.sqlite"
-    with python(program, str(path)) as process:
+    path = tmp_path / "folder" / "store.sqlite"
+    with python(program, path, mounts=mounted(path.parent, kind)) as process:
         assert process.stdout is not None
         entered = [int(process.stdout.readline()) for _ in range(20)]
         process.send_signal(signal.SIGKILL)
@@ -264,42 +388,48 @@ while True:
     with Store(path, create=False) as store:
         (run,) = store.runs()
         rows = store.rows(run.id)
-        assert rows[: len(entered)] == [row(epoch) for epoch in entered]
+        assert rows[: len(entered)] == [row(step) for step in entered]
         assert rows[len(entered) :] in ([], [row(len(entered) + 1)])  # entered, but not yet told
         store.end(run.id, "interrupted")
-    check = sqlite3.connect(path)
-    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    check.close()
+        assert store.check() == []
 
 
-def test_many_processes_make_and_fill_stores_at_once(tmp_path: Path) -> None:
-    """Sixteen processes that make the same new stores and write to them lose no row and enter none twice."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="one process becomes sixteen by fork")
+@PLACES
+def test_many_processes_make_and_fill_stores_at_once(kind: str, tmp_path: Path) -> None:
+    """Sixteen processes that make the same new stores and write to them, on a disk or on a network, lose no row and enter
+    none twice.
+    """
     program = """
-print("ready", flush=True)
-sys.stdin.readline()
-for name in sys.argv[2:]:
-    Store(name).close()
-with Store(sys.argv[2]) as store:
-    run = store.begin("sweep " + sys.argv[1], RUN, {})
-    for epoch in range(1, 31):
-        store.add(run, row(epoch))
-    store.end(run, "finished")
+wait, release = os.pipe()
+children = []
+for index in range(16):
+    if (child := os.fork()) == 0:
+        os.close(release)
+        os.read(wait, 1)  # which ends for all at once
+        for name in sys.argv[2:]:
+            Store(name).close()
+        with Store(sys.argv[2]) as store:
+            run = store.begin(store.begin_sweep("train", str(index), {}), RUN, {})
+            for step in range(1, int(sys.argv[1]) + 1):
+                store.add(run, row(step))
+            store.end(run, "finished")
+        os._exit(0)
+    children.append(child)
+os.close(release)
+print([os.waitpid(child, 0)[1] for child in children])
 """
-    paths = [tmp_path / f"{index}.sqlite" for index in range(25)]  # the moment of making is the risky one
-    processes = [python(program, str(index), *map(str, paths)) for index in range(16)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert isinstance(process.stdin, io.TextIOWrapper)
-        process.stdin.write("\n")
-        process.stdin.flush()
-    assert [process.communicate() and process.returncode for process in processes] == [0] * 16
+    steps = 30 if kind == "ext4" else 3  # on a network one waits for the other
+    paths = [tmp_path / "folder" / f"{index}.sqlite" for index in range(25)]  # the moment of making is the risky one
+    with python(program, steps, *paths, mounts=mounted(paths[0].parent, kind)) as process:
+        told, _ = process.communicate()
+    assert told == f"{[0] * 16}\n"
     with Store(paths[0], create=False) as store:
-        assert sorted(run.sweep for run in store.runs()) == sorted(f"sweep {index}" for index in range(16))
+        assert sorted(sweep.name for sweep in store.sweeps()) == sorted(map(str, range(16)))
         for run in store.runs():
             assert run.status == "finished"
-            assert store.rows(run.id) == [row(epoch) for epoch in range(1, 31)]
+            assert store.rows(run.id) == [row(step) for step in range(1, steps + 1)]
+        assert store.check() == []
 
 
 def test_a_store_in_the_making_is_waited_for(tmp_path: Path) -> None:
@@ -317,53 +447,16 @@ def test_a_store_in_the_making_is_waited_for(tmp_path: Path) -> None:
 
 def test_readers_and_a_writer_do_not_wait_for_each_other(tmp_path: Path, store: Store) -> None:
     """While one process is in the middle of writing, another opens the store and reads what was entered before."""
-    run = store.begin("sweep", RUN, {})
+    run = begun(store)
     store.add(run, row(1))
-    with store._transaction():
-        store._connection.execute("DELETE FROM rows")
+    with store._file.writing():
+        store._file.remove(ROWS, "run = ?", run)
         with Store(tmp_path / "store.sqlite", create=False) as reader:
             assert reader.rows(run) == [row(1)]
     assert store.rows(run) == []
 
 
 # Files of others
-
-
-def foreign(path: Path, *, mode: str = "DELETE", application: int = 0, version: int = 0) -> None:
-    """Another program's SQLite file."""
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA journal_mode = {mode}")
-    connection.execute(f"PRAGMA application_id = {application}")
-    connection.execute(f"PRAGMA user_version = {version}")
-    connection.execute("CREATE TABLE songs (title TEXT)")
-    connection.execute("INSERT INTO songs VALUES ('La mer')")
-    connection.commit()
-    connection.close()
-
-
-def newer(path: Path, mode: str) -> None:
-    """A store of a version to come."""
-    Store(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA journal_mode = {mode}")
-    connection.execute("PRAGMA user_version = 99")
-    connection.execute("ALTER TABLE runs ADD COLUMN colour TEXT")
-    connection.commit()
-    connection.close()
-
-
-FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "foreign": (foreign, "is an SQLite file, but no store of Gradus; name another file"),
-    "foreign in WAL mode": (lambda path: foreign(path, mode="WAL"), "is an SQLite file, but no store of Gradus"),
-    "foreign with an id": (
-        lambda path: foreign(path, application=5, version=1),
-        "is an SQLite file, but no store of Gradus",
-    ),
-    "newer": (lambda path: newer(path, "WAL"), r"written by a newer Gradus \(store version 99, this one knows 1\); update"),
-    "newer in another mode": (lambda path: newer(path, "DELETE"), r"written by a newer Gradus \(store version 99"),
-    "text": (lambda path: path.write_text("dear diary\n" * 100), "can't be used: file is not a database"),
-    "damaged": (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4096)), "can't be used: file is not a database"),
-}
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -384,7 +477,7 @@ def test_opening_a_store_changes_nothing_in_it(tmp_path: Path) -> None:
     """A store that is opened and only read has the same bytes afterwards."""
     path = tmp_path / "store.sqlite"
     with Store(path) as store:
-        store.begin("sweep", RUN, {})
+        begun(store)
     before = path.read_bytes()
     with Store(path, create=False) as store:
         assert len(store.runs()) == 1
@@ -420,48 +513,42 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_read_only_place_can_hold_no_new_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be written, no store is made, and the error names the file."""
-    path = tmp_path / "store.sqlite"
-    path.write_bytes(b"")
-    read_only(monkeypatch)
-    with pytest.raises(GradusError, match=r"store.sqlite can't be used: attempt to write a readonly database"):
-        Store(path)
-    assert path.read_bytes() == b""
-
-
-def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that can't be written to can be read; writing is refused by its name, and its bytes stay."""
-    path = tmp_path / "store.sqlite"
+def test_where_nothing_can_be_written_a_store_is_read_and_none_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that can't be written to can be read; writing and making one are refused by its name, and no byte changes."""
+    path, empty = tmp_path / "store.sqlite", tmp_path / "empty.sqlite"
     with Store(path) as store:
-        run = store.begin("sweep", RUN, {})
+        run = begun(store)
         store.add(run, row(1))
+    empty.write_bytes(b"")
     before = path.read_bytes()
     read_only(monkeypatch)
     with Store(path, create=False) as store:
-        assert store.rows(run) == [row(1)]
         with pytest.raises(GradusError, match=r"store.sqlite can't be used: attempt to write a readonly database.*kept"):
             store.add(run, row(2))
         assert store.rows(run) == [row(1)]
-    assert path.read_bytes() == before
+    with pytest.raises(GradusError, match=r"empty.sqlite can't be used: attempt to write a readonly database"):
+        Store(empty)
+    assert (path.read_bytes(), empty.read_bytes()) == (before, b"")
 
 
 def fill(store: Store, run: int) -> None:
     """Rows without end."""
-    for epoch in itertools.count(1):
-        store.add(run, row(epoch))
+    for step in itertools.count(1):
+        store.add(run, row(step))
 
 
 def test_a_full_disk_keeps_what_was_entered(store: Store) -> None:
     """When the space ends, the error names the store, what was entered before is kept, and later rows are taken again."""
-    run = store.begin("sweep", RUN, {})
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    run = begun(store)
+    pages = store._file.connection.execute("PRAGMA page_count").fetchone()[0]
+    store._file.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(GradusError, match=r"store.sqlite can't be used: database or disk is full; what was in it"):
         fill(store, run)
     entered = len(store.rows(run))
-    assert store.rows(run) == [row(epoch) for epoch in range(1, entered + 1)]
-    store._connection.execute("PRAGMA max_page_count = 100000")
+    assert store.rows(run) == [row(step) for step in range(1, entered + 1)]
+    store._file.connection.execute("PRAGMA max_page_count = 100000")
     store.add(run, row(entered + 1))
     assert len(store.rows(run)) == entered + 1
 
@@ -481,319 +568,126 @@ def test_a_store_that_is_locked_is_waited_for(tmp_path: Path, monkeypatch: pytes
 
 def test_a_schedule_that_cannot_be_saved_is_not_entered(store: Store) -> None:
     """A run without JSON is refused before anything is entered."""
+    sweep = store.begin_sweep("train", "a sweep", {})
     with pytest.raises(GradusError):
-        store.begin("sweep", dataclasses.replace(RUN, schedule=Constant() * Lambda(lambda t: 1 / (1 + t))), {})
+        store.begin(sweep, RUN.replace(schedules=Constant() * Lambda(lambda t: 1 / (1 + t))), {})
     assert store.runs() == []
 
 
-# Damage, and what is saved from it
+# On a network
 
 
-def filled(path: Path) -> dict[int, list[Row]]:
-    """A store of many pages; the rows of each run."""
-    with Store(path) as store:
-        store._connection.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
-        runs = [store.begin("sweep", RUN, {}) for _ in range(60)]
-        for run in runs:
-            for epoch in range(1, 31):
-                store.add(run, row(epoch))
-            store.end(run, "finished")
-        return {run: store.rows(run) for run in runs}
+TABLE = r"""
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+22 21 0:5 / /home rw,relatime shared:2 master:1 - nfs4 server:/home rw,vers=4.2
+23 22 8:2 / /home/me/my\040disk rw - xfs /dev/sdb1 rw
+24 21 0:6 / /mnt rw - cifs //server/share rw
+25 24 8:3 / /mnt rw - ext4 /dev/sdc1 rw
+26 21 0:7 / /far rw - fuse.sshfs me@server:/ rw
+27 21 8:4 / /windows rw - fuseblk /dev/sdd1 rw
+28 21 0:8 / /scratch rw - lustre server:/scratch rw
+29 21 0:9 / /old rw - autofs
+what isn't a mount
+"""
 
 
-@pytest.mark.parametrize("page", range(4, 40, 6))
-def test_a_repair_saves_what_can_be_read(page: int, tmp_path: Path) -> None:
-    """With a page overwritten, a check says so; after the repair the store is well, no row is made up, and runs that have
-    lost rows are interrupted.
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/tmp/store.sqlite", ""),
+        ("/home/me/store.sqlite", "nfs4"),
+        ("/homes/me/store.sqlite", ""),
+        ("/home/me/my disk/runs/store.sqlite", ""),
+        ("/home/me/my/store.sqlite", "nfs4"),
+        ("/home/../tmp/store.sqlite", ""),
+        ("/mnt/store.sqlite", ""),  # the later mount hides the earlier one
+        ("/far/away/store.sqlite", "fuse.sshfs"),
+        ("/windows/store.sqlite", ""),
+        ("/scratch", "lustre"),
+    ],
+)
+def test_a_files_mount_is_that_of_its_longest_folder(
+    path: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is on a network if the last mount at the nearest folder above it is; without a table nothing is known to be."""
+    (tmp_path / "table").write_text(TABLE)
+    monkeypatch.setattr(network, "_MOUNTS", tmp_path / "table")
+    assert network_type(Path(path)) == expected
+    monkeypatch.setattr(network, "_MOUNTS", tmp_path / "absent")
+    assert network_type(Path(path)) == ""
+
+
+@pytest.fixture
+def on_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on a network."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setattr(network, "_MOUNTS", mounted(folder))
+    return folder
+
+
+def is_write_ahead(path: Path) -> bool:
+    """Whether a store has a log, by its header."""
+    with Store(path, create=False) as store:
+        store.runs()
+        beside = {f"{path.name}{ending}" for ending in ("-wal", "-shm")} & {one.name for one in path.parent.iterdir()}
+    assert path.read_bytes()[18:20] == (b"\2\2" if beside else b"\1\1")
+    return bool(beside)
+
+
+def test_a_store_on_a_network_has_no_log(on_network: Path) -> None:
+    """A store that is made on a network has a rollback journal, and several connections read and write what others wrote;
+    elsewhere it has a log.
     """
-    path = tmp_path / "store.sqlite"
-    before = filled(path)
-    content = bytearray(path.read_bytes())
-    content[page * 4096 : (page + 1) * 4096] = bytes(range(256)) * 16
-    path.write_bytes(content)
-    with Store(path, create=False) as store:
-        assert store.check()
-    repaired = repair_store(path)
-    assert repaired.old is not None
-    assert repaired.old.read_bytes() == content
-    with Store(path, create=False) as store:
-        assert store.check() == []
-        saved = store.runs()
-        assert len(saved) == repaired.runs > 0
-        assert sum(one.epochs for one in saved) == repaired.rows > 0
-        for one in saved:
-            assert store.rows(one.id) == before[one.id][: one.epochs]
-            assert one.status == ("finished" if one.epochs == 30 else "interrupted")
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["store.sqlite", repaired.old.name]
-
-
-def test_a_store_that_is_well_is_left_alone(tmp_path: Path) -> None:
-    """A repair of a store that is well changes no byte."""
-    path = tmp_path / "store.sqlite"
-    filled(path)
-    before = path.read_bytes()
-    assert repair_store(path) == (0, 0, None)
-    assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["store.sqlite"]
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_a_file_that_is_no_store_is_not_repaired(kind: str, tmp_path: Path) -> None:
-    """Another program's file, or a newer store, is refused, and not a byte of it changes."""
-    make, message = FILES[kind]
-    path = tmp_path / "some file.db"
-    make(path)
-    before = path.read_bytes()
-    with pytest.raises(GradusError, match=rf"some file.db.*{message}"):
-        repair_store(path)
-    assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["some file.db"]
-
-
-SPOILED = {
-    "UPDATE runs SET specification = '{}'": "its specification can't be read: this JSON is no run",
-    "UPDATE runs SET status = 'merry'": "its status is 'merry'",
-    "DELETE FROM rows WHERE epoch = 3": "its epochs are 1, 2, 4, 5, 6",
-    "DELETE FROM rows WHERE epoch = 30": "it is finished, and has 29 of 30 epochs",
-}
-
-
-@pytest.mark.parametrize("command", SPOILED)
-def test_a_check_reads_what_is_in_the_store(command: str, store: Store) -> None:
-    """A whole file whose entries contradict each other is told of, run by run."""
-    run = store.begin("sweep", RUN, {})
-    for epoch in range(1, 31):
-        store.add(run, row(epoch))
-    store.end(run, "finished")
-    assert store.check() == []
-    store._connection.execute(command)
-    (told,) = store.check()
-    assert told.startswith(f"run {run}: {SPOILED[command]}")
-
-
-@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
-def test_a_store_that_has_vanished_takes_no_rows(what: str, tmp_path: Path) -> None:
-    """Rows aren't written into a file that has no name any more, or has made way for another: the error says so."""
-    path = tmp_path / "folder" / "store.sqlite"
-    with Store(path) as store:
-        run = store.begin("sweep", RUN, {})
-        if what == "folder":
-            path.parent.rename(tmp_path / "elsewhere")
-        else:
-            path.unlink()
-        if what == "replaced":
-            path.write_bytes(b"")
-        with pytest.raises(GradusError, match="has been moved, deleted or replaced since it was opened; open it anew"):
-            store.add(run, row(1))
-
-
-def test_entries_of_a_table_that_has_lost_a_column_are_not_entered(store: Store) -> None:
-    """Where a damaged definition gives entries of fewer values, a repair leaves them out, and the new store is well."""
-    number = store.begin("a sweep", RUN, {})
-    store.add(number, row(1))
-    store._connection.execute("ALTER TABLE runs DROP COLUMN message")
-    path = store.path
-    store.close()
-    assert repair_store(path)[:2] == (0, 0)
-    with Store(path, create=False) as repaired:
-        assert repaired.check() == []
-
-
-# Headers, logs and crafted files
-
-EVERY_BIT = 1 if "GRADUS_KILLS" in os.environ else 31  # of the header's 800
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
-    """A store's file, and what is in it."""
-    path = tmp_path_factory.mktemp("small") / "store.sqlite"
-    with Store(path) as store:
-        for _ in range(2):
-            run = store.begin("sweep", RUN, {})
-            for epoch in range(1, 31):
-                store.add(run, row(epoch))
-            store.end(run, "finished")
-        held = contents(store)
-    return path.read_bytes(), held
-
-
-def contents(store: Store) -> Any:
-    return [(one, store.rows(one.id)) for one in store.runs()]
-
-
-@pytest.mark.parametrize("first", range(min(EVERY_BIT, 4)))
-def test_a_flipped_bit_in_the_header_costs_nothing(first: int, small: tuple[bytes, Any], tmp_path: Path) -> None:
-    """Whichever bit of the first hundred bytes is flipped, after a repair every run and row is there and rows are taken."""
-    whole, held = small
-    for bit in range(first * 7, 800, EVERY_BIT):
-        path = tmp_path / f"{bit}.sqlite"
-        content = bytearray(whole)
-        content[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(content)
-        repair_store(path)
-        with Store(path, create=False) as store:
-            assert (bit, store.check()) == (bit, [])
-            assert contents(store) == held
-            store.add(store.begin("sweep", RUN, {}), row(1))
-
-
-def test_another_programs_header_is_not_made_anew(tmp_path: Path) -> None:
-    """A file with a damaged header that has other tables than a store is refused, and not a byte of it changes."""
-    foreign(path := tmp_path / "songs.db")
-    content = bytearray(path.read_bytes())
-    content[17] ^= 4
-    path.write_bytes(content)
-    with pytest.raises(GradusError, match="file is not a database"):
-        repair_store(path)
-    assert path.read_bytes() == content
-    assert [one.name for one in tmp_path.iterdir()] == ["songs.db"]
+    path = on_network / "store.sqlite"
+    with Store(path) as store, Store(path) as other:
+        run = begun(store)
+        store.add(run, row(1))
+        other.note(run, "seen")
+        assert other.rows(run) == [row(1)]
+        assert store.runs()[0].note == "seen"
+        assert {one.name for one in on_network.iterdir()} == {"store.sqlite"}
+    assert not is_write_ahead(path)
+    elsewhere = on_network.parent / "store.sqlite"
+    Store(elsewhere).close()
+    assert is_write_ahead(elsewhere)
 
 
 KILLED = """
 store = Store(sys.argv[1])
-run = store.begin("sweep", RUN, {})
-for epoch in range(1, 11):
-    store.add(run, row(epoch))
+run = begun(store)
+for step in range(1, 11):
+    store.add(run, row(step))
 print("done", flush=True)
 sys.stdin.readline()
 """
 
 
-def killed(path: Path) -> None:
-    """Leave a store of ten rows as a process does that is killed: with its log."""
-    with python(KILLED, str(path)) as process:
+def test_a_log_that_comes_onto_a_network_is_taken_in(on_network: Path) -> None:
+    """A store on a network with a log that a killed process has left loses the log, and nothing that is in it."""
+    path = on_network / "store.sqlite"
+    with python(KILLED, path) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "done\n"
-        process.send_signal(signal.SIGKILL)
-
-
-def frames_of(log: bytes) -> int:
-    return (len(log) - 32) // (24 + 4096)
-
-
-CUTS: dict[str, tuple[Callable[[bytes], bytes | None], bool, str]] = {
-    "whole": (lambda log: log, True, ""),
-    "whole, without an index": (lambda log: log, False, ""),
-    "an entry": (lambda log: log[: 32 + (frames_of(log) - 3) * 4120], True, "pages in its log .* are lost"),
-    "within a page": (lambda log: log[:-4000], True, "pages in its log .* are lost"),
-    "within a page, without an index": (lambda log: log[:-4000], False, "its log ends within an entry, which is lost"),
-    "gone": (lambda _: None, True, "pages in its log .* are lost"),
-    "empty": (lambda _: b"", True, "pages in its log .* are lost"),
-    "a bit": (lambda log: log[:9000] + bytes([log[9000] ^ 1]) + log[9001:], True, "pages in its log .* are lost"),
-    "a bit, without an index": (
-        lambda log: log[:9000] + bytes([log[9000] ^ 1]) + log[9001:],
-        False,
-        "pages in its log .* are lost",
-    ),
-    "a bit of its header": (lambda log: log[:17] + bytes([log[17] ^ 1]) + log[18:], False, "pages in its log .* are lost"),
-    "what a kill leaves within an entry": (lambda log: log + log[-4120:-4000], True, ""),
-}
-
-
-@pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a killed process has left."""
-    folder = tmp_path_factory.mktemp("left")
-    killed(folder / "store.sqlite")
-    return folder
-
-
-@pytest.mark.parametrize("cut", CUTS)
-def test_a_log_that_has_lost_entries_says_so(cut: str, left: Path, tmp_path: Path) -> None:
-    """A log that is cut, gone or damaged is told of when the store is opened, and by its check; what a kill alone leaves is
-    whole.
-    """
-    damage, indexed, message = CUTS[cut]
-    path = tmp_path / "store.sqlite"
-    for ending in ("", "-wal", "-shm"):
-        shutil.copyfile(f"{left}/store.sqlite{ending}", f"{path}{ending}")
-    log = damage(Path(f"{path}-wal").read_bytes())
-    Path(f"{path}-wal").unlink() if log is None else Path(f"{path}-wal").write_bytes(log)
-    if not indexed:
-        Path(f"{path}-shm").unlink()
-    if message:
-        with pytest.warns(UserWarning, match=f"store.sqlite has lost something: .*{message}"):
-            store = Store(path, create=False)
-        assert store.check()[0] == store._lost
-    else:
-        store = Store(path, create=False)
+        process.kill()
+    assert path.read_bytes()[18:20] == b"\2\2"
+    with Store(path, create=False) as store:
+        assert store.rows(1) == [row(step) for step in range(1, 11)]
+        store.end(1, "interrupted")
         assert store.check() == []
-        assert [len(store.rows(one.id)) for one in store.runs()] == [10]
-    store.close()
+    assert not is_write_ahead(path)
 
 
-def endless(connection: sqlite3.Connection) -> None:
-    connection.execute("DROP TABLE runs")
-    connection.execute(
-        "CREATE VIEW runs AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)"
-        " SELECT id, '' sweep, '' name, 0 seed, '' specification, '' conditions, '' status, '' message, 0.0 created FROM n"
-    )
-
-
-def computed(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE runs ADD COLUMN more TEXT AS (hex(zeroblob(400000000)))")
-
-
-def triggered(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TRIGGER more AFTER UPDATE ON runs BEGIN DELETE FROM rows; END")
-
-
-@pytest.mark.parametrize("change", [endless, computed, triggered])
-def test_a_store_that_computes_is_refused(change: Callable[[sqlite3.Connection], None], tmp_path: Path) -> None:
-    """A crafted store in which a view, a column or a trigger computes is refused before it is asked."""
-    path = tmp_path / "store.sqlite"
-    Store(path).close()
-    connection = sqlite3.connect(path)
-    change(connection)
-    connection.commit()
-    connection.close()
-    for use in (lambda: Store(path, create=False), lambda: repair_store(path)):
-        with pytest.raises(GradusError, match="holds what no store of Gradus holds"):
-            use()
-
-
-def test_a_killed_writers_run_is_not_running_for_ever(left: Path, tmp_path: Path) -> None:
-    """What a killed process was at is interrupted; what a living one is at, which has the folder's lock, is running."""
-    folder = shutil.copytree(left, tmp_path / "copy")
-    with Store(folder / "store.sqlite", create=False) as store:
-        assert [one.status for one in store.runs()] == ["interrupted"]
-        with locked(folder):
-            assert [one.status for one in store.runs()] == ["running"]
-        assert store.begin("mine", RUN, {})
-        assert [one.status for one in store.runs()] == ["interrupted", "running"]
-
-
-READING = """
-import os
-os.setgid(65534)
-os.setuid(65534)
-with Store(sys.argv[1], create=False) as store:
-    print([(one.status, one.epochs) for one in store.runs()], store.check(), flush=True)
-    try:
-        store.end(1, "failed")
-    except Exception as error:
-        print(error, flush=True)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become nobody")
-@pytest.mark.parametrize("lost", [(), ("-shm",), ("-wal", "-shm")], ids=["killed", "without an index", "closed"])
-def test_nobody_can_list_a_store_in_a_folder_that_is_read_only(lost: tuple[str, ...], left: Path, tmp_path: Path) -> None:
-    """Who may only read a folder sees every run and row, those in the log too, writes nothing and leaves nothing there."""
-    folder = shutil.copytree(left, tmp_path / "copy")
-    path = folder / "store.sqlite"
-    if "-wal" in lost:
-        Store(path).close()
-    else:
-        for ending in lost:
-            Path(f"{path}{ending}").unlink()
-    for one in (folder, *folder.parents):
-        if not one.stat().st_mode & 0o001:  # pytest's folders are its user's alone
-            one.chmod(one.stat().st_mode | 0o055)
-    before = {one.name: one.stat().st_size for one in folder.iterdir()}
-    with python(READING, str(path)) as process:
-        told, _ = process.communicate()
-    assert told.splitlines()[0] == "[('interrupted', 10)] []"
-    assert "attempt to write a readonly database" in told
-    assert {one.name: one.stat().st_size for one in folder.iterdir()} == before
+def test_a_log_in_use_on_a_network_is_refused(on_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store on a network whose log another process uses is refused in a sentence; when that is gone, it can be opened."""
+    path = on_network / "store.sqlite"
+    with python(KILLED, path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        monkeypatch.setattr("gradus.store.opening._BUSY_SECONDS", 0.1)
+        with pytest.raises(
+            GradusError, match=r"network file system \(nfs4\), where it can't have .* log, and another process"
+        ):
+            Store(path, create=False)
+        process.communicate("\n")
+    assert not is_write_ahead(path)

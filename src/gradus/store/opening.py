@@ -43,6 +43,8 @@ def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], obj
     try:
         return _prepared(path, sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None), look, network)
     except sqlite3.OperationalError as error:
+        if network and _code(error) == sqlite3.SQLITE_BUSY:
+            raise _in_use(path, network) from None
         unwritable = _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         if create or not unwritable:
             raise
@@ -159,19 +161,19 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 def _leave_write_ahead(path: Path, connection: sqlite3.Connection, network: str) -> None:
     """A rollback journal, which the file keeps, and locks that are given back."""
-    try:
-        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-    except sqlite3.OperationalError as error:
-        if _code(error) != sqlite3.SQLITE_BUSY:
-            raise
-        mode = "wal"
+    (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
     if mode == "wal":
-        raise GradusError(
-            f"the store {path} is on a network file system ({network}), where it can't have a write-ahead log, and another "
-            f"process has it open; end that process, and open it again"
-        )
+        raise _in_use(path, network)
+    Path(f"{path}-shm").unlink(missing_ok=True)  # a process that was killed has left it, and it speaks of a log
     connection.execute("PRAGMA locking_mode = NORMAL")
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _in_use(path: Path, network: str) -> GradusError:
+    return GradusError(
+        f"the store {path} is on a network file system ({network}), where it can't have a write-ahead log, and another process "
+        f"has it open; end that process, and open it again"
+    )
 
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:

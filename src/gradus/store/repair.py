@@ -105,6 +105,7 @@ def _mended(path: Path, scratch: Path, trouble: GradusError | list[str]) -> sqli
         connection = sqlite3.connect(scratch, isolation_level=None)
         with suppress(sqlite3.Error, UnicodeDecodeError):
             guard(connection)
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # a log needs no shared memory then
             if known_version(connection) or isinstance(trouble, list):
                 return connection
         connection.close()
@@ -140,9 +141,11 @@ def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[Rec
 def _consistent(found: dict[Table, list[Record]]) -> dict[Table, list[Record]]:
     """What can be entered without contradictions: each run with rows that belong together, in a sweep."""
     runs, rows = [], []
+    of_runs: dict[int, list[Record]] = {}
+    for row in sorted(found[ROWS]):
+        of_runs.setdefault(row[0], []).append(row)
     for run in found[RUNS]:
-        its_rows = sorted(row for row in found[ROWS] if row[0] == run[0])
-        run, its_rows = _rejoined(RUNS.named(run), its_rows)
+        run, its_rows = _rejoined(RUNS.named(run), of_runs.get(run[0], []))
         if not any(contradictions(run, its_rows)):
             runs.append(run)
             rows += its_rows
