@@ -238,7 +238,7 @@ def test_a_note_takes_the_place_of_the_one_before(store: Store) -> None:
 
 
 def test_what_belongs_to_a_run_goes_with_it(store: Store) -> None:
-    """Rows, notes and requests of a deleted run go; other runs stay as they are, and its number is free."""
+    """Rows, notes and requests of a deleted run go; other runs stay as they are, and its number is never given again."""
     runs = [begun(store) for _ in range(3)]
     for run in runs:
         store.add(run, row(1))
@@ -251,7 +251,11 @@ def test_what_belongs_to_a_run_goes_with_it(store: Store) -> None:
     assert store.runs() == [before]
     held = [store._file.asked(f"SELECT count(*) FROM {name}")[0][0] for name in ("rows", "notes", "requests")]
     assert held == [1, 1, 1]
-    assert store.check() == []
+    store.end(runs[2], "finished")
+    store.delete(runs[2:])
+    with Store(store.path) as again:
+        assert begun(again) == 4
+        assert again.check() == []
 
 
 @pytest.mark.parametrize(("runs", "message"), [([1, 2], "run 2 in .* is running; stop it first"), ([1, 99], "no run 99 in")])
@@ -262,30 +266,6 @@ def test_a_deletion_is_whole_or_refused(runs: list[int], message: str, store: St
     with pytest.raises(GradusError, match=message):
         store.delete(runs)
     assert [one.id for one in store.runs()] == [1, 2]
-
-
-def test_a_pruned_store_has_no_run_that_a_later_one_repeats(store: Store) -> None:
-    """A run goes if a later one of the same identity and conditions is finished, and so does a sweep that is left without
-    runs; all others stay.
-    """
-    plan: list[tuple[Run, int, Any]] = [
-        (RUN, 1, "failed"),  # repeated
-        (RUN, 2, "finished"),
-        (RUN.replace(seed=8), 1, "interrupted"),
-        (RUN.replace(name="other"), 1, "finished"),  # the same identity: it repeats the first, and is repeated by the last
-        (RUN, 1, "finished"),
-        (RUN, 1, "failed"),
-    ]
-    for run, threads, status in plan:
-        number = begun(store, run, threads=threads)
-        store.add(number, row(1))
-        store.end(number, status)
-        store.end_sweep(number, "finished")
-    assert store.prune() == [1, 4]
-    assert [one.id for one in store.runs()] == [2, 3, 5, 6]
-    assert [one.id for one in store.sweeps()] == [2, 3, 5, 6]
-    assert store.prune() == []
-    assert store.check() == []
 
 
 # What is refused

@@ -200,37 +200,6 @@ class Store:
                 self._file.remove(RUNS, "id = ?", run)
         self._file.compact()
 
-    def prune(self) -> list[int]:
-        """Take out every run that a later one repeats, if that is finished, and every sweep that has ended without runs.
-
-        Returns:
-            The numbers of the runs.
-
-        Raises:
-            GradusError: the file can't be written; nothing was changed.
-        """
-        with self._file.writing():
-            repeated = self._repeated()
-            for run in repeated:
-                self._file.remove(RUNS, "id = ?", run)
-            self._file.remove(SWEEPS, "status != 'running' AND id NOT IN (SELECT sweep FROM runs)")
-        self._file.compact()
-        return repeated
-
-    def _repeated(self) -> list[int]:
-        """The runs of which a later one of the same identity and conditions is finished."""
-        repeated, finished = [], set()
-        for record in self._file.asked("SELECT * FROM runs ORDER BY id DESC"):
-            one = RUNS.named(record)
-            what = (one["identity"], one["conditions"])
-            if not RUNS.is_whole(record) or not one["identity"] or one["status"] == "running":
-                continue
-            if what in finished:
-                repeated.append(one["id"])
-            if one["status"] == "finished":
-                finished.add(what)
-        return repeated[::-1]
-
     def runs(self, sweep: int | None = None) -> list[StoredRun]:
         """Every run, or those of one sweep, in the order they were entered.
 

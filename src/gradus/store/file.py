@@ -127,8 +127,9 @@ class StoreFile:
         self.connection.execute(table.insertion, table.sealed(values))
 
     def insert_next(self, table: Table, *values: Any) -> int:
-        """Enter a record under the next number, which is given back."""
-        (number,) = self.connection.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}").fetchone()
+        """Enter a record under a number that none has had, which is given back."""
+        given = "SELECT seq FROM sqlite_sequence WHERE name = ? UNION ALL SELECT max(id) FROM " + table.name
+        (number,) = self.connection.execute(f"SELECT coalesce(max(seq), 0) + 1 FROM ({given})", (table.name,)).fetchone()
         self.insert(table, number, *values)
         return int(number)
 

@@ -171,8 +171,8 @@ def _leave_write_ahead(path: Path, connection: sqlite3.Connection, network: str)
 
 def _in_use(path: Path, network: str) -> GradusError:
     return GradusError(
-        f"the store {path} is on a network file system ({network}), where it can't have a write-ahead log, and another process "
-        f"has it open; end that process, and open it again"
+        f"the store {path} is on a network file system ({network}), where it can't have a write-ahead log, and another "
+        f"process has it open; end that process, and open it again"
     )
 
 
@@ -211,7 +211,8 @@ def known_version(connection: sqlite3.Connection) -> int | None:
     Raises:
         sqlite3.Error: it can't be read.
     """
-    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100").fetchall()
+    ours = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 100"
+    found = connection.execute(ours).fetchall()
     texts = {_plain(text) for (text,) in found}
     return next((version for version, known in _DEFINITIONS.items() if texts == {*map(_plain, known)}), None)
 

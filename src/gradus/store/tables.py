@@ -18,6 +18,7 @@ VERSION = 2
 
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str}
 _encode = json.JSONEncoder().encode  # made once: it is called for every row
+_NUMBER = "INTEGER PRIMARY KEY AUTOINCREMENT"  # never given again, for others may have it written down
 _OF_A_RUN = "REFERENCES runs (id) ON DELETE CASCADE"
 
 
@@ -96,7 +97,7 @@ class Table:
 SWEEPS = Table(
     "sweeps",
     {
-        "id": "INTEGER PRIMARY KEY",
+        "id": _NUMBER,
         "kind": "TEXT NOT NULL",
         "name": "TEXT NOT NULL",
         "status": "TEXT NOT NULL",
@@ -108,7 +109,7 @@ SWEEPS = Table(
 RUNS = Table(
     "runs",
     {
-        "id": "INTEGER PRIMARY KEY",
+        "id": _NUMBER,
         "sweep": "INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE",
         "name": "TEXT NOT NULL",
         "identity": "TEXT NOT NULL",
@@ -134,7 +135,7 @@ ROWS = Table(
 REQUESTS = Table(
     "requests",
     {
-        "id": "INTEGER PRIMARY KEY",
+        "id": _NUMBER,
         "run": f"INTEGER NOT NULL {_OF_A_RUN}",
         "wish": "TEXT NOT NULL",
         "created": "REAL NOT NULL",
