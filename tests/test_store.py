@@ -18,7 +18,6 @@ import gradus.store as gradus_store
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked
 from gradus.rows import Row
-from gradus.runs import Run
 from gradus.schedules import Constant, Lambda
 from gradus.store import Status, Store, StoredRun, network
 from gradus.store.network import network_type
