@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradus.errors import InvalidInput
 from gradus.frozen import Frozen
 from gradus.rows import Row
 from gradus.runs import Run
+from gradus.tasks import Objective
 
 __all__ = ["SPLITS", "Finished", "TaskInfo", "metric_of", "metrics_in", "split_of"]
 
@@ -64,8 +64,8 @@ class TaskInfo:
         chance: the accuracy of naming the most frequent class every time, where targets are classes.
         examples: in one pass over the training data.
 
-    >>> TaskInfo("valid/accuracy max", chance=0.1, examples=1437).objective_of(Run("digits", valid=False))
-    ('test/accuracy', True)
+    >>> print(TaskInfo("valid/accuracy max", chance=0.1, examples=1437).objective_of(Run("digits", valid=False)))
+    test/accuracy max
     """
 
     objective: str | None = None
@@ -74,22 +74,15 @@ class TaskInfo:
 
     def __post_init__(self) -> None:
         if self.objective is not None:
-            name, _, which = self.objective.rpartition(" ")
-            if not name.strip() or which not in ("max", "min"):
-                raise InvalidInput(f'an objective is a number\'s name, and "max" or "min" after it; got {self.objective!r}')
+            Objective.parse(self.objective)  # refused now
 
-    def objective_of(self, run: Run) -> tuple[str, bool] | None:
-        """The number that a run is chosen by, and whether more of it is better.
-
-        Without a part for validation, test scores stand in for it.
+    def objective_of(self, run: Run) -> Objective | None:
+        """What a run is chosen by: without a part for validation, test scores stand in for it.
 
         Args:
             run: the run.
         """
-        if self.objective is None:
-            return None
-        name, _, which = self.objective.rpartition(" ")
-        return (name if run.valid else name.replace("valid/", "test/", 1)), which == "max"
+        return None if self.objective is None else Objective.parse(self.objective).among(run)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, as JSON has them."""

@@ -10,6 +10,7 @@ from gradus.frozen import Frozen
 from gradus.report.finished import Finished, TaskInfo, metric_of, metrics_in, split_of
 from gradus.runs import Run
 from gradus.sweep.statistics import Interval, interval
+from gradus.tasks import Objective
 
 __all__ = ["Summary", "differences", "grouped", "summaries"]
 
@@ -114,16 +115,17 @@ def _plain(value: Any) -> Any:
 
 def _summary(seeds: Sequence[Finished], differs: Mapping[str, Any], task: TaskInfo) -> Summary:
     run, done = seeds[0].run, [one for one in seeds if one.status == "finished"]
-    objective, maximize = task.objective_of(run) or (None, False)
-    best_step, best = _best(done, objective, maximize)
+    objective = task.objective_of(run)
+    name = None if objective is None else objective.name
+    best_step, best = _best(done, objective) if objective is not None else (None, None)
     return Summary(
         name=run.name or _named(differs) or run.task,
         differs=differs,
         seeds=len(seeds),
         finished=len(done),
-        last=_last(done, objective),
-        objective=objective,
-        maximize=maximize,
+        last=_last(done, name),
+        objective=name,
+        maximize=objective is not None and objective.maximize,
         best_step=best_step,
         best=best,
         seconds=_mean(one.seconds for one in done),
@@ -152,19 +154,16 @@ def _last(done: Sequence[Finished], objective: str | None) -> dict[str, Interval
     return {name: interval(found[name]) for name in sorted(found, key=weight)}
 
 
-def _best(done: Sequence[Finished], objective: str | None, maximize: bool) -> tuple[int | None, float | None]:
+def _best(done: Sequence[Finished], objective: Objective) -> tuple[int | None, float | None]:
     """The step that every seed has scored at and where their mean was best, and that mean."""
-    if objective is None or not done:
-        return None, None
-    scores = [{row.step: row[objective] for row in one.rows if objective in row} for one in done]
-    means = {
-        step: sum(one[step] for one in scores) / len(scores) for step in scores[0] if all(step in one for one in scores)
-    }
-    means = {step: mean for step, mean in means.items() if not math.isnan(mean)}
-    if not means:
-        return None, None
-    step = (max if maximize else min)(means, key=means.__getitem__)
-    return step, means[step]
+    scores = [{row.step: row[objective.name] for row in one.rows if objective.name in row} for one in done]
+    best_step, best = None, math.nan
+    for step in scores[0] if scores else ():
+        if all(step in one for one in scores):
+            mean = sum(one[step] for one in scores) / len(scores)
+            if objective.better(mean, best):
+                best_step, best = step, mean
+    return best_step, None if best_step is None else best
 
 
 def _rate(one: Finished, examples: int | None) -> float | None:
