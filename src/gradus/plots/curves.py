@@ -24,6 +24,7 @@ _THIN = {"linewidth": 0.8, "alpha": 0.6}  # a training's own numbers, beside its
 _ACROSS = 3  # panels beside each other, at most
 _LINEAR_UP_TO = 50  # times the lowest: beyond, the low curves would lie on the axis
 _TOO_HIGH = 10  # times where curves begin: what diverges further isn't followed
+_FALL = 1000  # how far down from the lowest peak a logarithmic axis of rates reaches
 _POINTS = 2000  # of a schedule
 
 
@@ -221,6 +222,7 @@ def _draw_schedule(axes: Axes, curves: Mapping[str, Curve], name: str, along: Al
             lows.append(values.min())
             peaks.append(values.max())
     if peaks and 0 < _LINEAR_UP_TO * min(peaks) < max(peaks):
+        axes.set_ylim(bottom=min(peaks) / _FALL)
         log_axis(axes)
     else:
         axes.set_ylim(min(lows))

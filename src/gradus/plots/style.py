@@ -30,6 +30,7 @@ _DARK: dict[Any, Any] = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), _PAPER),
     "grid.color": "#7A828C",
 }
+_FEW_DECADES = 300
 _ON_DARK = {"#0072B2": "#8A8DFF", "#000000": _INK}  # for the two that dark paper swallows
 
 
@@ -65,9 +66,10 @@ def line_style(index: int, dark: bool = False) -> dict[str, Any]:
 
 
 def log_axis(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers on it."""
+    """A logarithmic y axis with plain numbers on it: at 1, 2 and 5 where it spans few decades, else at powers of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_DECADES * low else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
 
