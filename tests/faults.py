@@ -129,10 +129,11 @@ def _victim(name: str, folder: Path, tear: tuple[str, int] | None) -> None:
 
 def begin(victim: str, folder: Path, tear: tuple[str, int] | None = None) -> Any:
     """A victim in a process of its own."""
-    return _started(_victim, victim, folder, tear)
+    return started(_victim, victim, folder, tear)
 
 
-def _started(target: Callable[..., None], *given: Any) -> Any:
+def started(target: Callable[..., None], *given: Any) -> Any:
+    """A function in a process of its own."""
     _PROCESSES.set_forkserver_preload(["faults"])
     process = _PROCESSES.Process(target=target, args=given)
     with pytest.MonkeyPatch.context() as patch:
@@ -213,7 +214,7 @@ def _arm(folder: Path, how: str, at: int) -> None:
 
 def limited(module: str, function: str, *given: str, seconds: int = 10, megabytes: int = 400) -> None:
     """Call a function in a process of its own that may take so much of the processor and so much more memory than it has."""
-    process = _started(_within_limits, module, function, given, seconds, megabytes)
+    process = started(_within_limits, module, function, given, seconds, megabytes)
     process.join(6 * seconds)  # other processes take their part
     if process.is_alive():
         process.kill()

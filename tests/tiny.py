@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+import gradus
+from gradus.checkpoint import Checkpoints
 from gradus.schedules import epochs
 from gradus.tasks import Task
 
@@ -86,6 +88,29 @@ def counting(run: Any, context: Any) -> Iterator[Mapping[str, float]]:
         if place:
             place.write_text(str(step))
         yield {"step": step, "valid/loss": 1 / step + run.seed}
+
+
+def loop(run: Any, context: Any) -> Iterator[Mapping[str, float]]:
+    """A plain loop with checkpoints of its own, by which it goes on."""
+    torch.manual_seed(run.seed)
+    model = nn.Linear(4, 1)
+    inputs = torch.randn(40, 4)
+    kind = Signum if run.optimizer.endswith("Signum") else getattr(gradus.optim, run.optimizer)
+    optimizer = kind(model.parameters(), lr=run.lr)
+    scheduler = gradus.Scheduler(optimizer, lr=run.resolved(steps_per_epoch=10)["lr"])
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    with Checkpoints(context.folder / "own") as checkpoints:
+        found = checkpoints.load(**parts)
+        for step in range(found.position if found else 0, run.total_steps()):
+            if context.should_stop():
+                return
+            optimizer.zero_grad()
+            loss = (model(inputs[step * 4 : step * 4 + 4]) - 1).square().mean()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            checkpoints.save(step + 1, **parts)
+            yield {"step": step + 1, "train/loss": float(loss)}
 
 
 def waiting(run: Any, context: Any) -> Iterator[Mapping[str, float]]:  # noqa: ARG001 - as every training function

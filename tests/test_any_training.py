@@ -1,0 +1,75 @@
+"""Whatever trains, a task of any kind or a function of one's own, is compared, killed, resumed and told apart alike."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import faults
+import gradus.store
+from gradus.experiments import compare
+from gradus.report import Comparison
+from gradus.runs import Run
+from gradus.schedules import Constant, Cosine, Linear, fraction, rest
+from gradus.store import STORE_FILE, Store
+from gradus.sweep import grid
+
+KINDS = [
+    "example_tasks.regression:task",
+    "example_tasks.characters:task",
+    "example_tasks.crops:task",  # two workers make its batches
+    "example_tasks.dicts:task",
+    "example_tasks.finetuning:task",
+    "tiny:loop",
+]
+OPTIMIZERS = ["SGD", "AdamW", "tiny:Signum"]
+SCHEDULES = {
+    "constant": Constant(),
+    "cosine": Cosine(rest()),
+    "warm": Linear(fraction(0.5), start=0.1, end=1.0) >> Cosine(rest()),
+}
+
+
+def compared(task: str, folder: Path) -> Comparison:
+    """Three optimizers under three schedules, for three updates each."""
+    run = Run(task, lr=0.01, length=3, evaluate_every=2, batch_size=16)
+    return compare(grid(run, optimizer=OPTIMIZERS, schedules=SCHEDULES), device="cpu", threads=1, workers=1, out=folder)
+
+
+def killed(task: str, folder: Path, rows: int) -> None:
+    """Begin that comparison, and die by SIGKILL when so many rows are stored."""
+    add, done = gradus.store.Store.add, []
+
+    def add_and_die(*given: object, **named: object) -> None:
+        add(*given, **named)  # type: ignore[arg-type]  # as it was called
+        done.append(1)
+        if len(done) == rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    gradus.store.Store.add = add_and_die  # type: ignore[method-assign, assignment]  # in this process, which ends with it
+    compared(task, folder)
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_it_is_compared_told_apart_and_goes_on_after_sigkill_bit_for_bit(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three optimizers under three schedules give nine different runs; killed within one, the same call ends with the
+    uninterrupted comparison's rows, bit for bit, and the store names each run by what it was.
+    """
+    process = faults.started(killed, task, tmp_path / "killed", 11)
+    monkeypatch.setattr("gradus.report.comparison.png", lambda _: b"")  # the pictures have tests of their own
+    monkeypatch.setattr(Comparison, "figure", lambda _: None)
+    whole = compared(task, tmp_path / "whole")
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [one.status for one in whole.runs] == ["finished"] * 9, [one.message for one in whole.runs]
+    assert len({tuple(one.rows) for one in whole.runs}) == 9
+    resumed = compared(task, tmp_path / "killed")
+    assert 0 < resumed.kept < 9
+    assert [(one.run, one.rows) for one in resumed.runs] == [(one.run, one.rows) for one in whole.runs]
+    with Store(tmp_path / "killed" / STORE_FILE, create=False) as store:
+        assert [one.name for one in store.runs()] == [f"{own}, {shape}" for own in OPTIMIZERS for shape in SCHEDULES]
+        assert len({one.identity for one in store.runs()}) == 9
+        assert store.check() == []
