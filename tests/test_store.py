@@ -512,6 +512,22 @@ def test_where_nothing_can_be_written_a_store_is_read_and_none_is_made(
     assert (path.read_bytes(), empty.read_bytes()) == (before, b"")
 
 
+@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
+def test_a_store_that_has_vanished_takes_no_rows(what: str, tmp_path: Path) -> None:
+    """Rows aren't written into a file that has no name any more, or has made way for another: the error says so."""
+    path = tmp_path / "folder" / "store.sqlite"
+    with Store(path) as store:
+        run = begun(store)
+        if what == "folder":
+            path.parent.rename(tmp_path / "elsewhere")
+        else:
+            path.unlink()
+        if what == "replaced":
+            path.write_bytes(b"")
+        with pytest.raises(GradusError, match="has been moved, deleted or replaced since it was opened; open it anew"):
+            store.add(run, row(1))
+
+
 def fill(store: Store, run: int) -> None:
     """Rows without end."""
     for step in itertools.count(1):

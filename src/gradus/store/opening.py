@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradus.errors import GradusError
+from gradus.files import open_file
 from gradus.store import version_1
 from gradus.store.network import network_type
 from gradus.store.tables import APPLICATION_ID, ROWS, RUNS, VERSION, Table, definitions
@@ -45,16 +46,23 @@ def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], obj
     except sqlite3.OperationalError as error:
         if network and _code(error) == sqlite3.SQLITE_BUSY:
             raise _in_use(path, network) from None
-        unwritable = _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if create or not unwritable:
+        unwritable = [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY]
+        unwritable += [sqlite3.SQLITE_IOERR] if network else []  # who may only read a file can't have it alone
+        if create or _code(error) not in unwritable:
             raise
-    connection = _copied(path) if network else _reading(path)
+    connection = _copied(path) if network and _is_write_ahead(path) else _reading(path)
     if _version(path, connection) < VERSION:
         connection.close()
         connection = _copied(path)
     connection = _prepared(path, connection, look)
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _is_write_ahead(path: Path) -> bool:
+    """Whether a store has a log, by its header."""
+    with open_file(path) as file:
+        return file.read(20)[18:] == b"\2\2"
 
 
 def _reading(path: Path) -> sqlite3.Connection:
