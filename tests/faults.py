@@ -67,7 +67,7 @@ def points() -> Task:
 
 def train_victim(folder: Path, epochs: int = 6) -> None:
     """One run with checkpoints within its epochs."""
-    run = Run("faults:points", "AdamW", schedules=Cosine(rest()), length=schedules.epochs(epochs), name="train")
+    run = Run("faults:points", "AdamW", schedules={"lr": Cosine(rest())}, length=schedules.epochs(epochs), name="train")
     train_run(run, device="cpu", threads=1, checkpoint_every=3, out=folder)
 
 
@@ -208,7 +208,7 @@ def _arm(folder: Path, how: str, at: int) -> None:
         with (folder / "acknowledged").open("a") as file:
             file.write(json.dumps([run, row.step, row.results()]) + "\n")
 
-    gradus.store.Store.add = noted  # type: ignore[method-assign]  # in this process, which ends with it
+    gradus.store.Store.add = noted  # type: ignore[method-assign, assignment]  # in this process, which ends with it
     _preloaded().torn_arm(ctypes.c_long(at), *TEARS[how])
 
 

@@ -47,7 +47,7 @@ def killed(task: str, folder: Path, rows: int) -> None:
         if len(done) == rows:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    gradus.store.Store.add = add_and_die  # type: ignore[method-assign, assignment]  # in this process, which ends with it
+    gradus.store.Store.add = add_and_die  # type: ignore[method-assign]  # in this process, which ends with it
     compared(task, folder)
 
 

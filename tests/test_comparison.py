@@ -345,7 +345,7 @@ def backwards(runs: Sequence[Run], resources: Resources) -> Iterator[tuple[int, 
 
 def test_an_executor_of_ones_own_gives_the_same(whole: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Registered from outside, it is used by its name, its rows are the same, and the sweep says which it was."""
-    monkeypatch.setitem(EXECUTORS, "backwards", backwards)  # type: ignore[arg-type]  # it takes no requests
+    monkeypatch.setitem(EXECUTORS, "backwards", backwards)
     found = compare(RUNS, **CPU, executor="backwards", out=tmp_path)
     assert values(found) == values(whole)
     assert found.settings["executor"] == "backwards"

@@ -202,7 +202,7 @@ def test_an_executor_is_found_by_name_by_import_path_or_as_itself(monkeypatch: p
     assert executor_named("serial") == ("serial", EXECUTORS["serial"])
     named, found = executor_named(f"{__name__}:backwards")
     assert (named, found.__code__) == (f"{__name__}:backwards", backwards.__code__)  # type: ignore[attr-defined]
-    assert executor_named(backwards) == ("backwards", backwards)  # type: ignore[arg-type]
+    assert executor_named(backwards) == ("backwards", backwards)
 
 
 @pytest.mark.parametrize(

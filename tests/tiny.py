@@ -98,7 +98,7 @@ def loop(run: Any, context: Any) -> Iterator[Mapping[str, float]]:
     kind = Signum if run.optimizer.endswith("Signum") else getattr(gradus.optim, run.optimizer)
     optimizer = kind(model.parameters(), lr=run.lr)
     scheduler = gradus.Scheduler(optimizer, lr=run.resolved(steps_per_epoch=10)["lr"])
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     with Checkpoints(context.folder / "own") as checkpoints:
         found = checkpoints.load(**parts)
         for step in range(found.position if found else 0, run.total_steps()):

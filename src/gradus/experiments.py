@@ -199,9 +199,12 @@ class _Work:
         refuse_twins(self.runs)
         for run in self.runs:
             check_name(run)
+        for run in {run.replace(seed=0).identity: run for run in self.runs}.values():
             if isinstance(tasks[run.task], Task):
                 check_run(run, tasks[run.task])
-        self.conditions = [conditions(run, tasks[run.task], spread) for run in self.runs]
+        kinds = {_sources(run): run for run in self.runs}
+        found = {kind: conditions(run, tasks[run.task], spread) for kind, run in kinds.items()}
+        self.conditions = [found[_sources(run)] for run in self.runs]
         digests = {run.identity: digest(one) for run, one in zip(self.runs, self.conditions, strict=True)}
         self.resources = replace(spread, conditions=digests)
         _log.info("%d runs, executed by %s with %s", len(self.runs), self.executor[0], spread)
@@ -314,13 +317,18 @@ class _Work:
     def _objective(self, run: Run) -> str | None:
         """The number that a run is judged by; None where nobody can tell."""
         found = self._info(run).objective_of(run)
-        return None if found is None else found[0]
+        return None if found is None else found.name
 
     def comparison(self, session: Session, *, seconds: float | None = None, kept: int = 0) -> Comparison:
         """What has come of the runs so far."""
         settings = self.settings
         infos = {name: TaskInfo(**info) for name, info in settings.pop("tasks").items()}
         return Comparison(_finished(session), infos, seconds=seconds, kept=kept, settings=settings)
+
+
+def _sources(run: Run) -> tuple[str | None, ...]:
+    """All that a run's conditions depend on of its specification."""
+    return run.task, run.optimizer, run.model
 
 
 def _as_runs(runs: Iterable[Run]) -> list[Run]:

@@ -20,7 +20,7 @@ _COMPLETE = ("finished", "diverged")  # whose rows are all there
 _log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """A run of a session.
 
