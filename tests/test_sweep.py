@@ -113,7 +113,8 @@ def test_in_one_process_a_run_that_fails_or_diverges_ends_alone(alone: Outcome, 
 
 def asked(executor: str, runs: Sequence[Run], given: Resources, *requests: Request) -> Outcome:
     """The outcome where requests are made as soon as the first run has given something."""
-    generator, waiting = EXECUTORS[executor](runs, given), list(requests)
+    generator: Any = EXECUTORS[executor](runs, given)
+    waiting = list(requests)
 
     def events() -> Iterator[tuple[int, Any]]:
         request = None
@@ -161,7 +162,7 @@ def test_nothing_is_left_behind() -> None:
     """A consumer that stops early leaves no process, and torch's threads are as they were."""
     threads = torch.get_num_threads()
     for execute in EXECUTORS.values():
-        events = execute(GOOD, resources(threads=threads + 1))
+        events: Any = execute(GOOD, resources(threads=threads + 1))
         next(events)
         events.close()
     assert multiprocessing.active_children() == []
@@ -201,7 +202,7 @@ def test_an_executor_is_found_by_name_by_import_path_or_as_itself(monkeypatch: p
     assert executor_named("backwards") == ("backwards", backwards)
     assert executor_named("serial") == ("serial", EXECUTORS["serial"])
     named, found = executor_named(f"{__name__}:backwards")
-    assert (named, found.__code__) == (f"{__name__}:backwards", backwards.__code__)  # type: ignore[attr-defined]
+    assert (named, found.__code__) == (f"{__name__}:backwards", backwards.__code__)
     assert executor_named(backwards) == ("backwards", backwards)
 
 

@@ -1,6 +1,6 @@
 """What an executor tells of its runs, and what it can be asked for meanwhile."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,4 +52,4 @@ class Request:
 
 Event = RunStarted | Progress | Row | RunEnded
 Events = Generator[tuple[int, Event], Request | None, None]
-Executor = Callable[[Sequence[Run], Resources], Events]
+Executor = Callable[[Sequence[Run], Resources], Iterator[tuple[int, Event]]]  # one that isn't a generator takes no requests
