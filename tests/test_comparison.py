@@ -381,7 +381,7 @@ def test_an_executor_that_yields_what_is_no_event_is_told(wrong: Any, tmp_path: 
         yield wrong
 
     with pytest.raises(GradusError, match="the executor confused must yield pairs of a run's place, below 1, and an event"):
-        compare(ONE, **CPU, executor=confused, out=tmp_path)  # type: ignore[arg-type]
+        compare(ONE, **CPU, executor=confused, out=tmp_path)
     assert [status for _, _, status, _ in stored(tmp_path)] == ["interrupted"]
 
 
@@ -397,7 +397,7 @@ def test_an_interrupted_comparison_leaves_no_executor_behind(monkeypatch: pytest
 
     watched(monkeypatch, Watching(at_once=interrupt))
     with pytest.raises(KeyboardInterrupt) as caught:
-        compare(ONE, **CPU, executor=executor, out=tmp_path)  # type: ignore[arg-type]
+        compare(ONE, **CPU, executor=executor, out=tmp_path)
     assert closed
     assert caught.tb  # the traceback still holds the frames, so it wasn't the garbage collector that closed it
 
