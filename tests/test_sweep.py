@@ -124,38 +124,27 @@ def asked(executor: str, runs: Sequence[Run], given: Resources, *requests: Reque
             except StopIteration:
                 return
             yield index, event
-            request = waiting.pop(0) if waiting and isinstance(event, (Progress, Row)) else None
+            is_due = waiting and index == 0 and isinstance(event, (Progress, Row))
+            request = waiting.pop(0) if is_due else None
 
     return outcome(events())
 
 
-@pytest.mark.parametrize("run", ["task", "trainable"])
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_that_is_asked_to_pauses_or_stops_and_goes_on_later(
-    executor: str, run: str, alone: Outcome, tmp_path: Path
-) -> None:
-    """A run ends as it was asked, with a checkpoint; executed again it gives an unstopped run's rows, bit for bit."""
-    long = finished(POINTS.replace(length=epochs(100), evaluate_every=1))[0]
-    first = long if run == "task" else Run("tiny:waiting")
-    kind: Any = "pause" if run == "task" else "stop"
-    done = asked(executor, [first, GOOD[0]], resources(tmp_path), Request(0, kind))
-    assert done[0][1] == {"pause": "paused", "stop": "stopped"}[kind]
-    assert done[1] == alone[0]
-    if run == "task":
-        assert 0 < len(done[0][0]) < 700
-        assert any(resources(tmp_path).checkpoints_of(first).iterdir())  # type: ignore[union-attr]
-        again = outcome(EXECUTORS["serial"]([first], resources(tmp_path)))[0]
-        assert again[0][: len(done[0][0])] == done[0][0]
-        assert again == outcome(EXECUTORS["serial"]([first], resources()))[0]
-
-
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_that_waits_can_be_stopped_before_it_begins(executor: str, alone: Outcome) -> None:
-    """A request to a run that hasn't begun ends it without a row, and a request to one that has ended does nothing."""
-    runs = [GOOD[0], GOOD[1], GOOD[2]]
-    done = asked(executor, runs, Resources("cpu", workers=1), Request(2, "stop"), Request(0, "pause"))
-    assert done[2] == ([], "stopped", "")
-    assert done[1] == alone[1]
+def test_a_run_that_is_asked_to_pauses_or_stops_and_goes_on_later(executor: str, alone: Outcome, tmp_path: Path) -> None:
+    """Runs end as they were asked, those that wait too, and the others as ever; a paused one has a checkpoint, from which
+    it gives an unstopped run's rows, bit for bit.
+    """
+    long = finished(POINTS.replace(length=epochs(60), evaluate_every=1))[0]
+    runs, folder = [long, Run("tiny:waiting"), GOOD[0], GOOD[1]], resources(tmp_path)
+    done = asked(executor, runs, folder, Request(3, "stop"), Request(1, "stop"), Request(0, "pause"))
+    assert [done[place][1] for place in range(4)] == ["paused", "stopped", "finished", "stopped"]
+    assert (done[2], done[3]) == (alone[0], ([], "stopped", ""))
+    assert 0 < len(done[0][0]) < 360
+    assert any(folder.checkpoints_of(long).iterdir())  # type: ignore[union-attr]
+    again, whole = (outcome(EXECUTORS["serial"]([long], given))[0] for given in (folder, resources()))
+    assert again[0][: len(done[0][0])] == done[0][0]
+    assert again == whole
 
 
 def test_nothing_is_left_behind() -> None:
@@ -173,17 +162,16 @@ UNGUARDED = """
 from gradus.runs import Run
 from gradus.sweep import EXECUTORS, Resources, RunEnded
 runs = [Run("tiny:counting", seed=seed) for seed in range(2)]
-events = EXECUTORS["processes"](runs, Resources(device="cpu", workers=2))
+events = EXECUTORS["processes"](runs, Resources(device="cpu"))
 print([event.status for _, event in events if isinstance(event, RunEnded)])
 """
 
 
 def test_a_script_needs_no_guard() -> None:
-    """A script without `if __name__ == "__main__"`, or one from standard input, executes its runs once each."""
-    for arguments, text in (([], UNGUARDED), (["-c", UNGUARDED], None)):
-        command = [sys.executable, *(arguments or ["-"])]
-        found = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-        assert found.stdout.strip() == "['finished', 'finished']"
+    """A script without `if __name__ == "__main__"`, even from standard input, executes its runs once each."""
+    command, here = [sys.executable, "-"], Path(__file__).parent
+    found = subprocess.run(command, input=UNGUARDED, capture_output=True, text=True, check=True, cwd=here)
+    assert found.stdout.strip() == "['finished', 'finished']"
 
 
 # The door
