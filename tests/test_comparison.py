@@ -268,7 +268,8 @@ def test_what_has_finished_under_other_conditions_is_neither_kept_nor_trained_un
         compare(run, **settings, out=out)
     assert f"what differs is {said.get(what, 'threads (1 then, 2 now)')}; train anew with again=True" in str(caught.value)
     assert len(stored(out)) == 1
-    assert values(compare(run, **settings, keep=True, out=out)) == values(first)
+    kept = compare(run, **settings, keep=True, out=out)
+    assert (values(kept), kept.runs[0].conditions) == (values(first), first.runs[0].conditions)
     assert len(stored(out)) == 1
     again = compare(run, **settings, again=True, out=out)
     assert (again.kept, len(stored(out))) == (0, 2)
@@ -420,6 +421,7 @@ def test_an_interrupted_comparison_leaves_no_executor_behind(monkeypatch: pytest
         (ONE, {"device": "nope"}, "device 'nope' can't be used here"),
         (ONE, {"executor": "cluster"}, "unknown executor 'cluster'"),
         (ONE, {"checkpoint_every": 0}, "checkpoint_every must be a whole number"),
+        (ONE, {"again": True, "keep": True}, "give one of them"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_written(

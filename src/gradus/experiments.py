@@ -224,6 +224,8 @@ class _Work:
     @contextmanager
     def session(self, kind: str, out: Path, *, again: bool, keep: bool) -> Iterator[Session]:
         """The runs in the store of a folder, which is locked meanwhile."""
+        if again and keep:
+            raise InvalidInput("again=True trains anew what has finished, and keep=True keeps it; give one of them")
         self._refuse_full_disk(out)
         folder = make_ignored_folder(out)
         self.resources = replace(self.resources, checkpoints=str(folder / _CHECKPOINTS))

@@ -26,7 +26,7 @@ class Entry:
 
     Args:
         run: its specification.
-        conditions: what else its bits depend on.
+        conditions: what else its bits depend on; where it was kept, what they depended on.
         number: its number in the store, once it has one.
         rows: what it has given so far, by their steps.
         status: "waiting", "running", or how it ended.
@@ -119,7 +119,7 @@ class Session:
             one = next((one for one in of_it if one.conditions == entry.conditions), of_it[0] if keep and of_it else None)
             if one is not None:
                 self._take(entry, one)
-                entry.status, entry.message = one.status, one.message
+                entry.status, entry.message, entry.conditions = one.status, one.message, one.conditions
 
     def _take_unfinished(self, unfinished: Sequence[StoredRun]) -> None:
         free = list(unfinished)
