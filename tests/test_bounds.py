@@ -24,7 +24,8 @@ from gradus.checkpoint import latest, load
 from gradus.checkpoint.file import HEADER, packed
 from gradus.errors import GradusError
 from gradus.rangetest.of_task import Found
-from gradus.runs import Row, Run
+from gradus.rows import Row
+from gradus.runs import Run
 from gradus.schedules import Constant, Schedule, parse
 from gradus.store import Store
 from gradus.store.repair import repair_store
@@ -109,11 +110,11 @@ def write_store(change: Callable[[bytearray], None]) -> Callable[[Path], None]:
     def write(place: Path) -> None:
         path = place / "store.sqlite"
         with Store(path) as store:
-            store._connection.execute("PRAGMA synchronous = OFF")
-            run = Run("a", "digits", Constant(), lr=0.1, epochs=30, batch_size=8)
+            store._file.connection.execute("PRAGMA synchronous = OFF")
+            run = Run("digits", schedules={"lr": Constant()}, lr=0.1, length=30, batch_size=8)
+            sweep = store.begin_sweep("train", "many", {})
             for _ in range(600):
-                number = store.begin("sweep", run, {})
-                store.add(number, Row(1, 1, 0.1, 1.0, 0.5, 1.0, 0.5, 0.1))
+                store.add(store.begin(sweep, run, {}), Row(1, {"lr": 0.1, "train/loss": 1.0, "valid/loss": 0.5}))
         content = bytearray(path.read_bytes())
         change(content)
         path.write_bytes(content)

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import resource
+import sqlite3
 import struct
 import sys
 import tempfile
@@ -33,10 +34,12 @@ import gradus.optim
 from gradus.checkpoint import latest, load, save
 from gradus.checkpoint.file import HEADER, MAGIC, packed
 from gradus.errors import GradusError, InvalidInput
-from gradus.runs import Row, Run
+from gradus.rows import Row
+from gradus.runs import Run
 from gradus.schedules import Greedy, Plateau, Schedule, parse, warmup
 from gradus.store import Store
 from gradus.store.repair import repair_store
+from gradus.store.tables import TABLES, Table
 from gradus.tasks.idx import read_idx
 from optim_registry import CLASSES
 from registry import SCHEDULES, TEMPLATES
@@ -44,6 +47,9 @@ from registry import SCHEDULES, TEMPLATES
 CASES = int(os.environ.get("GRADUS_FUZZ_CASES", "1000"))
 MEGABYTES = 300  # of which 200 go to the compiler, where kernels are yet to be compiled
 fuzzed = settings(max_examples=CASES, deadline=5000, suppress_health_check=list(HealthCheck), database=None)
+
+# Stores are flushed to the disk again and again.
+fuzzed_files = settings(fuzzed, max_examples=CASES if "GRADUS_FUZZ_CASES" in os.environ else 150)
 
 READ = [*SCHEDULES.values(), *(template for template, _ in TEMPLATES.values()), warmup(3) * Plateau() * Greedy()]
 TEXTS = [repr(schedule) for schedule in READ]
@@ -175,47 +181,117 @@ def test_an_idx_file(place: Path, content: bytes, dimensions: int, zipped: bool)
         assert read_idx(path, dimensions).ndim == dimensions
 
 
-A_RUN = Run("cosine", "digits", warmup(2, start=0.1), lr=0.1, epochs=3, batch_size=8, options={"momentum": 0.9})
+A_RUN = Run(
+    "digits", "SGD", schedules=warmup(2, start=0.1), lr=0.1, length=3, batch_size=8, options={"momentum": 0.9}, name="a run"
+)
 
 
-def store_file(place: Path) -> bytes:
-    path = place / "whole.sqlite"
+def store_file(path: Path) -> bytes:
     with Store(path) as store:
-        number = store.begin("a sweep", A_RUN, {"threads": 1})
-        for epoch in range(1, 4):
-            store.add(number, Row(epoch, epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 0.1))
-        store.end(number, "finished")
-        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for status in ("finished", None):
+            number = store.begin(store.begin_sweep("train", "a sweep", {"seeds": [1]}), A_RUN, {"threads": 1})
+            for step in range(1, 4):
+                store.add(number, Row(step, {"lr": 0.1, "train/loss": 1.0 / step, "valid/loss": math.nan}))
+            store.note(number, "noted")
+            if status is None:
+                store.request(number, "stop")
+            else:
+                store.end(number, "finished")
     return path.read_bytes()
 
 
-@fuzzed
-@given(
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4), st.floats(0, 1)
-)
-def test_a_store(place: Path, scraps: list[tuple[float, bytes]], kept: float) -> None:
-    """A store's file is read, or is refused; what is read holds numbers where they belong, and what is repaired is well."""
-    if not (place / "whole.sqlite").exists():
-        store_file(place)
-    path = place / "store.sqlite"
+@pytest.fixture(scope="module")
+def stores(place: Path) -> list[bytes]:
+    """Stores of every version."""
+    return [store_file(place / "whole.sqlite"), (Path(__file__).parent / "assets" / "store_v1.sqlite").read_bytes()]
+
+
+def look_at_store(path: Path) -> list[str]:
+    """Read all that is in a store, and what its check says."""
+    with Store(path, create=False) as store:
+        for run in store.runs():
+            assert isinstance(run.created, float)
+            assert isinstance(run.rows, int)
+            for read in (lambda run=run: store.rows(run.id), lambda run=run: run.conditions, lambda run=run: run.run):
+                with contextlib.suppress(GradusError):
+                    read()
+        for sweep in store.sweeps():
+            with contextlib.suppress(GradusError):
+                sweep.settings  # noqa: B018
+        with contextlib.suppress(GradusError):
+            store.requests()
+        return store.check()
+
+
+def fresh(place: Path) -> Path:
+    """Where no store is."""
     for beside in place.glob("store.sqlite*"):
         beside.unlink()
-    whole = bytearray((place / "whole.sqlite").read_bytes())
+    return place / "store.sqlite"
+
+
+@fuzzed_files
+@given(
+    st.integers(0, 1),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4),
+    st.floats(0, 1),
+)
+def test_a_store(place: Path, stores: list[bytes], which: int, scraps: list[tuple[float, bytes]], kept: float) -> None:
+    """A store's file, an old one's too, is read or refused; what is read is of its kinds, and what is repaired is well."""
+    path = fresh(place)
+    whole = bytearray(stores[which])
     written = [index for index, byte in enumerate(whole) if byte]  # most of a page is empty
     for where, scrap in scraps:
         first = written[int(where * len(written))]
         whole[first : first + len(scrap)] = scrap
     path.write_bytes(whole[: int(len(whole) * max(kept, 0.5) * 1.01)])
-    with contextlib.suppress(GradusError), Store(path, create=False) as store:
-        for run in store.runs():
-            assert isinstance(run.created, float)
-            for row in store.rows(run.id):
-                assert all(isinstance(value, (int, float)) for value in (row.epoch, row.lr, row.test_accuracy))
-
+    with contextlib.suppress(GradusError):
+        look_at_store(path)
     with contextlib.suppress(GradusError):
         repair_store(path)
-        with Store(path, create=False) as store:
-            assert store.check() == []
+        assert look_at_store(path) == []
+
+
+COLUMNS = [(table, column) for table in TABLES for column in table.columns]
+TEXTS_IN_STORES = SCRAPS.map(json.dumps) | damaged(['{"train/loss": 0.5, "valid/loss": "nan"}', A_RUN.to_json()])
+
+
+@fuzzed_files
+@given(st.lists(st.tuples(st.sampled_from(COLUMNS), NUMBERS | TEXTS_IN_STORES), min_size=1, max_size=3))
+def test_a_crafted_store(place: Path, stores: list[bytes], changes: list[tuple[tuple[Table, str], Any]]) -> None:
+    """Where somebody has changed values and made the hashes anew, a store is read, or is refused by errors of Gradus; if its
+    check finds nothing, all of it can be read.
+    """
+    path = fresh(place)
+    path.write_bytes(stores[0])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for (table, column), value in changes:
+            record = connection.execute(f"SELECT * FROM {table.name}").fetchone()
+            if record is None:
+                continue
+            values = [value if name == column else old for name, old in table.named(record).items()]
+            with contextlib.suppress(sqlite3.Error, OverflowError, TypeError):  # no such value
+                old = record[: len(table.key)]
+                connection.execute(f"UPDATE {table.name} SET {column} = ? WHERE {table.selection}", (value, *old))
+                new = values[: len(table.key)]
+                connection.execute(f"UPDATE {table.name} SET hash = ? WHERE {table.selection}", (table.digest(values), *new))
+    with contextlib.suppress(GradusError):
+        if look_at_store(path) == []:
+            read_all(path)
+    with contextlib.suppress(GradusError):
+        repair_store(path)
+        assert look_at_store(path) == []
+        read_all(path)
+
+
+def read_all(path: Path) -> None:
+    """Read what a check has found well: nothing in it is refused."""
+    with Store(path, create=False) as store:
+        for run in store.runs():
+            assert len(store.rows(run.id)) == run.rows
+            assert isinstance(run.conditions, dict)
+        assert all(isinstance(sweep.settings, dict) for sweep in store.sweeps())
+        store.requests()
 
 
 @fuzzed

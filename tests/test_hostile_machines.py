@@ -91,7 +91,7 @@ def test_a_comparison_needs_nothing_but_its_own_folder(machine: tuple[str, str, 
     results = json.loads((work / "gradus-runs" / "results.json").read_text())
     assert results
     with Store(work / "gradus-runs" / STORE_FILE, create=False) as store:
-        assert [(one.status, one.epochs) for one in store.runs()] == [("finished", 1)] * 2
+        assert [(one.status, one.rows) for one in store.runs()] == [("finished", 1)] * 2
 
 
 IN_A_TERMINAL = """
@@ -120,7 +120,7 @@ print(os.waitstatus_to_exitcode(status), "Traceback" in said.decode(errors="repl
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP") or sys.platform == "win32", reason="terminals as POSIX has them")
 @pytest.mark.parametrize("how", ["closed", "told"])
 def test_a_terminal_that_is_closed_stops_the_command_kindly(how: str, tmp_path: Path) -> None:
-    """Where its terminal is closed, or it is told so, `gradus train` leaves with 129, and its epochs are in the store."""
+    """Where its terminal is closed, or it is told so, `gradus train` leaves with 129, and its run is in the store."""
     command = [sys.executable, "-c", IN_A_TERMINAL, how, "train", "--epochs", "3000", "--threads", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["129", "False"], done.stderr

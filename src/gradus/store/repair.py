@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gradus.errors import GradusError
 from gradus.files import open_file
 from gradus.store import Store, version_1
-from gradus.store.checking import contradictions
+from gradus.store.checking import contradictions, is_sound
 from gradus.store.file import Record, StoreFile
 from gradus.store.header import LENGTH, made_anew, page_sizes
 from gradus.store.opening import asked, guard, known_version
@@ -121,10 +121,12 @@ def _records(old: sqlite3.Connection) -> tuple[dict[Table, list[Record]], int]:
     """Today's records of those that are as they were written, and how many runs and rows could be read at all."""
     if known_version(old) == 1:
         runs, rows = _readable(old, "runs", "id"), _readable(old, "rows", "run", "epoch")
-        return {REQUESTS: [], NOTES: []} | version_1.converted(runs, rows), len(runs) + len(rows)
-    found = {table: _readable(old, table.name, *table.key) for table in TABLES}
-    whole = {table: [one for one in records if table.is_whole(one)] for table, records in found.items()}
-    return whole, len(found[RUNS]) + len(found[ROWS])
+        found = version_1.converted(runs, rows)
+    else:
+        found = {table: _readable(old, table.name, *table.key) for table in TABLES}
+        runs, rows = found[RUNS], found[ROWS]
+    sound = {table: [one for one in found.get(table, ()) if is_sound(table, one)] for table in TABLES}
+    return sound, len(runs) + len(rows)
 
 
 def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[Record]:
