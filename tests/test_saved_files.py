@@ -5,15 +5,21 @@ gets files of its own.
 """
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gradus.errors import InvalidInput
+from gradus.errors import GradusError, InvalidInput
+from gradus.rows import Row
 from gradus.scheduler import Scheduler
 from gradus.schedules import Cosine, Plateau, Schedule, Step, warmup
+from gradus.store import Store
+from gradus.store.repair import repair_store
 from registry import SCHEDULES, TEMPLATES
 
 ASSETS = Path(__file__).parent / "assets"
@@ -94,6 +100,123 @@ def test_a_truncated_file_is_refused(name: str) -> None:
     text = schedules_of(1)[name]
     with pytest.raises(InvalidInput):
         Schedule.from_json(text[: len(text) // 2])
+
+
+# A store of version 1: two sweeps of runs that finished, diverged and were cut short
+
+
+OLD_RUNS: list[dict[str, Any]] = json.loads((ASSETS / "store_v1.json").read_text())
+NEW_NAMES = {
+    "lr": "lr",
+    "train/loss": "train_loss",
+    "train/accuracy": "train_accuracy",
+    "test/loss": "test_loss",
+    "test/accuracy": "test_accuracy",
+}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The old store, in a folder of its own."""
+    return Path(shutil.copy(ASSETS / "store_v1.sqlite", tmp_path / "store.sqlite"))
+
+
+def expect_all_of_the_old(store: Store) -> None:
+    """A store has all that was in the old one: every number bit for bit, under its new name."""
+    runs = store.runs()
+    assert len(runs) == len(OLD_RUNS) == 7
+    sweeps = {one.id: one for one in store.sweeps()}
+    assert [one.status for one in sweeps.values()] == ["finished", "interrupted"]
+    for one, before in zip(runs, OLD_RUNS, strict=True):
+        sweep = sweeps[one.sweep]
+        assert (sweep.name, sweep.kind) == (before["sweep"], before["sweep"].split(" ")[0])
+        for name in ("id", "name", "status", "message", "created", "specification"):
+            assert getattr(one, name) == before[name]
+        assert one.conditions == json.loads(before["conditions"])
+        assert (one.run.name, one.run.seed, one.identity) == (before["name"], before["seed"], one.run.identity)
+        assert one.run.valid is False  # it was trained on all of the training data, and shown on the test data
+        rows = store.rows(one.id)
+        assert (one.rows, one.step) == (before["epochs"], rows[-1].step if rows else 0)
+        seconds = 0.0
+        for row, earlier in zip(rows, before["rows"], strict=True):
+            seconds += earlier["seconds"]
+            numbers = {name: earlier[old_name] for name, old_name in NEW_NAMES.items()}
+            expected = Row(earlier["step"], numbers | {"epoch": earlier["epoch"]})
+            assert row == expected
+            assert row["time/seconds"] == seconds
+    assert store.check() == []
+
+
+def test_a_store_of_version_1_is_brought_to_todays(old: Path) -> None:
+    """It has every run, row and number that it had, takes new ones, and is a store of today's from then on."""
+    with Store(old, create=False) as store:
+        expect_all_of_the_old(store)
+        store.resume(7)
+        store.add(7, Row(24, {"train/loss": 0.5}))
+        store.end(7, "finished")
+    with Store(old, create=False) as store:
+        assert [one.rows for one in store.runs()][-1] == 2
+        assert store.check() == []
+
+
+def test_a_store_of_version_1_that_can_only_be_read_is_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be written, it is shown as it would be, and isn't changed."""
+    before = old.read_bytes()
+    connect = sqlite3.connect
+
+    def reading(path: Any, **settings: Any) -> sqlite3.Connection:
+        return connect(f"{path.as_uri()}?mode=ro", uri=True, **settings) if path == old else connect(path, **settings)
+
+    monkeypatch.setattr(sqlite3, "connect", reading)
+    with Store(old, create=False) as store:
+        expect_all_of_the_old(store)
+        with pytest.raises(GradusError, match="attempt to write a readonly database"):
+            store.note(1, "seen")
+    assert old.read_bytes() == before
+
+
+def test_whoever_dies_while_a_store_is_moved_leaves_the_old_one(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the move is cut short, the old store is whole, and the next attempt brings it over."""
+
+    def fails(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gradus.store.version_1._rows", fails)
+        with pytest.raises(KeyboardInterrupt):
+            Store(old)
+    with Store(old, create=False) as store:
+        expect_all_of_the_old(store)
+
+
+def test_a_damaged_store_of_version_1_is_moved_by_a_repair(old: Path) -> None:
+    """Where something in it is damaged it isn't moved, and no byte of it changes; a repair saves what was entered before."""
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        connection.execute("UPDATE rows SET lr = 'fast' WHERE run = 2 AND epoch = 2")
+    before = old.read_bytes()
+    with pytest.raises(GradusError, match=r"is of version 1, and damaged .*gradus runs --repair"):
+        Store(old)
+    assert old.read_bytes() == before
+    repaired = repair_store(old)
+    assert repaired[:2] == (7, 8)
+    assert repaired.damaged == 1
+    assert repaired.old is not None
+    assert repaired.old.read_bytes() == before
+    with Store(old, create=False) as store:
+        assert store.check() == []
+        assert [one.status for one in store.runs()][1] == "interrupted"
+        assert [one.rows for one in store.runs()] == [2, 1, 0, 2, 2, 0, 1]
+
+
+@pytest.mark.parametrize("bit", range(3, 800, 97))
+def test_a_store_of_version_1_with_a_damaged_header_is_repaired(bit: int, old: Path) -> None:
+    """A flipped bit in its first hundred bytes costs it nothing."""
+    content = bytearray(old.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    old.write_bytes(content)
+    repair_store(old)
+    with Store(old, create=False) as store:
+        expect_all_of_the_old(store)
 
 
 def write() -> None:
