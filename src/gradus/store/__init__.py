@@ -277,8 +277,8 @@ class Store:
         return [self._row(record) for record in self._file.asked(f"SELECT * FROM rows WHERE {where} ORDER BY step", *values)]
 
     def _last_row(self, run: int) -> dict[str, Any] | None:
-        found = self._file.asked("SELECT * FROM rows WHERE run = ? ORDER BY step DESC LIMIT 1", run)
-        return ROWS.named(self._file.whole(ROWS, found[0])) if found else None
+        found = self._file.first(ROWS, "WHERE run = ? ORDER BY step DESC", run)
+        return None if found is None else ROWS.named(found)
 
     def _row(self, record: Record) -> Row:
         """The row of a record; in a crafted file a hash may fit what no row can hold."""

@@ -24,11 +24,11 @@ def damages(connection: sqlite3.Connection) -> Iterator[str]:
         sqlite3.Error: it can't be read.
     """
     yield from header.damages(_beginning(connection))
-    yield from (text for (text,) in connection.execute(f"PRAGMA integrity_check({_MOST})").fetchall() if text != "ok")
+    yield from (text for (text,) in asked(connection, f"PRAGMA integrity_check({_MOST})") if text != "ok")
     if known_version(connection) != VERSION:
         yield "its tables aren't those of a store"
-    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchmany(_MOST):
-        yield f"an entry in {table} belongs to none of the {parent}"
+    for name, _, parent, _ in itertools.islice(asked(connection, "PRAGMA foreign_key_check"), _MOST):
+        yield f"an entry in {name} belongs to none of the {parent}"
     for table in TABLES:
         yield from itertools.islice(_unsound(connection, table), _MOST)
     rows: Iterator[Record] = iter(asked(connection, "SELECT * FROM rows ORDER BY run, step"))

@@ -102,10 +102,20 @@ class StoreFile:
         Raises:
             GradusError: there is none of that key, or it isn't as it was written.
         """
-        found = self.asked(f"SELECT * FROM {table.name} WHERE {table.selection}", *key)
-        if not found:
+        found = self.first(table, f"WHERE {table.selection}", *key)
+        if found is None:
             raise GradusError(f"there is no {table.name[:-1]} {', '.join(map(str, key))} in {self.path}")
-        return self.whole(table, found[0])
+        return found
+
+    def first(self, table: Table, which: str, *values: Any) -> Record | None:
+        """The first record of those, if there is one.
+
+        Raises:
+            GradusError: it isn't as it was written.
+        """
+        with self.errors():
+            found = self.connection.execute(f"SELECT * FROM {table.name} {which}", values).fetchone()
+        return None if found is None else self.whole(table, found)
 
     def whole(self, table: Table, record: Record) -> Record:
         """A record, if it is as it was written.

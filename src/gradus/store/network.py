@@ -22,12 +22,12 @@ def network_type(path: Path) -> str:
     Args:
         path: the file, which may be absent.
     """
-    mounts = _mounts()
     try:
-        folders = [str(one) for one in (path.absolute().resolve(), *path.absolute().resolve().parents)]
+        place = path.absolute().resolve()  # which mounts what is mounted when it is used
     except (OSError, RuntimeError):  # a loop of links
         return ""
-    kind = next((mounts[folder] for folder in folders if folder in mounts), "")
+    mounts = _mounts()
+    kind = next((mounts[str(folder)] for folder in (place, *place.parents) if str(folder) in mounts), "")
     return kind if kind in _NETWORK or kind.startswith(_IN_USER_SPACE) else ""
 
 

@@ -51,10 +51,12 @@ def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], obj
         if create or _code(error) not in unwritable:
             raise
     connection = _copied(path) if network and _is_write_ahead(path) else _reading(path)
-    if _version(path, connection) < VERSION:
-        connection.close()
-        connection = _copied(path)
-    connection = _prepared(path, connection, look)
+    try:
+        connection = _prepared(path, connection, look)
+    except sqlite3.OperationalError as error:  # it is to be brought to today's version
+        if _code(error) != sqlite3.SQLITE_READONLY:
+            raise
+        connection = _prepared(path, _copied(path), look)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
