@@ -436,13 +436,15 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
 
 def test_a_disk_that_is_too_full_is_told_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where checkpoints and weights won't find room, a sentence says how much there is and how much is needed."""
+    compare(ONE, **CPU, out=tmp_path)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(
         GradusError, match=r"has 0 MB free, and the runs' checkpoints and weights need about 0 MB; make room"
     ):
-        compare(ONE, **CPU, out=tmp_path / "out")
-    assert not list(tmp_path.iterdir())
+        compare(ONE.replace(seed=1), **CPU, out=tmp_path)
+    assert len(stored(tmp_path)) == 1
+    assert compare(ONE, **CPU, out=tmp_path).kept == 1  # what is there can be shown all the same
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tmp_path: Path) -> None:

@@ -226,23 +226,21 @@ class _Work:
         """The runs in the store of a folder, which is locked meanwhile."""
         if again and keep:
             raise InvalidInput("again=True trains anew what has finished, and keep=True keeps it; give one of them")
-        self._refuse_full_disk(out)
         folder = make_ignored_folder(out)
         self.resources = replace(self.resources, checkpoints=str(folder / _CHECKPOINTS))
         with locked(folder), Store(folder / STORE_FILE) as store:
             yield Session(store, self.runs, self.conditions, kind, self.settings, again=again, keep=keep)
 
-    def _refuse_full_disk(self, folder: Path) -> None:
+    def _refuse_full_disk(self, folder: Path, runs: Sequence[Run]) -> None:
         """Refuse to begin what will find no room for its checkpoints and weights."""
-        networks = {(run.task, run.model): run for run in self.runs}
+        networks = {(run.task, run.model): run for run in runs}
         sizes = {network: self._bytes_of_weights(run) for network, run in networks.items()}
-        weights = sum(sizes[run.task, run.model] for run in self.runs)
-        needed = weights + _CHECKPOINTS_IN_WEIGHTS * self.resources.workers * max(sizes.values())
-        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-        free = shutil.disk_usage(there).free
+        weights = sum(sizes[run.task, run.model] for run in runs)
+        needed = weights + _CHECKPOINTS_IN_WEIGHTS * min(self.resources.workers, len(runs)) * max(sizes.values())
+        free = shutil.disk_usage(folder).free
         if free < needed:
             raise GradusError(
-                f"{there} has {free / 1e6:,.0f} MB free, and the runs' checkpoints and weights need about "
+                f"{folder} has {free / 1e6:,.0f} MB free, and the runs' checkpoints and weights need about "
                 f"{needed / 1e6:,.0f} MB; make room there, or give another folder with out= (--out)"
             )
 
@@ -261,6 +259,7 @@ class _Work:
         if not session.todo:
             return
         runs = [entry.run for entry in session.todo]
+        self._refuse_full_disk(session.store.path.parent, runs)
         print_mistakes([run for run in runs if isinstance(self.tasks[run.task], Task)], self._steps_per_epoch)
         try:
             totals, objectives = [self._total(run) for run in runs], [self._objective(run) for run in runs]

@@ -112,34 +112,32 @@ def run_events(
         if request() is None:
             trained = _trained(run, resources, lambda: request() is not None, load_task, incidents.append)
             yield from _in_order(trained)
+        end = RunEnded("finished", _summary(incidents)) if request() is None else _as_asked(request())
     except Stopped:
-        pass
+        end = _as_asked(request())
     except Diverged as error:
-        yield RunEnded("diverged", str(error))
-        return
+        end = RunEnded("diverged", str(error))
     except GradusError as error:
-        yield RunEnded("failed", str(error))
-        return
+        end = RunEnded("failed", str(error))
     except Exception as error:  # a user's task may raise anything, and the other runs must go on
-        yield RunEnded("failed", f"{type(error).__name__}: {error}")
-        return
-    else:
-        if request() is None:
-            yield RunEnded("finished", _summary(incidents))
-            return
-    asked = request()
-    yield RunEnded("stopped" if asked is None else asked.status)
+        end = RunEnded("failed", f"{type(error).__name__}: {error}")
+    yield end
+
+
+def _as_asked(request: Request | None) -> RunEnded:
+    return RunEnded("stopped" if request is None else request.status)
 
 
 def _in_order(events: Iterator[Event]) -> Iterator[Event]:
     """Events whose rows come in the order of their steps, which a training function of the user's own may mix up."""
     last = -1
-    for event in events:
-        if isinstance(event, Row):
-            if event.step <= last:
-                raise InvalidInput(f"a row's step must be above that of the row before; got {event.step} after {last}")
-            last = event.step
-        yield event
+    with contextlib.closing(events):  # type: ignore[type-var]  # it is a generator
+        for event in events:
+            if isinstance(event, Row):
+                if event.step <= last:
+                    raise InvalidInput(f"a row's step must be above that of the row before; got {event.step} after {last}")
+                last = event.step
+            yield event
 
 
 def _summary(incidents: list[str]) -> str:
