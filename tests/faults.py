@@ -1,6 +1,5 @@
 """What is killed, and what is made to fail: victims and ways to hurt them."""
 
-import atexit
 import ctypes
 import errno
 import importlib
@@ -12,16 +11,12 @@ import os
 import random
 import resource
 import runpy
-import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +35,7 @@ from gradus.runs import Run
 from gradus.schedules import Cosine, rest
 from gradus.sweep import reference_runs
 from gradus.tasks import Task
+from torn_writes import TEARS, shim
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # A process that has imported torch once, and has no threads, forks the victims: a death needs no seconds of importing.
@@ -169,30 +165,6 @@ def stopped(folder: Path, sent: list[tuple[signal.Signals, float]]) -> int:
 
 
 # Calls of SQLite's own that fail, write a part, or are the last that a process makes
-
-
-TEARS = {
-    "no space": (0, errno.ENOSPC),
-    "input/output error": (0, errno.EIO),
-    "a part": (1, 0),
-    "killed before": (2, 0),
-    "killed within": (3, 0),
-    "killed after": (4, 0),
-}
-
-
-@cache
-def shim() -> Path | None:
-    """What stands between SQLite and the system in every victim; None where it can't be made."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if sys.platform != "linux" or compiler is None:
-        return None
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = Path(folder) / "torn.so"
-    source = Path(__file__).parent / "torn_writes.c"
-    done = subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source, "-ldl"], capture_output=True, check=False)
-    return made if done.returncode == 0 else None
 
 
 def _preloaded() -> ctypes.CDLL:

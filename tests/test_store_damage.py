@@ -1,5 +1,6 @@
 """Laws of a damaged store: damage is found, what is whole is saved, and a crafted file costs nothing."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from gradus.store import Store
 from gradus.store.repair import repair_store
 from gradus.store.tables import RUNS, TABLES
 from stores import FILES, RUN, begun, contents, foreign, mounted, python, row
+from torn_writes import TEARS, shim
 
 
 def filled(path: Path) -> dict[int, list[Row]]:
@@ -378,6 +380,80 @@ def test_a_log_that_has_lost_entries_says_so(cut: str, left: Path, tmp_path: Pat
         assert store.check() == []
         assert [len(store.rows(one.id)) for one in store.runs()] == [10]
     store.close()
+
+
+# Torn writes
+
+
+TORN = """
+import ctypes, json
+from gradus.errors import GradusError
+def work(folder, at, how, error):
+    preloaded.torn_arm(ctypes.c_long(at), how, error)
+    try:
+        with Store(folder / "store.sqlite") as store, (folder / "entered").open("w") as entered:
+            run = begun(store)
+            for step in range(1, 7):
+                store.add(run, row(step), replacing=step == 4)
+                print(step, file=entered, flush=True)
+            store.note(run, "noted")
+            store.end(run, "finished")
+            print("ended", file=entered, flush=True)
+    except GradusError:
+        return 3
+    finally:
+        (folder / "calls").write_text(str(preloaded.torn_calls()))
+    return 0
+preloaded = ctypes.CDLL(None)
+for case in json.loads(sys.argv[1]):
+    folder = Path(case.pop(0))
+    folder.mkdir(parents=True)
+    if (child := os.fork()) == 0:
+        os._exit(work(folder, *case))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def torn(cases: list[tuple[str, int, int, int]], folder: Path, kind: str) -> list[int]:
+    """The exit codes of processes that fill a store while one of SQLite's calls of the system fares so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(shim()))
+        with python(TORN, json.dumps(cases), mounts=mounted(folder, kind)) as process:
+            told, _ = process.communicate()
+    return [int(line) for line in told.split()]
+
+
+@pytest.mark.skipif(shim() is None, reason="it needs Linux and a C compiler")
+@pytest.mark.parametrize("kind", ["ext4", "nfs4"])
+def test_whichever_of_sqlites_writes_is_torn_nothing_entered_is_lost(kind: str, tmp_path: Path) -> None:
+    """Where one of SQLite's own writes, flushes or cuts fails, is done in part, or is a killed process's last, on a disk or
+    a network, the store opens, is well, has every row that was told of, and takes the rest.
+    """
+    folder = tmp_path / "stores"
+    assert torn([(str(folder / "whole"), -1, *TEARS["no space"])], folder, kind) == [0]
+    calls = int((folder / "whole" / "calls").read_text())
+    assert calls > 50
+    cases = [(f"{how} {at}", at, *TEARS[how]) for how in TEARS for at in range(calls)][
+        :: 1 if "GRADUS_KILLS" in os.environ else 23
+    ]
+    codes = torn([(str(folder / name), *rest) for name, *rest in cases], folder, kind)
+    assert set(codes) <= {0, 3, -signal.SIGKILL}
+    assert codes.count(-signal.SIGKILL) > 5
+    for (name, *_), code in zip(cases, codes, strict=True):
+        path = folder / name / "store.sqlite"
+        entered = (path.parent / "entered").read_text().split() if (path.parent / "entered").exists() else []
+        with Store(path) as store:
+            assert (name, store.check()) == (name, [])
+            runs = store.runs()
+            rows = store.rows(runs[0].id) if runs else []
+            assert rows == [row(step) for step in range(1, len(rows) + 1)]
+            assert len(rows) >= len(set(entered) - {"ended"})
+            assert ("ended" in entered) <= (runs != [] and runs[0].status == "finished")
+            assert code != 0 or "ended" in entered
+            run = runs[0].id if runs else begun(store)
+            store.resume(run)
+            store.add(run, row(1), replacing=True)
+            assert store.rows(run) == [row(1)]
 
 
 # Crafted files
