@@ -70,7 +70,9 @@ def _check_batch(task: Task, model: nn.Module, batch: Any, dtype: torch.dtype) -
     for name, metric in task.metrics.items() if task.metrics else ():
         said = f"the metric {name!r}"
         with _sentences(task, f"{said} can't take {given}", _way_out(outputs)), _Comparisons(task, said, outputs, targets):
-            Scores({name: metric}).add(Outcome(loss, outputs, targets, {}), examples)
+            scores = Scores({name: metric})
+            scores.add(Outcome(loss, outputs, targets, {}), examples)
+            scores.values()
 
 
 def _way_out(outputs: Any) -> str:
@@ -94,10 +96,10 @@ def _sentences(task: Task, what: str, way_out: str) -> Iterator[None]:
             yield
     except (GradusError, torch.OutOfMemoryError):
         raise
-    except UserWarning:
-        raise InvalidInput(f"task {task.name!r}: {what}, which torch would broadcast; {_ONE_SHAPE}") from None
     except Exception as error:
         said = " ".join(str(error).split())
+        if said.startswith(_TORCHS_WARNING):
+            raise InvalidInput(f"task {task.name!r}: {what}, which torch would broadcast; {_ONE_SHAPE}") from None
         raise InvalidInput(f"task {task.name!r}: {what}: {type(error).__name__}: {said}; {way_out}") from error
 
 

@@ -525,10 +525,12 @@ def data_of(given: Any, name: str, *, collate: Callable[[list[Any]], Any] | None
         given = given.tensors  # it does nothing but look into them
     if (parts := _parts(given)) is not None:
         return _tensor_data(parts, name)
+    if isinstance(given, type):
+        raise InvalidInput(f"{name} is a class, {given.__name__}; give an object of it")
     _refuse_once_only(given, name)
     if hasattr(given, "__getitem__") and not isinstance(given, (str, bytes, Tensor, np.ndarray, Mapping, tuple)):
         return DatasetData(_with_length(given, name), name, collate=collate, workers=workers)
-    if callable(given) and not isinstance(given, type):
+    if callable(given):
         try:
             inspect.signature(given).bind(0, 0)
         except TypeError:

@@ -1,20 +1,15 @@
-"""Digests of data and of source files: whether what is trained is what was trained."""
+"""Digests of data: whether what is learned from is what was learned from."""
 
 import hashlib
-import inspect
 import struct
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import gradus
-
-__all__ = ["digest_of", "digest_of_source"]
+__all__ = ["digest_of"]
 
 _DIGITS = 16  # hexadecimal: enough to tell apart what differs by mistake
 
@@ -64,39 +59,3 @@ def _add(found: Any, thing: Any) -> None:
 def _say(found: Any, text: str) -> None:
     content = text.encode(errors="surrogatepass")
     found.update(struct.pack("<q", len(content)) + content)
-
-
-def digest_of_source(things: Iterable[Any]) -> str:
-    """16 hexadecimal digits of the source files of functions, classes and objects.
-
-    A file in a package that has a version, such as Gradus, torch or Python itself, counts by its package alone.
-
-    Args:
-        things: functions, classes, objects of classes, or names of modules.
-    """
-    modules = {_module(one) for one in things} - {None}
-    return digest_of(sorted(_content(str(name)) for name in modules))
-
-
-def _module(thing: Any) -> str | None:
-    thing = inspect.unwrap(getattr(thing, "func", thing)) if callable(thing) else thing  # what a partial is of
-    if isinstance(thing, str):
-        return thing
-    return getattr(thing, "__module__", None) or type(thing).__module__
-
-
-def _content(module: str) -> str:
-    top = module.partition(".")[0]
-    if top == "gradus":
-        return f"gradus {gradus.__version__}"
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or not file.endswith(".py") or _is_installed(Path(file), top):
-        return top
-    try:
-        return f"{module} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
-    except OSError:  # it has been moved since
-        return module
-
-
-def _is_installed(file: Path, top: str) -> bool:
-    return top in sys.stdlib_module_names or "site-packages" in file.parts or "dist-packages" in file.parts

@@ -179,7 +179,7 @@ _STATES = "metric_state"  # torchmetrics' name of it
 
 def _state_of(name: str, metric: Any) -> dict[str, Any]:
     if hasattr(metric, _STATES):
-        return {"state": dict(getattr(metric, _STATES)), "updates": metric.update_count}
+        return {"state": copy.deepcopy(dict(getattr(metric, _STATES))), "updates": metric.update_count}
     if callable(getattr(metric, "state_dict", None)):
         return dict(metric.state_dict())
     try:

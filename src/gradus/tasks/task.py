@@ -15,10 +15,11 @@ from gradus.runs import Run
 from gradus.schedules import Span, epochs
 from gradus.tasks.batches import converted, kind_of
 from gradus.tasks.data import Data, DatasetData, TensorData, data_of
-from gradus.tasks.hashing import digest_of, digest_of_source
+from gradus.tasks.hashing import digest_of
 from gradus.tasks.metrics import Accumulating, accuracy
 from gradus.tasks.objective import Objective
 from gradus.tasks.scores import Metric, Outcome
+from gradus.tasks.sources import digest_of_source
 
 __all__ = ["Split", "Task"]
 
@@ -339,7 +340,7 @@ class Task:
     def source_digest(self) -> str:
         """16 hexadecimal digits of the files that define it: of its functions, of its Datasets' classes, and of itself.
 
-        What is installed with a version, such as Gradus' own, counts by the package.
+        The files that these import count too; what is installed isn't looked into, and Gradus counts by its version.
         """
         functions = [getattr(self, name) for name in ("model", "loss", "step", "augment", "prepare", "collate")]
         data = [getattr(self, which) for which in _SPLITS]
