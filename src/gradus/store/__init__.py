@@ -16,9 +16,9 @@ from gradus.files import is_locked
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.store import checking
-from gradus.store.file import Record, StoreFile
+from gradus.store.file import StoreFile
 from gradus.store.records import DAMAGED, Status, StoredRequest, StoredRun, StoredSweep, Wish, numbers_from, numbers_of
-from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, Table
+from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, Record, Table
 
 __all__ = ["STORE_FILE", "Status", "Store", "StoredRequest", "StoredRun", "StoredSweep", "Wish"]
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from gradus.store import header
-from gradus.store.file import Record
 from gradus.store.opening import asked, known_version
 from gradus.store.records import Status, numbers_from
-from gradus.store.tables import ROWS, RUNS, TABLES, VERSION, Table
+from gradus.store.tables import ROWS, RUNS, TABLES, VERSION, Record, Table
 
 __all__ = ["contradictions", "damages", "is_sound"]
 

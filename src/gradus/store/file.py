@@ -11,11 +11,9 @@ from weakref import WeakSet
 from gradus.errors import GradusError
 from gradus.store import log
 from gradus.store.opening import asked, opened, transaction
-from gradus.store.tables import Table
+from gradus.store.tables import Record, Table
 
-__all__ = ["Record", "StoreFile"]
-
-Record = tuple[Any, ...]  # a table's values, and their hash
+__all__ = ["StoreFile"]
 
 _OPEN: "WeakSet[StoreFile]" = WeakSet()  # in this process
 

@@ -14,7 +14,7 @@ from gradus.errors import GradusError
 from gradus.files import open_file
 from gradus.store import version_1
 from gradus.store.network import network_type
-from gradus.store.tables import APPLICATION_ID, ROWS, RUNS, VERSION, Table, definitions
+from gradus.store.tables import APPLICATION_ID, ROWS, RUNS, VERSION, Record, Table, definitions
 
 __all__ = ["asked", "guard", "known_version", "opened", "transaction"]
 
@@ -200,7 +200,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def _taken_from_version_1(path: Path, connection: sqlite3.Connection) -> dict[Table, list[tuple[Any, ...]]]:
+def _taken_from_version_1(path: Path, connection: sqlite3.Connection) -> dict[Table, list[Record]]:
     """All that was in its tables, which make way; if something is damaged, they stay."""
     damages = [text for (text,) in connection.execute("PRAGMA integrity_check(1)") if text != "ok"]
     runs, rows = (list(asked(connection, f"SELECT * FROM {name}")) for name in ("runs", "rows"))
@@ -231,7 +231,7 @@ def _plain(statement: str) -> str:
     return " ".join(statement.split())
 
 
-def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def asked(connection: sqlite3.Connection, query: str, values: tuple[Any, ...] = ()) -> Iterator[Record]:
     """What a query gives: no more than the file can hold, though a crafted one may lead to its pages again and again.
 
     Args:

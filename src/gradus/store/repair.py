@@ -12,10 +12,10 @@ from gradus.errors import GradusError
 from gradus.files import open_file
 from gradus.store import Store, version_1
 from gradus.store.checking import contradictions, is_sound
-from gradus.store.file import Record, StoreFile
+from gradus.store.file import StoreFile
 from gradus.store.header import LENGTH, made_anew, page_sizes
 from gradus.store.opening import asked, guard, known_version
-from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Table
+from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Record, Table
 
 __all__ = ["Repaired", "repair_store"]
 

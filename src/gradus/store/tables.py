@@ -11,10 +11,24 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-__all__ = ["APPLICATION_ID", "NOTES", "REQUESTS", "ROWS", "RUNS", "SWEEPS", "TABLES", "VERSION", "Table", "definitions"]
+__all__ = [
+    "APPLICATION_ID",
+    "NOTES",
+    "REQUESTS",
+    "ROWS",
+    "RUNS",
+    "SWEEPS",
+    "TABLES",
+    "VERSION",
+    "Record",
+    "Table",
+    "definitions",
+]
 
 APPLICATION_ID = 0x67726164  # "grad": tells our files from other SQLite files
 VERSION = 2
+
+Record = tuple[Any, ...]  # a table's values, and their hash
 
 _KINDS: dict[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str}
 _encode = json.JSONEncoder().encode  # made once: it is called for every row

@@ -9,7 +9,7 @@ from gradus.errors import GradusError
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.store.records import numbers_of
-from gradus.store.tables import ROWS, RUNS, SWEEPS, Table
+from gradus.store.tables import ROWS, RUNS, SWEEPS, Record, Table
 
 __all__ = ["DEFINITIONS", "OLD_ROWS", "OLD_RUNS", "converted"]
 
@@ -44,7 +44,6 @@ DEFINITIONS = [
     ) WITHOUT ROWID""",
 ]
 _RUNNING = ("running", "interrupted")
-Record = tuple[Any, ...]
 
 
 def converted(runs: Iterable[Sequence[Any]], rows: Iterable[Sequence[Any]]) -> dict[Table, list[Record]]:
