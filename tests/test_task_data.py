@@ -1,6 +1,9 @@
 """Laws of a task's data: batches are a function of seed, epoch and number, whatever the data are kept as."""
 
+import gc
+import os
 import random
+import signal
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -13,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.multiprocessing import active_children
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradus.errors import GradusError, InvalidInput
@@ -185,6 +189,42 @@ def test_a_pass_may_be_left_and_passes_may_meet(two_workers: Data) -> None:
     assert batches(two_workers, epoch=1) == other
 
 
+def test_a_signal_to_the_whole_group_leaves_the_pass_whole() -> None:
+    """Workers that are asked to end, as a terminal or a time limit asks a group of processes, give their batches first."""
+    of, known = data("a Dataset", workers=2), {child.pid for child in active_children()}
+    passing = of.batches(0, 0, 5)
+    found = [digest_of([next(passing)])]
+    for child in active_children():
+        if child.pid not in known:
+            os.kill(child.pid, signal.SIGINT)
+            os.kill(child.pid, signal.SIGTERM)
+    assert found + [digest_of([batch]) for batch in passing] == batches(data("a Dataset"))
+
+
+def test_a_pass_after_a_killed_worker_works() -> None:
+    """A worker that is killed fails the pass it is in, and no later one."""
+    of, known = data("a Dataset", workers=2), {child.pid for child in active_children()}
+    passing = of.batches(0, 0, 1)
+    next(passing)
+    for child in active_children():
+        if child.pid not in known:
+            os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="worker"):
+        list(passing)
+    assert batches(of) == batches(data("a Dataset"))
+
+
+def test_workers_end_with_their_data() -> None:
+    """When the data are gone, so are their workers."""
+    of, known = data("a Dataset", workers=2), {child.pid for child in active_children()}
+    list(of.batches(0, 0, 5))
+    workers = [child for child in active_children() if child.pid not in known]
+    assert len(workers) == 2
+    del of
+    gc.collect()
+    assert not any(worker.is_alive() for worker in workers)
+
+
 def test_an_error_in_a_worker_is_the_datasets_own() -> None:
     """What an item raises reaches the caller by its type, and another pass works."""
     failing = data_of([*range(9), None], "it", collate=torch.tensor, workers=1)
@@ -196,8 +236,8 @@ def test_an_error_in_a_worker_is_the_datasets_own() -> None:
 
 def test_a_daemon_makes_the_batches_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process that may have no children, no worker is asked for, and the batches are the same."""
-    monkeypatch.setattr("gradus.tasks.data.current_process", lambda: SimpleNamespace(daemon=True))
-    monkeypatch.setattr("gradus.tasks.data.DatasetData._new_loader", None)
+    monkeypatch.setattr("gradus.tasks.data.datasets.current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr("gradus.tasks.data.datasets.DatasetData._new_loader", None)
     assert batches(data("a Dataset", workers=2)) == batches(data("a Dataset"))
 
 
@@ -270,7 +310,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Endless(), r"is an IterableDataset, .*; give a function \(seed, epoch\) -> batches, such as lambda seed, epoch"),
     (Unmeasured(), "is a Unmeasured without __len__, so its epochs have no end; give it one"),
     ([], "needs at least one example; got a list of none"),
-    (lambda: None, r"is a function, which must take \(seed, epoch\) and give batches; it takes otherwise"),
+    (lambda: None, r"is a function, which must take \(seed, epoch\); it takes other arguments"),
     (Drawing, "is a class, Drawing; give an object of it"),
     ({1, 2}, r"must be \(inputs, targets\).*; got set"),
     ({}, r"must be \(inputs, targets\).*; got \{\}"),
@@ -312,14 +352,16 @@ def test_epochs_of_a_function_are_of_one_length() -> None:
         with pytest.raises(GradusError, match=rf"same number of batches in each epoch; .* says 2, and epoch {epoch} gave"):
             list(growing.batches(seed, epoch, 1))
     for none in (lambda *_: [], lambda *_: iter(())):
-        with pytest.raises(InvalidInput, match=r"must give at least one batch, .*; it gave none"):
+        with pytest.raises(InvalidInput, match="must give at least one batch; it gave none"):
             data_of(none, "it").batches_per_epoch(1)
 
 
 def test_a_function_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that never ends is refused when its batches are counted, with what ends it."""
-    monkeypatch.setattr("gradus.tasks.data._COUNTED_AT_MOST", 100)
-    with pytest.raises(InvalidInput, match=r"an end to each epoch .*itertools.islice.*; it gave 100 and more"):
+    monkeypatch.setattr("gradus.tasks.data.functions._COUNTED_AT_MOST", 100)
+    with pytest.raises(
+        InvalidInput, match=r"must come to an end in each epoch, .*itertools.islice.*; it gave 100 batches and more"
+    ):
         data_of(lambda *_: count(), "it").batches_per_epoch(1)
 
 

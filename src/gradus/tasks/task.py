@@ -351,9 +351,6 @@ class Task:
     def data_digest(self) -> str:
         """16 hexadecimal digits of its data: of tensors all, of a Dataset its length and some items, of a function the
         first batches.
-
-        Raises:
-            InvalidInput: the data are not the same when they are asked for again.
         """
         held_out = self.valid if _is_number(self.valid) else None
         return digest_of([held_out, *(self._data[which].digest() for which in _SPLITS if which in self._data)])
