@@ -18,9 +18,10 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.rows import Row
 from gradus.scheduler import Scheduler
 from gradus.schedules import Cosine, Plateau, Schedule, Step, warmup
-from gradus.store import Store
+from gradus.store import Store, network
 from gradus.store.repair import repair_store
 from registry import SCHEDULES, TEMPLATES
+from stores import mounted
 
 ASSETS = Path(__file__).parent / "assets"
 DEFINITIONS = {**SCHEDULES, **{f"template {name}": template for name, (template, _) in TEMPLATES.items()}}
@@ -147,8 +148,10 @@ def expect_all_of_the_old(store: Store) -> None:
     assert store.check() == []
 
 
-def test_a_store_of_version_1_is_brought_to_todays(old: Path) -> None:
-    """It has every run, row and number that it had, takes new ones, and is a store of today's from then on."""
+@pytest.mark.parametrize("kind", ["ext4", "nfs4"])
+def test_a_store_of_version_1_is_brought_to_todays(kind: str, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk or a network, it has every run, row and number that it had, takes new ones, and stays a store of today's."""
+    monkeypatch.setattr(network, "_MOUNTS", mounted(old.parent, kind))
     with Store(old, create=False) as store:
         expect_all_of_the_old(store)
         store.resume(7)

@@ -15,7 +15,7 @@ import pytest
 from gradus.errors import GradusError
 from gradus.files import locked
 from gradus.rows import Row
-from gradus.store import Store
+from gradus.store import Store, network
 from gradus.store.repair import repair_store
 from gradus.store.tables import RUNS, TABLES
 from stores import FILES, RUN, begun, contents, foreign, mounted, python, row
@@ -54,10 +54,10 @@ def test_a_store_that_is_well_is_left_alone(many: tuple[bytes, Any], tmp_path: P
     assert [one.name for one in tmp_path.iterdir()] == ["store.sqlite"]
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A store with two runs that have ended, with notes, and one that is running and has been asked something."""
-    path = tmp_path / "store.sqlite"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a store with two runs that have ended, and one that is running and has been asked something; all noted."""
+    path = tmp_path_factory.mktemp("small") / "store.sqlite"
     with Store(path) as store:
         for _ in range(3):
             run = begun(store, RUN, threads=1)
@@ -68,6 +68,14 @@ def small(tmp_path: Path) -> Path:
                 store.end(run, "finished", "why")
             else:
                 store.request(run, "stop")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def small(whole: bytes, tmp_path: Path) -> Path:
+    """Such a store."""
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(whole)
     return path
 
 
@@ -82,11 +90,10 @@ def seen(store: Store) -> Any:
 EVERY = 1 if "GRADUS_KILLS" in os.environ else 167  # of the bits that aren't in an empty part of the file
 
 
-def test_every_flipped_bit_that_changes_what_is_read_is_found(small: Path) -> None:
+def test_every_flipped_bit_that_changes_what_is_read_is_found(whole: bytes, small: Path) -> None:
     """Whichever bit of the file is flipped: the store is refused, reads the same, or is damaged by its check."""
     with Store(small) as store:
         held = contents(store)
-    whole = small.read_bytes()
     found = 0
     for bit in [8 * place + bit for place, byte in enumerate(whole) if byte for bit in range(8)][::EVERY]:
         for beside in small.parent.iterdir():
@@ -248,6 +255,19 @@ def test_runs_outlive_their_sweep(small: Path) -> None:
         assert store.check() == []
 
 
+def test_a_repair_on_a_network_makes_no_log(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged store that has come onto a network with a log is repaired without one."""
+    with Store(small) as store:
+        held = [store.rows(run) for run in (1, 3)]
+        store._file.connection.execute("UPDATE runs SET name = 'other' WHERE id = 2")
+    monkeypatch.setattr(network, "_MOUNTS", mounted(small.parent))
+    assert repair_store(small)[:2] == (2, 30)
+    with Store(small) as store:
+        assert [store.rows(run) for run in (1, 3)] == held
+        assert store.check() == []
+    assert small.read_bytes()[18:20] == b"\1\1"
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_is_no_store_is_not_repaired(kind: str, tmp_path: Path) -> None:
     """Another program's file, or a newer store, is refused, and not a byte of it changes."""
@@ -277,11 +297,10 @@ EVERY_BIT = 1 if "GRADUS_KILLS" in os.environ else 31  # of the header's 800
 
 
 @pytest.mark.parametrize("first", range(min(EVERY_BIT, 4)))
-def test_a_flipped_bit_in_the_header_costs_nothing(first: int, small: Path) -> None:
+def test_a_flipped_bit_in_the_header_costs_nothing(first: int, whole: bytes, small: Path) -> None:
     """Whichever bit of the first hundred bytes is flipped, after a repair every run and row is there and rows are taken."""
     with Store(small) as store:
         held = contents(store)
-    whole = small.read_bytes()
     for bit in range(first * 7, 800, EVERY_BIT):
         path = small.with_name(f"{bit}.sqlite")
         content = bytearray(whole)

@@ -40,7 +40,9 @@ class Row(Mapping[str, float]):
 
     def __init__(self, step: int, numbers: Mapping[str, float]) -> None:
         self.step = _as_step(step)
-        self._numbers = {_as_name(name): _as_number(name, value) for name, value in numbers.items()}
+        self._numbers = {
+            _as_name(name): value if type(value) is float else _as_number(name, value) for name, value in numbers.items()
+        }
 
     @classmethod
     def of(cls, numbers: Any, *, otherwise: int) -> "Row":
