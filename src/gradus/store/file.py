@@ -82,7 +82,7 @@ class StoreFile:
 
     def compact(self) -> None:
         """Give the space of what was taken out back to the system, if nobody is in the way."""
-        with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.Error):
             self.connection.execute("VACUUM")
 
     def asked(self, query: str, *values: Any) -> list[Record]:
@@ -158,7 +158,7 @@ class StoreFile:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file lies there: SQLite would go on writing to one that has no name any more."""
+    """Which file is there: SQLite would go on writing to one that has no name any more."""
     try:
         found = path.stat()
     except OSError:

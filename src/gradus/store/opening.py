@@ -5,7 +5,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def guard(connection: sqlite3.Connection) -> None:
     """Have a file neither run anything nor fill the memory."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
     connection.execute("PRAGMA trusted_schema = OFF")
-    connection.text_factory = lambda content: content.decode(errors="backslashreplace")  # a record's hash tells of damage
+    connection.text_factory = lambda content: content.decode(errors="backslashreplace")  # a record's hash shows damage
 
 
 def _version(path: Path, connection: sqlite3.Connection) -> int:
@@ -174,7 +174,8 @@ def _leave_write_ahead(path: Path, connection: sqlite3.Connection, network: str)
     (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
     if mode == "wal":
         raise _in_use(path, network)
-    Path(f"{path}-shm").unlink(missing_ok=True)  # a process that was killed has left it, and it speaks of a log
+    with suppress(OSError):  # a killed process has left it, and it describes a log
+        Path(f"{path}-shm").unlink()
     connection.execute("PRAGMA locking_mode = NORMAL")
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
