@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gradus.files import write_whole
-from gradus.gallery import DEMONSTRATIONS, whole
+from gradus.gallery import DEMONSTRATIONS, render
 from gradus.gallery.demonstrations.race import ends
+from gradus.gallery.entrants import ENTRANTS, Entrant
 from gradus.gallery.landscapes import LANDSCAPES
-from gradus.gallery.racers import RACERS, Racer
 from gradus.gallery.training import one_thread
 from gradus.gallery.walk import is_of_tensors
 
@@ -33,15 +33,15 @@ def timed(call: Any) -> float:
     return time.perf_counter() - begun
 
 
-def hypers_of(racer: Racer) -> dict[str, Any]:
-    """All hyperparameters of a racer."""
-    defaults = {name: hyper.default for name, hyper in racer.optimizer.rule.hypers.items()}
-    return defaults | {"lr": RATE} | dict(racer.hypers)
+def hypers_of(entrant: Entrant) -> dict[str, Any]:
+    """All hyperparameters of a entrant."""
+    defaults = {name: hyper.default for name, hyper in entrant.optimizer.rule.hypers.items()}
+    return defaults | {"lr": RATE} | dict(entrant.hypers)
 
 
-def run_floats(racer: Racer, start: tuple[float, float]) -> None:
+def run_floats(entrant: Entrant, start: tuple[float, float]) -> None:
     """One point as two plain floats, each with its own slots: the fastest loop that plain Python has."""
-    rule, hypers = racer.optimizer.rule, hypers_of(racer)
+    rule, hypers = entrant.optimizer.rule, hypers_of(entrant)
     (x, y), of_x, of_y = start, dict.fromkeys(rule.slots, 0.0), dict.fromkeys(rule.slots, 0.0)
     for step in range(1, STEPS + 1):
         a, b = x * x + y - 11, x + y * y - 7
@@ -58,13 +58,13 @@ def race_table() -> None:
     print("|---|--:|--:|--:|--:|")
     some = starts[:, :: POINTS // part].T
     for name in RACED:
-        racer = RACERS[name]
+        entrant = ENTRANTS[name]
         ways = [
-            lambda r=racer: ends(r, landscape, starts, STEPS, RATE),
-            lambda r=racer: [ends(r, landscape, one, STEPS, RATE) for one in some],
+            lambda r=entrant: ends(r, landscape, starts, STEPS, RATE),
+            lambda r=entrant: [ends(r, landscape, one, STEPS, RATE) for one in some],
         ]
-        if not is_of_tensors(racer.optimizer.rule, hypers_of(racer)):
-            ways.append(lambda r=racer: [run_floats(r, tuple(one)) for one in some.tolist()])
+        if not is_of_tensors(entrant.optimizer.rule, hypers_of(entrant)):
+            ways.append(lambda r=entrant: [run_floats(r, tuple(one)) for one in some.tolist()])
         rounds = [[timed(way) for way in ways] for _ in range(ROUNDS)]
         population, *loops = (statistics.median(way) for way in zip(*rounds, strict=True))
         loops = [POINTS / part * loop for loop in loops]
@@ -83,7 +83,7 @@ def gallery_table() -> None:
             made = time.perf_counter()
             for format_, pictures in (("png", shown.pictures()), ("gif", shown.films())):
                 for picture in pictures:
-                    write_whole(Path(folder) / f"{name}-{picture}.{format_}", whole(shown, picture, format_))
+                    write_whole(Path(folder) / f"{name}-{picture}.{format_}", render(shown, picture, format_))
             drawn = time.perf_counter()
             print(f"| {name} | {made - start:.1f} s | {drawn - made:.1f} s | {time.process_time() - cpu:.1f} |")
     print(f"| all, one after the other | | {time.perf_counter() - begun:.1f} s | {time.process_time() - used:.1f} |")

@@ -74,7 +74,7 @@ gradus.compare("digits", only=["cosine", "constant"], epochs=1, out="out", worke
 """,
     "the gallery": """
 from gradus import gallery
-gallery.whole(gallery.descent(), "rates", "svg", lang="en", dark=True)
+gallery.render(gallery.descent(), "rates", "svg", lang="en", dark=True)
 gallery.DEMONSTRATIONS["averages"].make()
 """,
     "importing every module": """

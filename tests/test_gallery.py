@@ -27,8 +27,8 @@ from gradus.gallery.demonstrations.condition import ravine
 from gradus.gallery.demonstrations.momentum import contraction, critical_momentum, overshoot
 from gradus.gallery.demonstrations.race import ends, found_rate
 from gradus.gallery.demonstrations.schedules import CATALOGUE, SHAPES
+from gradus.gallery.entrants import ENTRANTS
 from gradus.gallery.landscapes import LANDSCAPES
-from gradus.gallery.racers import RACERS
 from gradus.gallery.training import DeepNet, SmallNet, one_thread, small_task
 from gradus.gallery.walk import iterates
 from gradus.randomness import seed_for
@@ -157,7 +157,7 @@ def test_dark_pictures_are_light_on_dark(shown):
     """Dark paper is dark, and every text on it is light, but for the numbers in the light cells of a map."""
     for picture in shown.pictures():
         figure = shown.figure(picture, dark=True)
-        content = gallery.whole(shown, picture, "png", dark=True)
+        content = gallery.render(shown, picture, "png", dark=True)
         assert Image.open(io.BytesIO(content)).convert("L").getpixel((2, 2)) < 64
         figure.draw_without_rendering()
         in_cells = [text for axes in figure.axes if axes.images for text in axes.texts]
@@ -171,7 +171,7 @@ def test_pictures_are_the_same_bytes_each_time(shown):
     again = SMALL[shown.name]()
     picture = next(iter(shown.pictures()))
     for format_ in ("png", "svg"):
-        assert gallery.whole(shown, picture, format_) == gallery.whole(again, picture, format_)
+        assert gallery.render(shown, picture, format_) == gallery.render(again, picture, format_)
 
 
 def test_what_is_unknown_is_refused(shown):
@@ -183,7 +183,7 @@ def test_what_is_unknown_is_refused(shown):
     with pytest.raises(InvalidInput, match='the language must be "en" or "zh"; got \'fr\''):
         shown.figure(lang="fr")
     with pytest.raises(InvalidInput, match="the format must be png, svg or gif; got 'bmp'"):
-        gallery.whole(shown, next(iter(shown.pictures())), "bmp")
+        gallery.render(shown, next(iter(shown.pictures())), "bmp")
 
 
 def test_without_a_chinese_font_the_fonts_are_named(monkeypatch):
@@ -558,17 +558,17 @@ def test_slopes_are_the_derivatives_of_heights(name):
 def test_every_optimizer_races():
     """Each optimizer of `gradus.optim` is in the race, but SparseAdam, which is Adam where gradients are dense."""
     kinds = {one for one in vars(gradus.optim).values() if isinstance(one, type) and issubclass(one, torch.optim.Optimizer)}
-    assert {racer.optimizer for racer in RACERS.values()} == kinds - {gradus.optim.Optimizer, gradus.optim.SparseAdam}
+    assert {entrant.optimizer for entrant in ENTRANTS.values()} == kinds - {gradus.optim.Optimizer, gradus.optim.SparseAdam}
 
 
-@pytest.mark.parametrize("name", [name for name in RACERS if name != "L-BFGS"])
+@pytest.mark.parametrize("name", [name for name in ENTRANTS if name != "L-BFGS"])
 def test_racers_go_where_their_optimizers_go(name):
     """A point of a population goes where its optimizer of `gradus.optim` takes it as a matrix of one column, by autograd."""
-    racer, landscape, rate = RACERS[name], LANDSCAPES["beale"], 0.003
+    entrant, landscape, rate = ENTRANTS[name], LANDSCAPES["beale"], 0.003
     starts = np.array([[1.0, 2.5, -0.5], [1.2, -1.0, 0.3]])
-    places = np.array(list(racer.places(landscape, starts, 25, np.array([0.01, rate, 0.001]))))
+    places = np.array(list(entrant.places(landscape, starts, 25, np.array([0.01, rate, 0.001]))))
     param = torch.nn.Parameter(torch.tensor(starts[:, [1]]))
-    optimizer = racer.optimizer([param], lr=rate, **racer.hypers)
+    optimizer = entrant.optimizer([param], lr=rate, **entrant.hypers)
     for step, where in enumerate(places[1:, :, 1]):
         if name == "SophiaG" and step % 10 == 0:
             curvatures = torch.autograd.functional.hessian(_beale, param.detach().flatten()).diagonal()[:, None]
@@ -588,8 +588,8 @@ def _beale(point):
 
 def test_l_bfgs_goes_where_its_optimizer_goes():
     """L-BFGS goes over Beale's function as the optimizer does with autograd, an iteration an update, and arrives."""
-    racer, start = RACERS["L-BFGS"], np.array([1.0, 1.25])
-    places = list(racer.places(LANDSCAPES["beale"], start, 60, 1.0))
+    entrant, start = ENTRANTS["L-BFGS"], np.array([1.0, 1.25])
+    places = list(entrant.places(LANDSCAPES["beale"], start, 60, 1.0))
     param = torch.nn.Parameter(torch.tensor(start))
     optimizer = gradus.optim.LBFGS([param], lr=1.0, max_iter=1, line_search_fn="strong_wolfe")
 
@@ -608,7 +608,7 @@ def test_l_bfgs_goes_where_its_optimizer_goes():
 def test_l_bfgs_sees_one_noise_in_each_search():
     """Where gradients are noisy, the loss that a line is searched along has the slope that the noisy gradient has."""
     landscape = LANDSCAPES["noisy"]
-    first, second, *_ = RACERS["L-BFGS"].places(landscape, np.array([2.0, 1.0]), 2, 1.0, seed=5)
+    first, second, *_ = ENTRANTS["L-BFGS"].places(landscape, np.array([2.0, 1.0]), 2, 1.0, seed=5)
     slope = landscape.gradient(5)(first, 1)
     along = second - first
     assert along[0] * slope[1] == pytest.approx(along[1] * slope[0])  # its first step is down the gradient that it sees
@@ -627,13 +627,13 @@ def test_curvatures_are_the_derivatives_of_slopes(name):
         np.testing.assert_allclose(landscape.curvature(places)[axis], rise / 2e-5, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RACERS)
+@pytest.mark.parametrize("name", ENTRANTS)
 def test_a_point_in_the_crowd_goes_where_it_goes_alone(name):
     """A population's ends are those of its points run one by one, under the same noise."""
     landscape, starts = LANDSCAPES["noisy"], np.random.default_rng(1).uniform(-2, 2, (2, 5))
-    crowd = ends(RACERS[name], landscape, starts, 30, 0.05, seed=3)
+    crowd = ends(ENTRANTS[name], landscape, starts, 30, 0.05, seed=3)
     for index in range(5):
-        alone = ends(RACERS[name], landscape, starts[:, index], 30, 0.05, seed=3)
+        alone = ends(ENTRANTS[name], landscape, starts[:, index], 30, 0.05, seed=3)
         np.testing.assert_allclose(crowd[:, index], alone, rtol=1e-12)
 
 
@@ -643,11 +643,11 @@ def test_a_found_rate_is_the_best_of_its_grid():
     starts = np.stack(np.meshgrid(np.linspace(-5, 5, 8), np.linspace(-5, 5, 8)))
     means = {}
     for rate in np.geomspace(1e-4, 1e2, 25):
-        last = ends(RACERS["momentum"], landscape, starts, 40, float(rate))
+        last = ends(ENTRANTS["momentum"], landscape, starts, 40, float(rate))
         with np.errstate(all="ignore"):
             losses = np.nan_to_num(landscape.value(last), nan=np.inf)
         means[float(rate)] = np.log10(np.clip(losses, 1e-8, 1e4)).mean()
-    assert found_rate(RACERS["momentum"], landscape, 40) == pytest.approx(min(means, key=means.get))
+    assert found_rate(ENTRANTS["momentum"], landscape, 40) == pytest.approx(min(means, key=means.get))
 
 
 def test_paths_in_the_race_are_torchs():
@@ -686,13 +686,13 @@ def test_the_pictures_of_the_race_hold_paths_and_ends():
     """Each optimizer has a panel with its path, and one with an image of where the population ends."""
     shown = SMALL["race"]()
     course = shown.courses["himmelblau"]
-    for axes, (racer, path) in zip(shown.figure("himmelblau").axes, course.paths.items(), strict=True):
+    for axes, (entrant, path) in zip(shown.figure("himmelblau").axes, course.paths.items(), strict=True):
         name, rate = axes.get_title().split("\nγ = ")
-        assert (name, float(rate)) == (racer, pytest.approx(course.rates[racer], rel=0.05))
+        assert (name, float(rate)) == (entrant, pytest.approx(course.rates[entrant], rel=0.05))
         assert any(np.array_equal(line.get_xydata(), path) for line in axes.lines)
     *panels_, _ = shown.figure("himmelblau-map").axes
-    for axes, racer in zip(panels_, course.ends, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), course.caught(racer))
+    for axes, entrant in zip(panels_, course.ends, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), course.caught(entrant))
 
 
 def test_a_film_moves_to_where_the_paths_end():
@@ -702,23 +702,23 @@ def test_a_film_moves_to_where_the_paths_end():
     assert film.frames[-1] == 20
     film.move(20)
     *lines, _ = film.moving
-    for line, (racer, path) in zip(lines, shown.courses["himmelblau"].paths.items(), strict=True):
-        assert line.get_label() == racer
+    for line, (entrant, path) in zip(lines, shown.courses["himmelblau"].paths.items(), strict=True):
+        assert line.get_label() == entrant
         np.testing.assert_array_equal(line.get_xydata(), path)
-    content = gallery.whole(shown, "himmelblau", "gif")
+    content = gallery.render(shown, "himmelblau", "gif")
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "GIF"
         assert image.n_frames > 10
         assert image.width == 598
-    assert gallery.whole(shown, "himmelblau", "gif") == content
+    assert gallery.render(shown, "himmelblau", "gif") == content
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 15, 29])
 def test_every_panel_of_a_film_has_its_optimizers(count):
     """Optimizers are spread over a film's panels: at most seven in one, and no panel without any."""
-    names = list(RACERS)[:count]
+    names = list(ENTRANTS)[:count]
     film = gallery.race(["himmelblau"], names, steps=1, points=4).film("himmelblau")
-    drawn = [[line for line in axes.lines if line in film.moving] for axes in film.plate.axes]
+    drawn = [[line for line in axes.lines if line in film.moving] for axes in film.figure.axes]
     assert sum(map(len, drawn)) == len(names)
     assert all(0 < len(lines) <= 7 for lines in drawn)
 
@@ -938,7 +938,7 @@ def test_all_are_drawn_side_by_side_and_told_in_order(command, tmp_path, monkeyp
     assert [line for line in out.splitlines() if line.startswith("wrote")] == [f"wrote here/{name}" for name in wrote]
     assert out.index("Below 1/L") < out.index("wrote here/descent") < out.index("About the last")
     for name in wrote:
-        assert (tmp_path / "here" / name).read_bytes() == gallery.whole(
+        assert (tmp_path / "here" / name).read_bytes() == gallery.render(
             two[name.split("-")[0]].make(), name[:-4].split("-")[1], "svg"
         )
 

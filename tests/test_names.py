@@ -176,7 +176,7 @@ def trained(**what):
 
 
 def drawn(name="rates", kind="svg", **how):
-    return gradus.gallery.whole(gradus.gallery.descent(), name, kind, **how)
+    return gradus.gallery.render(gradus.gallery.descent(), name, kind, **how)
 
 
 class Teeth(Schedule):
@@ -239,7 +239,7 @@ DOORS = {  # what is typed wrong -> what was meant, and how it is typed
     "a demonstration's picture": ("rates", lambda: drawn("rtes")),
     "a picture's format": ("svg", lambda: drawn(kind="svgz")),
     "a picture's language": ("en", lambda: drawn(lang="eng")),
-    "a racer": ("AdamW", lambda: gradus.gallery.race(optimizers=["AdmW"])),
+    "an entrant": ("AdamW", lambda: gradus.gallery.race(optimizers=["AdmW"])),
     "a race's argument": ("points", lambda: gradus.gallery.race(point=100)),
     "a public name": ("range_test", lambda: gradus.range_tset),
 }

@@ -48,11 +48,11 @@ def gallery(
         for each, demonstration in DEMONSTRATIONS.items():
             _print(f"{each}: {translated(demonstration.question, lang)}", lang)
         return
-    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].moves:
+    if formats == ["gif"] and name is not None and not DEMONSTRATIONS[name].has_animation:
         raise InvalidInput(f"nothing of {name} moves; --format is png or svg")
-    from gradus.gallery import Pen  # matplotlib, which a list doesn't need
+    from gradus.gallery import Style  # matplotlib, which a list doesn't need
 
-    Pen(lang, dark)  # refused now, before anything is computed
+    Style(lang, dark)  # refused now, before anything is computed
     if out.parent == RESULTS:
         make_ignored_folder(out.parent)
     draw = partial(_drawn, lang=lang, dark=dark, formats=formats or ("png", "gif"), out=out)
@@ -73,13 +73,13 @@ def _drawn(
     name: str, arguments: Sequence[Any] = (), *, lang: str, dark: bool, formats: Sequence[str], out: Path
 ) -> tuple[str, str, list[Path]]:
     """The caption and the tables of a demonstration, and the files that its pictures have been written to."""
-    from gradus.gallery import whole
+    from gradus.gallery import render
 
     shown, paths = DEMONSTRATIONS[name].make(*arguments), []
     for format_ in formats:
         for picture in shown.films() if format_ == "gif" else shown.pictures():
             paths.append(out / f"{name}-{picture}.{format_}")
-            write_whole(paths[-1], whole(shown, picture, format_, lang=lang, dark=dark))
+            write_whole(paths[-1], render(shown, picture, format_, lang=lang, dark=dark))
     return shown.caption(lang), shown.tables(), paths
 
 

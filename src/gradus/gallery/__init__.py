@@ -23,19 +23,19 @@ __all__ = [
     "Demonstration",
     "Descent",
     "Momentum",
-    "Pen",
     "Race",
     "RateAndBatch",
     "Schedules",
     "Shown",
+    "Style",
     "averages",
     "condition",
     "descent",
     "momentum",
     "race",
     "rate_and_batch",
+    "render",
     "schedules",
-    "whole",
 ]
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from gradus.gallery.demonstrations.race import Race, race
     from gradus.gallery.demonstrations.rate_and_batch import RateAndBatch, rate_and_batch
     from gradus.gallery.demonstrations.schedules import Schedules, schedules
-    from gradus.gallery.shown import Pen, Shown, whole
+    from gradus.gallery.shown import Shown, Style, render
 
 _ROOMS = {
-    "Pen": "shown",
+    "Style": "shown",
     "Shown": "shown",
-    "whole": "shown",
+    "render": "shown",
     "Averages": "demonstrations.averages",
     "averages": "demonstrations.averages",
     "Condition": "demonstrations.condition",

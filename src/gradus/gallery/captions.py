@@ -168,7 +168,7 @@ CHINESE = {
     "the minimum that was reached": "到达的最小值",
     "log₁₀ of the loss at the end": "终点损失的 log₁₀",
     "update {update}": "第 {update} 次更新",
-    "{racer}\nγ = {rate:g}; {starts} starts": "{racer}\nγ = {rate:g}；{starts} 个起点",
+    "{entrant}\nγ = {rate:g}; {starts} starts": "{entrant}\nγ = {rate:g}；{starts} 个起点",
     # Schedules.
     "Which schedules are there, and what do they do to the loss?": "有哪些学习率调度？它们怎样影响损失？",
     "The highest rate matters first, the shape second: schedules that fall forgive rates that are too high for a "

@@ -18,9 +18,10 @@ from gradus.errors import InvalidInput
 from gradus.gallery.captions import font_for, translated
 from gradus.gallery.demonstrations import DEMONSTRATIONS, FORMATS
 from gradus.names import did_you_mean
-from gradus.plots import Picture, look, style
+from gradus.plots import Picture, line_style
+from gradus.plots import style as plain_style
 
-__all__ = ["Draw", "Film", "MakeFilm", "Pen", "Plate", "Shown", "whole"]
+__all__ = ["Draw", "Film", "MakeFilm", "Shown", "Style", "StyledFigure", "render"]
 
 WIDTH = 6.5  # inches: at 600 pixels its smallest letters are still 10 pixels high
 _FILM_DPI = 92  # 600 pixels
@@ -28,18 +29,18 @@ _FRAME = 80  # milliseconds
 _PAUSE = 1500  # milliseconds, at the end
 
 
-class Plate(Picture):
+class StyledFigure(Picture):
     """A figure that keeps the style it was made in, wherever it is drawn."""
 
-    style: dict[Any, Any]
+    settings: dict[Any, Any]
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw it in its own style: ticks are made here, and read their colours from matplotlib's settings."""
-        with mpl.rc_context(self.style):
+        with mpl.rc_context(self.settings):
             super().draw(renderer)
 
 
-class Pen:
+class Style:
     """What a picture is drawn with: a language, and light paper or dark.
 
     Args:
@@ -53,27 +54,27 @@ class Pen:
 
     def __init__(self, lang: str = "en", dark: bool = False) -> None:
         self.lang, self.dark = lang, dark
-        self.style = {**style(dark), "font.family": font_for(lang), "svg.hashsalt": "gradus", "axes.titlesize": 10}
+        self.settings = {**plain_style(dark), "font.family": font_for(lang), "svg.hashsalt": "gradus", "axes.titlesize": 10}
         self.ink = "#E6E6E6" if dark else "#222222"
         self.faint = "#7A828C" if dark else "#9A9A9A"
         span = (0.3, 1.0) if dark else (0.0, 0.85)  # what stands out from the paper
         colours = mpl.colormaps["viridis"](np.linspace(*span, 256))
         self.colours = ListedColormap(colours).with_extremes(bad=self.faint)
 
-    def say(self, text: str, **values: Any) -> str:
-        """A text of the pictures in the pen's language, with values put in."""
+    def text(self, text: str, **values: Any) -> str:
+        """A text of the pictures in the style's language, with values put in."""
         return translated(text, self.lang).format(**values)
 
-    def look(self, index: int) -> dict[str, Any]:
+    def line(self, index: int) -> dict[str, Any]:
         """A colour and a kind of line for the curve of that index."""
-        return look(index, self.dark)
+        return line_style(index, self.dark)
 
-    def plate(self, height: float, title: str, **values: Any) -> Plate:
+    def figure(self, height: float, title: str, **values: Any) -> StyledFigure:
         """An empty picture of that height in inches, with a title."""
-        plate = Plate(figsize=(WIDTH, height), layout="constrained")
-        plate.style = self.style
-        plate.suptitle(self.say(title, **values), fontsize=11)
-        return plate
+        figure = StyledFigure(figsize=(WIDTH, height), layout="constrained")
+        figure.settings = self.settings
+        figure.suptitle(self.text(title, **values), fontsize=11)
+        return figure
 
     def heat(self, axes: Axes, values: np.ndarray, columns: Iterable[float], rows: Iterable[object], scale: str) -> None:
         """A map of numbers, each written in its cell; NaN is grey.
@@ -99,7 +100,7 @@ class Pen:
         """Name the axes of a panel, with their units, and the panel."""
         for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
             if text:
-                axes.set(**{name: self.say(text, **values)})
+                axes.set(**{name: self.text(text, **values)})
 
     def label_grid(self, panels: np.ndarray, x: str, y: str) -> None:
         """Name the x axes of the lowest row of panels, and the y axes of the first column."""
@@ -114,20 +115,20 @@ class Film:
     """A picture that moves.
 
     Args:
-        plate: the picture.
+        figure: the picture.
         frames: what `move` is called with, for one frame after the other.
         move: changes the artists to what a frame shows.
         moving: the artists that it changes; all else is drawn once.
     """
 
-    plate: Plate
+    figure: StyledFigure
     frames: Sequence[int]
     move: Callable[[int], None]
     moving: Sequence[Artist]
 
     def gif(self) -> bytes:
         """The film as the contents of a GIF file that is shown again and again."""
-        with mpl.rc_context(self.plate.style):
+        with mpl.rc_context(self.figure.settings):
             images = self._images()
         palette = images[-1].quantize(128, dither=Image.Dither.NONE)
         first, *others = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
@@ -137,12 +138,12 @@ class Film:
         return content.getvalue()
 
     def _images(self) -> list[Image.Image]:
-        self.plate.set_dpi(_FILM_DPI)
-        canvas: Any = FigureCanvasAgg(self.plate)  # its methods lack annotations
+        self.figure.set_dpi(_FILM_DPI)
+        canvas: Any = FigureCanvasAgg(self.figure)  # its methods lack annotations
         for artist in self.moving:
             artist.set_animated(True)  # left out of the background
         canvas.draw()
-        background, images = canvas.copy_from_bbox(self.plate.bbox), []
+        background, images = canvas.copy_from_bbox(self.figure.bbox), []
         for frame in self.frames:
             self.move(frame)
             canvas.restore_region(background)
@@ -152,8 +153,8 @@ class Film:
         return images
 
 
-Draw = Callable[[Pen], Plate]
-MakeFilm = Callable[[Pen], Film]
+Draw = Callable[[Style], StyledFigure]
+MakeFilm = Callable[[Style], Film]
 
 
 class Shown:
@@ -185,7 +186,7 @@ class Shown:
         said = DEMONSTRATIONS[self.name]
         return f"{translated(said.question, lang)}\n{translated(said.lesson, lang)}"
 
-    def figure(self, picture: str | None = None, *, lang: str = "en", dark: bool = False) -> Plate:
+    def figure(self, picture: str | None = None, *, lang: str = "en", dark: bool = False) -> StyledFigure:
         """A picture.
 
         Args:
@@ -197,10 +198,10 @@ class Shown:
             InvalidInput: there is no such picture or language.
             GradusError: no font for the language is installed.
         """
-        pen = Pen(lang, dark)
-        with mpl.rc_context(pen.style):
+        style = Style(lang, dark)
+        with mpl.rc_context(style.settings):
             draw: Draw = _named(self.pictures(), picture, "picture")
-            return draw(pen)
+            return draw(style)
 
     def film(self, film: str | None = None, *, lang: str = "en", dark: bool = False) -> Film:
         """A picture that moves.
@@ -214,10 +215,10 @@ class Shown:
             InvalidInput: there is no such film or language, or nothing that moves.
             GradusError: no font for the language is installed.
         """
-        pen = Pen(lang, dark)
-        with mpl.rc_context(pen.style):
+        style = Style(lang, dark)
+        with mpl.rc_context(style.settings):
             make: MakeFilm = _named(self.films(), film, "film")
-            return make(pen)
+            return make(style)
 
 
 def _named(choices: Mapping[str, Any], name: str | None, kind: str) -> Any:
@@ -228,7 +229,7 @@ def _named(choices: Mapping[str, Any], name: str | None, kind: str) -> Any:
     return choices[name if name is not None else next(iter(choices))]
 
 
-def whole(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool = False) -> bytes:  # noqa: A002
+def render(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool = False) -> bytes:  # noqa: A002
     """A picture or film as the contents of a file, the same bytes each time.
 
     Args:
@@ -251,7 +252,7 @@ def whole(shown: Shown, name: str, format: str, *, lang: str = "en", dark: bool 
     figure = shown.figure(name, lang=lang, dark=dark)
     FigureCanvasAgg(figure)
     content = io.BytesIO()
-    with mpl.rc_context(figure.style):  # the salt of an SVG's names is read when it is saved
+    with mpl.rc_context(figure.settings):  # the salt of an SVG's names is read when it is saved
         figure.savefig(content, format=format, metadata={"Date": None} if format == "svg" else None)
     return _with_few_colours(content) if format == "png" else content.getvalue()
 

@@ -4,16 +4,18 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gradus.runs import Run
+from gradus.schedules import Schedule, epochs
 from gradus.tasks import Task, load_task
 from gradus.training import Diverged, train
 
-__all__ = ["DeepNet", "SmallNet", "accuracy", "losses", "one_thread", "small_task"]
+__all__ = ["DeepNet", "SmallNet", "accuracy", "losses", "one_thread", "small_run", "small_task"]
 
 
 class SmallNet(nn.Sequential):
@@ -56,6 +58,18 @@ def small_task() -> Task:
     return dataclasses.replace(load_task("digits"), model=SmallNet)
 
 
+def small_run(schedule: Schedule, lr: float, length: int, **settings: Any) -> Run:
+    """A training on all of the training images, scored on the test images after each epoch.
+
+    Args:
+        schedule: the learning rate's.
+        lr: the rate that it multiplies.
+        length: epochs.
+        settings: any other argument of `Run`.
+    """
+    return Run("digits", lr=lr, schedules={"lr": schedule}, length=epochs(length), valid=False, **settings)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """torch on one thread, which is fastest for small networks and gives the same bits on each machine."""
@@ -72,7 +86,7 @@ def losses(run: Run, task: Task) -> list[float]:
     found = []
     try:
         for row in train(run, task, device=torch.device("cpu")):
-            found.append(row.train_loss)  # noqa: PERF401 - what was found before an error is kept
+            found.append(row["train/loss"])  # noqa: PERF401 - what was found before an error is kept
     except Diverged:
         pass
     return found
@@ -84,4 +98,4 @@ def accuracy(run: Run, task: Task) -> float:
         *_, last = train(run, task, device=torch.device("cpu"))
     except Diverged:
         return math.nan
-    return last.test_accuracy
+    return float(last["test/accuracy"])

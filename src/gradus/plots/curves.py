@@ -222,7 +222,7 @@ def _draw_schedule(axes: Axes, curves: Mapping[str, Curve], name: str, along: Al
             lows.append(values.min())
             peaks.append(values.max())
     if peaks and 0 < _LINEAR_UP_TO * min(peaks) < max(peaks):
-        axes.set_ylim(bottom=min(peaks) / _FALL)
+        axes.set_ylim(min(peaks) / _FALL, 1.5 * max(peaks))
         log_axis(axes)
     else:
         axes.set_ylim(min(lows))

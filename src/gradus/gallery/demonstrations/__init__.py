@@ -19,14 +19,14 @@ class Demonstration(NamedTuple):
         name: of its module here and of the function in it, with a hyphen for each underscore.
         question: what it asks.
         lesson: what to take away.
-        moves: whether it has films.
+        has_animation: whether it has films.
         parts: arguments of its function with which it gives its pictures part by part, where they take long.
     """
 
     name: str
     question: str
     lesson: str
-    moves: bool = False
+    has_animation: bool = False
     parts: tuple[tuple[Any, ...], ...] = ((),)
 
     def make(self, *arguments: Any) -> "Shown":
@@ -70,7 +70,7 @@ _ALL = (
         "Where do the optimizers go, from one start and from ten thousand?",
         "Each has its rate found by the same rule, and still none wins everywhere. Which minimum is reached depends on the "
         "start, the optimizer and the rate; momentum shoots over, and noise keeps most from coming to rest.",
-        moves=True,
+        has_animation=True,
         parts=tuple(([landscape],) for landscape in ("rosenbrock", "beale", "himmelblau", "saddle", "noisy", "cliff")),
     ),
     Demonstration(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gradus.errors import InvalidInput
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
 from gradus.gallery.walk import Walk
 from gradus.rules.classical import adam
 
@@ -46,39 +46,39 @@ class Averages(Shown):
     def pictures(self) -> dict[str, Draw]:
         return {"weights": self._draw_weights, "series": self._draw_series}
 
-    def _draw_weights(self, pen: Pen) -> Plate:
-        plate = pen.plate(5.6, "The weights (1 − β)βᵗ of an exponentially weighted average")
-        upper, lower = plate.subplots(2, sharex=True)
+    def _draw_weights(self, style: Style) -> StyledFigure:
+        figure = style.figure(5.6, "The weights (1 − β)βᵗ of an exponentially weighted average")
+        upper, lower = figure.subplots(2, sharex=True)
         for index, beta in enumerate(self.betas):
-            look, memory = pen.look(index), self.memory[index]
-            text = pen.say("β = {beta:g}: memory {memory:.3g} days", beta=beta, memory=memory)
+            look, memory = style.line(index), self.memory[index]
+            text = style.text("β = {beta:g}: memory {memory:.3g} days", beta=beta, memory=memory)
             upper.plot(self.weights[:, index], label=text, **look)
             upper.plot(memory, (1 - beta) * beta**memory, "o", color=look["color"])
             lower.plot(self.sums[:, index], **look)
             lower.plot(memory, 1 - beta ** (memory + 1), "o", color=look["color"])
-        upper.legend(title=pen.say("dots: the memory 1/(1 − β)"))
-        pen.label(upper, y="weight")
-        pen.label(lower, "age t of the value, days", "sum of the weights")
-        return plate
+        upper.legend(title=style.text("dots: the memory 1/(1 − β)"))
+        style.label(upper, y="weight")
+        style.label(lower, "age t of the value, days", "sum of the weights")
+        return figure
 
-    def _draw_series(self, pen: Pen) -> Plate:
-        plate = pen.plate(6.6, "A noisy daily series and its exponentially weighted averages")
-        upper, lower = plate.subplots(2)
+    def _draw_series(self, style: Style) -> StyledFigure:
+        figure = style.figure(6.6, "A noisy daily series and its exponentially weighted averages")
+        upper, lower = figure.subplots(2)
         days, longest = np.arange(1, len(self.series) + 1), int(self.betas.argmax())
         for axes, until in ((upper, len(days)), (lower, _BEGINNING)):
-            axes.plot(days[:until], self.series[:until], ".", color=pen.faint, markersize=3)
+            axes.plot(days[:until], self.series[:until], ".", color=style.faint, markersize=3)
         for index, beta in enumerate(self.betas):
-            upper.plot(days, self.corrected[:, index], label=f"β = {beta:g}", **pen.look(index))
+            upper.plot(days, self.corrected[:, index], label=f"β = {beta:g}", **style.line(index))
         upper.legend(ncols=len(self.betas), loc="upper center")
-        looks = (pen.look(1), pen.look(0))
+        looks = (style.line(1), style.line(0))
         for (text, averages), look in zip((("uncorrected", self.plain), ("corrected", self.corrected)), looks, strict=True):
-            lower.plot(days[:_BEGINNING], averages[:_BEGINNING, longest], label=pen.say(text), **look)
+            lower.plot(days[:_BEGINNING], averages[:_BEGINNING, longest], label=style.text(text), **look)
         lower.legend(loc="lower right")
-        pen.label(upper, y="temperature, °C", title="with bias correction")
-        pen.label(
+        style.label(upper, y="temperature, °C", title="with bias correction")
+        style.label(
             lower, "day", "temperature, °C", "β = {beta:g}, with and without bias correction", beta=self.betas[longest]
         )
-        return plate
+        return figure
 
 
 def averages(betas: Sequence[float] = BETAS, days: int = 365, seed: int = 0) -> Averages:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gradus.errors import InvalidInput
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
 from gradus.gallery.walk import Gradient, iterates
 from gradus.rules import Rule
 from gradus.rules.classical import adam, sgd
@@ -83,43 +83,45 @@ class Condition(Shown):
     def pictures(self) -> dict[str, Draw]:
         return {"paths": self._draw_paths, "rates": self._draw_rates, "updates": self._draw_updates}
 
-    def _draw_paths(self, pen: Pen) -> Plate:
-        plate = pen.plate(1.7 * len(self.answers) + 0.6, "Paths in ravines ½(x² + κy²), {updates} updates", updates=_SHOWN)
-        rows = plate.subplots(len(self.answers), 3, sharex=True, sharey=True, squeeze=False)
+    def _draw_paths(self, style: Style) -> StyledFigure:
+        figure = style.figure(
+            1.7 * len(self.answers) + 0.6, "Paths in ravines ½(x² + κy²), {updates} updates", updates=_SHOWN
+        )
+        rows = figure.subplots(len(self.answers), 3, sharex=True, sharey=True, squeeze=False)
         for row, (kappa, answers) in zip(rows, self.answers.items(), strict=True):
             for axes, (method, answer) in zip(row, answers.items(), strict=False):
-                _draw_path(pen, axes, kappa, answer)
-                pen.label(axes, title="{method}, κ = {kappa:g}", method=pen.say(method), kappa=kappa)
-        pen.label_grid(rows, "x", "y")
-        return plate
+                _draw_path(style, axes, kappa, answer)
+                style.label(axes, title="{method}, κ = {kappa:g}", method=style.text(method), kappa=kappa)
+        style.label_grid(rows, "x", "y")
+        return figure
 
-    def _draw_rates(self, pen: Pen) -> Plate:
-        plate = pen.plate(2.9, "What one update of plain descent leaves of the distance")
-        panels = plate.subplots(1, len(self.answers), sharey=True, squeeze=False)[0]
+    def _draw_rates(self, style: Style) -> StyledFigure:
+        figure = style.figure(2.9, "What one update of plain descent leaves of the distance")
+        panels = figure.subplots(1, len(self.answers), sharey=True, squeeze=False)[0]
         for axes, (kappa, answers) in zip(panels, self.answers.items(), strict=True):
             rates = np.linspace(0, 2.2 / kappa, 200)
-            axes.plot(rates, np.abs(1 - rates), label=pen.say("flat direction"), **pen.look(0))
-            axes.plot(rates, np.abs(1 - kappa * rates), label=pen.say("steep direction"), **pen.look(2))
+            axes.plot(rates, np.abs(1 - rates), label=style.text("flat direction"), **style.line(0))
+            axes.plot(rates, np.abs(1 - kappa * rates), label=style.text("steep direction"), **style.line(2))
             best = answers["plain"].rate
-            axes.plot(best, abs(1 - best), "o", color=pen.look(1)["color"], label=pen.say("best rate"))
+            axes.plot(best, abs(1 - best), "o", color=style.line(1)["color"], label=style.text("best rate"))
             axes.set_ylim(0, 1.25)
             axes.locator_params(axis="x", nbins=3)
-            pen.label(axes, "learning rate", title="κ = {kappa:g}", kappa=kappa)
-        pen.label(panels[0], y="part left")
-        plate.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        return plate
+            style.label(axes, "learning rate", title="κ = {kappa:g}", kappa=kappa)
+        style.label(panels[0], y="part left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
 
-    def _draw_updates(self, pen: Pen) -> Plate:
-        plate = pen.plate(4.2, "Updates until the loss is a millionth of the first")
-        axes = plate.subplots()
+    def _draw_updates(self, style: Style) -> StyledFigure:
+        figure = style.figure(4.2, "Updates until the loss is a millionth of the first")
+        axes = figure.subplots()
         for index, (method, needed) in enumerate(self.needed.items()):
-            axes.plot(self.kappas, needed, marker="osD^"[index], markersize=4, label=pen.say(method), **pen.look(index))
+            axes.plot(self.kappas, needed, marker="osD^"[index], markersize=4, label=style.text(method), **style.line(index))
         axes.set(xscale="log", yscale="log")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
         axes.legend()
-        pen.label(axes, "condition number κ", "updates needed")
-        return plate
+        style.label(axes, "condition number κ", "updates needed")
+        return figure
 
 
 def condition(kappas: Sequence[float] = CONDITIONS) -> Condition:
@@ -190,10 +192,10 @@ def _needed(losses: np.ndarray) -> np.ndarray:
     return needed
 
 
-def _draw_path(pen: Pen, axes: Axes, kappa: float, answer: Answer) -> None:
+def _draw_path(style: Style, axes: Axes, kappa: float, answer: Answer) -> None:
     x, y = np.linspace(-2.4, 1.2, 120), np.linspace(-1.5, 1.5, 100)
     losses = 0.5 * (x * x + kappa * (y * y)[:, None])
-    axes.contour(x, y, np.sqrt(losses), 9, colors=pen.faint, linewidths=0.6)
-    axes.plot(*answer.path[: _SHOWN + 1].T, marker="o", markersize=2.5, **pen.look(0) | {"linewidth": 1})
-    axes.plot(0, 0, "*", markersize=9, color=pen.look(1)["color"])
+    axes.contour(x, y, np.sqrt(losses), 9, colors=style.faint, linewidths=0.6)
+    axes.plot(*answer.path[: _SHOWN + 1].T, marker="o", markersize=2.5, **style.line(0) | {"linewidth": 1})
+    axes.plot(0, 0, "*", markersize=9, color=style.line(1)["color"])
     axes.set(xlim=(-2.4, 1.2), ylim=(-1.5, 1.5))

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from gradus.errors import InvalidInput
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
 from gradus.gallery.walk import iterates
 from gradus.rules.classical import sgd
 
@@ -106,52 +106,52 @@ class Descent(Shown):
             return "lands in one update"
         return "jumps to and fro, and comes in" if rate > self.settling else "comes in from one side"
 
-    def _draw_paths(self, pen: Pen) -> Plate:
-        plate = pen.plate(1.75 * len(self.paths) + 0.4, "Gradient descent on y = 4x²: one start, several learning rates")
-        rows = plate.subplots(len(self.paths), 2, squeeze=False, width_ratios=[3, 2])
+    def _draw_paths(self, style: Style) -> StyledFigure:
+        figure = style.figure(1.75 * len(self.paths) + 0.4, "Gradient descent on y = 4x²: one start, several learning rates")
+        rows = figure.subplots(len(self.paths), 2, squeeze=False, width_ratios=[3, 2])
         for index, (rate, path) in enumerate(self.paths.items()):
-            self._draw_path(pen, rows[index][0], rate, path)
-            _draw_losses(pen, rows[index][1], path)
-        pen.label(rows[-1][0], "x")
-        pen.label(rows[-1][1], "update")
-        return plate
+            self._draw_path(style, rows[index][0], rate, path)
+            _draw_losses(style, rows[index][1], path)
+        style.label(rows[-1][0], "x")
+        style.label(rows[-1][1], "update")
+        return figure
 
-    def _draw_path(self, pen: Pen, axes: Axes, rate: float, path: list[Step]) -> None:
+    def _draw_path(self, style: Style, axes: Axes, rate: float, path: list[Step]) -> None:
         shown = path[: _SEEN + 1] if rate > self.critical else path
         reach = 1.15 * max(abs(step.x) for step in shown)
         curve = np.linspace(-reach, reach, 200)
-        axes.plot(curve, value(curve), color=pen.faint, linewidth=1)
-        axes.plot([s.x for s in shown], [s.y for s in shown], marker="o", markersize=4, **pen.look(0) | {"linewidth": 1})
-        axes.plot(shown[0].x, shown[0].y, marker="s", markersize=6, color=pen.look(1)["color"])
+        axes.plot(curve, value(curve), color=style.faint, linewidth=1)
+        axes.plot([s.x for s in shown], [s.y for s in shown], marker="o", markersize=4, **style.line(0) | {"linewidth": 1})
+        axes.plot(shown[0].x, shown[0].y, marker="s", markersize=6, color=style.line(1)["color"])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter("{x:g}")
-        pen.label(axes, y="y", title="rate {rate:g}: {fate}", rate=rate, fate=pen.say(self.fate(rate)))
+        style.label(axes, y="y", title="rate {rate:g}: {fate}", rate=rate, fate=style.text(self.fate(rate)))
 
-    def _draw_rates(self, pen: Pen) -> Plate:
-        plate = pen.plate(6.4, "Gradient descent on y = 4x²: many rates, {updates} updates", updates=_LONG)
-        panels = plate.subplot_mosaic([["narrow", "wide"], ["ends", "ends"]], height_ratios=[3, 2])
+    def _draw_rates(self, style: Style) -> StyledFigure:
+        figure = style.figure(6.4, "Gradient descent on y = 4x²: many rates, {updates} updates", updates=_LONG)
+        panels = figure.subplot_mosaic([["narrow", "wide"], ["ends", "ends"]], height_ratios=[3, 2])
         widest = max(float(rates[-1]) for rates, _ in self.families)
-        colours = ScalarMappable(Normalize(0, widest), pen.colours)
+        colours = ScalarMappable(Normalize(0, widest), style.colours)
         for name, (rates, losses) in zip(("narrow", "wide"), self.families, strict=True):
             for index, rate in enumerate(rates):
                 panels[name].plot(np.maximum(losses[:, index], _TINY), color=colours.to_rgba(rate), linewidth=1.3)
             _make_logarithmic(panels[name])
-            pen.label(panels[name], "update", title="rates {low:g} to {high:g}", low=rates[0], high=rates[-1])
+            style.label(panels[name], "update", title="rates {low:g} to {high:g}", low=rates[0], high=rates[-1])
         panels["wide"].sharey(panels["narrow"])
-        pen.label(panels["narrow"], y="loss y")
-        bar = plate.colorbar(colours, ax=panels["wide"], label=pen.say("learning rate"))
+        style.label(panels["narrow"], y="loss y")
+        bar = figure.colorbar(colours, ax=panels["wide"], label=style.text("learning rate"))
         bar.ax.axhline(self.settling, color="white", linewidth=1.5)
         bar.ax.axhline(self.critical, color="white", linewidth=1.5, linestyle="--")
-        self._draw_ends(pen, panels["ends"])
-        return plate
+        self._draw_ends(style, panels["ends"])
+        return figure
 
-    def _draw_ends(self, pen: Pen, axes: Axes) -> None:
-        axes.plot(self.ends[0], np.maximum(self.ends[1], _TINY), **pen.look(0))
+    def _draw_ends(self, style: Style, axes: Axes) -> None:
+        axes.plot(self.ends[0], np.maximum(self.ends[1], _TINY), **style.line(0))
         for rate, text, index in ((self.settling, "1/L = {rate:g}", 2), (self.critical, "2/L = {rate:g}", 1)):
-            axes.axvline(rate, **pen.look(index), label=pen.say(text, rate=rate))
+            axes.axvline(rate, **style.line(index), label=style.text(text, rate=rate))
         _make_logarithmic(axes)
         axes.legend(loc="lower right")
-        pen.label(axes, "learning rate", "loss after {updates} updates", updates=_LONG)
+        style.label(axes, "learning rate", "loss after {updates} updates", updates=_LONG)
 
 
 def descent(rates: Sequence[float] = RATES, start: float = 2.0, steps: int = 10) -> Descent:
@@ -204,10 +204,10 @@ def _make_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_losses(pen: Pen, axes: Axes, path: list[Step]) -> None:
+def _draw_losses(style: Style, axes: Axes, path: list[Step]) -> None:
     """The losses by update on a logarithmic axis, which has a 0 where one is reached."""
     losses = [step.y for step in path]
-    axes.plot(losses, marker="o", markersize=3, **pen.look(0))
+    axes.plot(losses, marker="o", markersize=3, **style.line(0))
     if min(losses) < _NEAR:
         axes.set_yscale("symlog", linthresh=_NEAR)
         axes.yaxis.set_major_locator(FixedLocator([0, 1e-3, 1e-1, 10]))
@@ -217,4 +217,4 @@ def _draw_losses(pen: Pen, axes: Axes, path: list[Step]) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    pen.label(axes, y="loss y")
+    style.label(axes, y="loss y")

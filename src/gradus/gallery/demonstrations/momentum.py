@@ -9,7 +9,7 @@ import numpy as np
 
 from gradus.errors import InvalidInput
 from gradus.gallery.demonstrations.descent import curvature, gradient
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
 from gradus.gallery.walk import iterates
 from gradus.rules.classical import sgd
 
@@ -73,45 +73,50 @@ class Momentum(Shown):
     def pictures(self) -> dict[str, Draw]:
         return {"paths": self._draw_paths, "forms": self._draw_forms, "map": self._draw_map}
 
-    def _draw_paths(self, pen: Pen) -> Plate:
-        plate = pen.plate(6.4, "Momentum on y = 4x², from x = 2")
-        panels = plate.subplots(len(self.paths), sharex=True, squeeze=False)[:, 0]
+    def _draw_paths(self, style: Style) -> StyledFigure:
+        figure = style.figure(6.4, "Momentum on y = 4x², from x = 2")
+        panels = figure.subplots(len(self.paths), sharex=True, squeeze=False)[:, 0]
         for axes, (rate, paths) in zip(panels, self.paths.items(), strict=True):
             for index, (amount, path) in enumerate(paths.items()):
                 template = "{amount:.3g} (critical)" if amount == self.critical[rate] else "{amount:.3g}"
-                text = pen.say(template + ": overshoot {over:.0f} %", amount=amount, over=100 * overshoot(path))
-                axes.plot(path, label=text, **pen.look(index))
-            axes.axhline(0, color=pen.faint, linewidth=0.8)
-            axes.legend(title=pen.say("momentum"), loc="upper right")
-            pen.label(axes, y="x", title="rate {rate:g}", rate=rate)
-        pen.label(panels[-1], "update")
-        return plate
+                text = style.text(template + ": overshoot {over:.0f} %", amount=amount, over=100 * overshoot(path))
+                axes.plot(path, label=text, **style.line(index))
+            axes.axhline(0, color=style.faint, linewidth=0.8)
+            axes.legend(title=style.text("momentum"), loc="upper right")
+            style.label(axes, y="x", title="rate {rate:g}", rate=rate)
+        style.label(panels[-1], "update")
+        return figure
 
-    def _draw_forms(self, pen: Pen) -> Plate:
+    def _draw_forms(self, style: Style) -> StyledFigure:
         rate, amount = list(self.paths)[-1], MOMENTA[-1]
-        plate = pen.plate(3.9, "Four forms of momentum: rate {rate:g}, momentum {amount:g}", rate=rate, amount=amount)
-        axes = plate.subplots()
+        figure = style.figure(3.9, "Four forms of momentum: rate {rate:g}, momentum {amount:g}", rate=rate, amount=amount)
+        axes = figure.subplots()
         for index, (form, path) in enumerate(self.forms.items()):
-            axes.plot(path, label=pen.say(form), **pen.look(index))
-        axes.axhline(0, color=pen.faint, linewidth=0.8)
+            axes.plot(path, label=style.text(form), **style.line(index))
+        axes.axhline(0, color=style.faint, linewidth=0.8)
         axes.legend(loc="upper right")
-        pen.label(axes, "update", "x")
-        return plate
+        style.label(axes, "update", "x")
+        return figure
 
-    def _draw_map(self, pen: Pen) -> Plate:
-        plate = pen.plate(4.6, "What one update leaves of the distance on y = 4x²")
-        axes = plate.subplots()
+    def _draw_map(self, style: Style) -> StyledFigure:
+        figure = style.figure(4.6, "What one update leaves of the distance on y = 4x²")
+        axes = figure.subplots()
         levels = np.linspace(0, 1, 11)
-        filled = axes.contourf(self.rates, self.momenta, self.left, levels, cmap=pen.colours)
+        filled = axes.contourf(self.rates, self.momenta, self.left, levels, cmap=style.colours)
         axes.plot(self.rates, [critical_momentum(rate) for rate in self.rates], color="white", linewidth=2)
         for index, (rate, paths) in enumerate(self.paths.items()):
-            look = {"color": pen.look(1)["color"], "marker": "os"[index % 2], "markersize": 6, "markeredgecolor": "white"}
+            look = {
+                "color": style.line(1)["color"],
+                "marker": "os"[index % 2],
+                "markersize": 6,
+                "markeredgecolor": "white",
+            }
             axes.plot([rate] * len(paths), list(paths), linestyle="none", label=f"γ = {rate:g}", clip_on=False, **look)
-        text = pen.say("white: critical damping")
+        text = style.text("white: critical damping")
         axes.legend(title=text, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(self.paths))
-        plate.colorbar(filled, ax=axes, label=pen.say("part left after an update"))
-        pen.label(axes, "learning rate", "momentum")
-        return plate
+        figure.colorbar(filled, ax=axes, label=style.text("part left after an update"))
+        style.label(axes, "learning rate", "momentum")
+        return figure
 
 
 def momentum(rates: Sequence[float] = RATES, momenta: Sequence[float] = MOMENTA, steps: int = 60) -> Momentum:

@@ -13,9 +13,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from gradus.errors import InvalidInput
+from gradus.gallery.entrants import ENTRANTS, Entrant
 from gradus.gallery.landscapes import LANDSCAPES, Landscape
-from gradus.gallery.racers import RACERS, Racer
-from gradus.gallery.shown import Draw, Film, MakeFilm, Pen, Plate, Shown
+from gradus.gallery.shown import Draw, Film, MakeFilm, Shown, Style, StyledFigure
 from gradus.gallery.training import one_thread
 from gradus.names import did_you_mean, hinting
 
@@ -54,10 +54,10 @@ class Course:
     starts: np.ndarray
     ends: dict[str, np.ndarray]
 
-    def caught(self, racer: str) -> np.ndarray:
+    def caught(self, entrant: str) -> np.ndarray:
         """The number of the minimum that each start ended at, from 0, and −1 where it is none, `[k, k]`."""
         minima = np.array(self.landscape.minima).T[:, :, None, None]
-        distances = np.hypot(*(self.ends[racer][:, None] - minima))
+        distances = np.hypot(*(self.ends[entrant][:, None] - minima))
         caught: np.ndarray = np.where((distances < _CAUGHT).any(axis=0), distances.argmin(axis=0), -1)
         return caught
 
@@ -86,7 +86,7 @@ class Race(Shown):
 @hinting
 def race(
     landscapes: Sequence[str] = tuple(LANDSCAPES),
-    optimizers: Sequence[str] = tuple(RACERS),
+    optimizers: Sequence[str] = tuple(ENTRANTS),
     steps: int = 150,
     points: int = 10_000,
     seed: int = 0,
@@ -99,7 +99,7 @@ def race(
 
     Args:
         landscapes: names of `LANDSCAPES`.
-        optimizers: names of `RACERS`.
+        optimizers: names of `ENTRANTS`.
         steps: the updates of each.
         points: how many starts, a square number from 4.
         seed: of the noise, where there is some.
@@ -111,7 +111,7 @@ def race(
     >>> shown.courses["saddle"].ends["Adam"].shape
     (2, 10, 10)
     """
-    for kind, names, known in (("landscape", landscapes, LANDSCAPES), ("optimizer", optimizers, RACERS)):
+    for kind, names, known in (("landscape", landscapes, LANDSCAPES), ("optimizer", optimizers, ENTRANTS)):
         if not names:
             raise InvalidInput(f"a race needs at least one {kind} of {', '.join(known)}")
         if unknown := [name for name in names if name not in known]:
@@ -129,22 +129,22 @@ def race(
 def _course(landscape: Landscape, optimizers: Sequence[str], steps: int, side: int, seed: int) -> Course:
     course = Course(landscape, {}, {}, _grid(landscape, side), {})
     for name in optimizers:
-        racer = RACERS[name]
-        rate = course.rates[name] = found_rate(racer, landscape, steps, seed)
-        starts = _grid(landscape, min(side, _ALONE)) if racer.alone else course.starts
+        entrant = ENTRANTS[name]
+        rate = course.rates[name] = found_rate(entrant, landscape, steps, seed)
+        starts = _grid(landscape, min(side, _ALONE)) if entrant.alone else course.starts
         everyone = np.column_stack([landscape.start, starts.reshape(2, -1)])
         path = []
-        for places in racer.places(landscape, everyone, steps, rate, seed):
+        for places in entrant.places(landscape, everyone, steps, rate, seed):
             path.append(places[:, 0].copy())
         course.paths[name], course.ends[name] = np.array(path), places[:, 1:].reshape(starts.shape)
     return course
 
 
-def ends(racer: Racer, landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int = 0) -> np.ndarray:
+def ends(entrant: Entrant, landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int = 0) -> np.ndarray:
     """Where points end, all run as one population.
 
     Args:
-        racer: the optimizer.
+        entrant: the optimizer.
         landscape: where.
         starts: places, `[2, ...]`.
         steps: how many updates.
@@ -152,23 +152,23 @@ def ends(racer: Racer, landscape: Landscape, starts: np.ndarray, steps: int, rat
         seed: of the noise.
     """
     where: np.ndarray = starts
-    for where in racer.places(landscape, starts, steps, rate, seed):  # noqa: B007 - the last is what counts
+    for where in entrant.places(landscape, starts, steps, rate, seed):  # noqa: B007 - the last is what counts
         pass
     return where
 
 
-def found_rate(racer: Racer, landscape: Landscape, steps: int, seed: int = 0) -> float:
+def found_rate(entrant: Entrant, landscape: Landscape, steps: int, seed: int = 0) -> float:
     """The learning rate that the race gives an optimizer on a landscape.
 
     Args:
-        racer: the optimizer.
+        entrant: the optimizer.
         landscape: where.
         steps: how many updates.
         seed: of the noise.
     """
-    rates, side = (_RATES[::_RATE_ALONE], _SCOUTS_ALONE) if racer.alone else (_RATES, _SCOUTS)
+    rates, side = (_RATES[::_RATE_ALONE], _SCOUTS_ALONE) if entrant.alone else (_RATES, _SCOUTS)
     scouts = np.repeat(_grid(landscape, side).reshape(2, 1, -1), len(rates), axis=1)
-    reached = ends(racer, landscape, scouts, steps, rates[:, None], seed)
+    reached = ends(entrant, landscape, scouts, steps, rates[:, None], seed)
     means = _height(landscape, reached).mean(axis=1)
     best = rates[means == means.min()]
     return float(best[np.abs(np.log(best)).argmin()])
@@ -188,43 +188,43 @@ def _height(landscape: Landscape, where: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def _draw_paths(course: Course, pen: Pen) -> Plate:
-    plate, panels = _panels(pen, course, _BELOW, "From one start: {landscape}")
-    for axes, (racer, path) in zip(panels, course.paths.items(), strict=True):
-        _draw_landscape(pen, axes, course.landscape, 90)
-        axes.plot(*path.T, **pen.look(1) | {"linewidth": 1.2})
-        axes.plot(*path[0], "s", markersize=4, color=pen.look(1)["color"])
-        axes.plot(*path[-1], "o", markersize=4, color=pen.look(1)["color"], markeredgecolor=pen.ink)
-        _name(pen, axes, course, racer)
-    return plate
+def _draw_paths(course: Course, style: Style) -> StyledFigure:
+    figure, panels = _panels(style, course, _BELOW, "From one start: {landscape}")
+    for axes, (entrant, path) in zip(panels, course.paths.items(), strict=True):
+        _draw_landscape(style, axes, course.landscape, 90)
+        axes.plot(*path.T, **style.line(1) | {"linewidth": 1.2})
+        axes.plot(*path[0], "s", markersize=4, color=style.line(1)["color"])
+        axes.plot(*path[-1], "o", markersize=4, color=style.line(1)["color"], markeredgecolor=style.ink)
+        _name(style, axes, course, entrant)
+    return figure
 
 
-def _name(pen: Pen, axes: Axes, course: Course, racer: str, starts: int = 0) -> None:
+def _name(style: Style, axes: Axes, course: Course, entrant: str, starts: int = 0) -> None:
     """Title a panel with the optimizer, its rate in two digits, and the number of its starts where that is its own."""
-    title = "{racer}\nγ = {rate:g}; {starts} starts" if starts else "{racer}\nγ = {rate:g}"
-    pen.label(axes, title=title, racer=pen.say(racer), rate=float(f"{course.rates[racer]:.2g}"), starts=starts)
+    title = "{entrant}\nγ = {rate:g}; {starts} starts" if starts else "{entrant}\nγ = {rate:g}"
+    style.label(axes, title=title, entrant=style.text(entrant), rate=float(f"{course.rates[entrant]:.2g}"), starts=starts)
 
 
-def _draw_map(course: Course, pen: Pen) -> Plate:
-    plate, panels = _panels(
-        pen, course, _BELOW + _BAR, "Where {points:,} starts end: {landscape}", points=course.starts[0].size
+def _draw_map(course: Course, style: Style) -> StyledFigure:
+    figure, panels = _panels(
+        style, course, _BELOW + _BAR, "Where {points:,} starts end: {landscape}", points=course.starts[0].size
     )
-    for axes, racer in zip(panels, course.ends, strict=True):
-        image = _draw_ends(pen, axes, course, racer)
-        starts = course.ends[racer][0].size
-        _name(pen, axes, course, racer, starts if starts < course.starts[0].size else 0)
-    strip = plate.add_axes((_LEFT, _BAR_AT / plate.get_figheight(), _RIGHT - _LEFT, 0.12 / plate.get_figheight()))
-    bar = plate.colorbar(image, cax=strip, orientation="horizontal")
+    for axes, entrant in zip(panels, course.ends, strict=True):
+        image = _draw_ends(style, axes, course, entrant)
+        starts = course.ends[entrant][0].size
+        _name(style, axes, course, entrant, starts if starts < course.starts[0].size else 0)
+    strip = figure.add_axes((_LEFT, _BAR_AT / figure.get_figheight(), _RIGHT - _LEFT, 0.12 / figure.get_figheight()))
+    bar = figure.colorbar(image, cax=strip, orientation="horizontal")
     minima = course.landscape.minima
     if len(minima) > 1:
-        bar.set_ticks(range(-1, len(minima)), labels=[pen.say("none"), *(f"({x:.3g}, {y:.3g})" for x, y in minima)])
-        bar.set_label(pen.say("the minimum that was reached"))
+        bar.set_ticks(range(-1, len(minima)), labels=[style.text("none"), *(f"({x:.3g}, {y:.3g})" for x, y in minima)])
+        bar.set_label(style.text("the minimum that was reached"))
     else:
-        bar.set_label(pen.say("log₁₀ of the loss at the end"))
-    return plate
+        bar.set_label(style.text("log₁₀ of the loss at the end"))
+    return figure
 
 
-def _draw_ends(pen: Pen, axes: Axes, course: Course, racer: str) -> AxesImage:
+def _draw_ends(style: Style, axes: Axes, course: Course, entrant: str) -> AxesImage:
     common: dict[str, Any] = {
         "extent": course.landscape.box,
         "origin": "lower",
@@ -234,22 +234,22 @@ def _draw_ends(pen: Pen, axes: Axes, course: Course, racer: str) -> AxesImage:
     axes.grid(False)
     minima = len(course.landscape.minima)
     if minima > 1:
-        colours = ListedColormap([pen.faint, *(pen.look(index)["color"] for index in range(minima))])
-        return axes.imshow(course.caught(racer), cmap=colours, vmin=-1.5, vmax=minima - 0.5, **common)
+        colours = ListedColormap([style.faint, *(style.line(index)["color"] for index in range(minima))])
+        return axes.imshow(course.caught(entrant), cmap=colours, vmin=-1.5, vmax=minima - 0.5, **common)
     return axes.imshow(
-        _height(course.landscape, course.ends[racer]), cmap=pen.colours, vmin=_LOWEST, vmax=_HIGHEST, **common
+        _height(course.landscape, course.ends[entrant]), cmap=style.colours, vmin=_LOWEST, vmax=_HIGHEST, **common
     )
 
 
-def _panels(pen: Pen, course: Course, below: float, title: str, **values: Any) -> tuple[Plate, list[Axes]]:
+def _panels(style: Style, course: Course, below: float, title: str, **values: Any) -> tuple[StyledFigure, list[Axes]]:
     """A panel for each optimizer, in rows; their places and ticks are fixed, for finding them takes seconds for so many."""
     count, rows = len(course.paths), -(-len(course.paths) // _COLUMNS)
-    plate = pen.plate(_ROW * rows + _ABOVE + below, title, landscape=pen.say(course.landscape.title), **values)
-    plate.set_layout_engine("none")
-    height = plate.get_figheight()
-    plate.suptitle(plate.get_suptitle(), y=1 - 0.1 / height, fontsize=11)
+    figure = style.figure(_ROW * rows + _ABOVE + below, title, landscape=style.text(course.landscape.title), **values)
+    figure.set_layout_engine("none")
+    height = figure.get_figheight()
+    figure.suptitle(figure.get_suptitle(), y=1 - 0.1 / height, fontsize=11)
     edges = {"left": _LEFT, "right": _RIGHT, "bottom": below / height, "top": 1 - _ABOVE / height}
-    grid = plate.add_gridspec(rows, _COLUMNS, wspace=0.12, hspace=0.42, **edges)
+    grid = figure.add_gridspec(rows, _COLUMNS, wspace=0.12, hspace=0.42, **edges)
     left, right, bottom, top = course.landscape.box
     along, up = (
         [tick for tick in MaxNLocator(4).tick_values(low, high) if low < tick < high]
@@ -258,49 +258,51 @@ def _panels(pen: Pen, course: Course, below: float, title: str, **values: Any) -
     panels = []
     for index in range(count):
         lowest, first = index + _COLUMNS >= count, index % _COLUMNS == 0
-        axes = plate.add_subplot(grid[divmod(index, _COLUMNS)])
+        axes = figure.add_subplot(grid[divmod(index, _COLUMNS)])
         axes.set(xlim=(left, right), ylim=(bottom, top), xticks=along if lowest else [], yticks=up if first else [])
         axes.tick_params(labelsize=8)
         axes.title.set_fontsize(8)
-        pen.label(axes, "x" if lowest else "", "y" if first else "")
+        style.label(axes, "x" if lowest else "", "y" if first else "")
         panels.append(axes)
-    return plate, panels
+    return figure, panels
 
 
-def _draw_landscape(pen: Pen, axes: Axes, landscape: Landscape, side: int) -> None:
+def _draw_landscape(style: Style, axes: Axes, landscape: Landscape, side: int) -> None:
     """Contours, close together where the ground is low."""
     grid = _grid(landscape, side)
     heights = np.log10(landscape.excess(grid) + 0.01)
-    axes.contour(*grid, heights, 9, cmap=pen.colours, linewidths=0.6)
+    axes.contour(*grid, heights, 9, cmap=style.colours, linewidths=0.6)
     for x, y in landscape.minima:
-        axes.plot(x, y, "*", markersize=6, color=pen.ink)
+        axes.plot(x, y, "*", markersize=6, color=style.ink)
     axes.grid(False)
 
 
-def _film(course: Course, pen: Pen) -> Film:
+def _film(course: Course, style: Style) -> Film:
     """A few panels of some optimizers each; every one is in the film."""
-    racers = list(course.paths)
-    columns = 1 if len(racers) <= _TOGETHER else 2
-    rows = -(-len(racers) // (columns * _TOGETHER))
-    groups = [group.tolist() for group in np.array_split(np.array(racers), columns * rows)]  # every panel has its share
-    plate = pen.plate(0.5 + 3.6 * rows, "From one start: {landscape}", landscape=pen.say(course.landscape.title))
-    panels = plate.subplots(rows, columns, squeeze=False).ravel()
+    entrants = list(course.paths)
+    columns = 1 if len(entrants) <= _TOGETHER else 2
+    rows = -(-len(entrants) // (columns * _TOGETHER))
+    groups = [group.tolist() for group in np.array_split(np.array(entrants), columns * rows)]  # every panel has its share
+    figure = style.figure(0.5 + 3.6 * rows, "From one start: {landscape}", landscape=style.text(course.landscape.title))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     left, right, bottom, top = course.landscape.box
     lines = []
     for axes, group in zip(panels, groups, strict=True):
-        _draw_landscape(pen, axes, course.landscape, 100)
-        for index, racer in enumerate(group):
-            (line,) = axes.plot([], [], label=pen.say(racer), marker="o", markersize=4, markevery=[-1], **pen.look(index))
+        _draw_landscape(style, axes, course.landscape, 100)
+        for index, entrant in enumerate(group):
+            (line,) = axes.plot(
+                [], [], label=style.text(entrant), marker="o", markersize=4, markevery=[-1], **style.line(index)
+            )
             lines.append(line)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
         axes.set(xlim=(left, right), ylim=(bottom, top))
-        pen.label(axes, "x", "y")
-    count = plate.text(0.99, 0.99, "", ha="right", va="top")
-    updates = np.unique(np.linspace(0, len(course.paths[racers[0]]) - 1, _FRAMES).round().astype(int))
+        style.label(axes, "x", "y")
+    count = figure.text(0.99, 0.99, "", ha="right", va="top")
+    updates = np.unique(np.linspace(0, len(course.paths[entrants[0]]) - 1, _FRAMES).round().astype(int))
 
     def move(update: int) -> None:
-        for line, racer in zip(lines, racers, strict=True):
-            line.set_data(*course.paths[racer][: update + 1].T)
-        count.set_text(pen.say("update {update}", update=update))
+        for line, entrant in zip(lines, entrants, strict=True):
+            line.set_data(*course.paths[entrant][: update + 1].T)
+        count.set_text(style.text("update {update}", update=update))
 
-    return Film(plate, updates.tolist(), move, [*lines, count])
+    return Film(figure, updates.tolist(), move, [*lines, count])

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gradus.errors import InvalidInput
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
-from gradus.gallery.training import SmallNet, accuracy, one_thread, small_task
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
+from gradus.gallery.training import SmallNet, accuracy, one_thread, small_run, small_task
 from gradus.optim import SGD
 from gradus.randomness import seed_for
-from gradus.runs import Run
 from gradus.schedules import Constant
 from gradus.tasks import Task
 
@@ -57,29 +56,35 @@ class RateAndBatch(Shown):
         best: np.ndarray = self.rates[np.nan_to_num(self.accuracies, nan=-1.0).argmax(axis=1)]
         return best
 
-    def _draw_landscapes(self, pen: Pen) -> Plate:
-        plate = pen.plate(6.2, "The loss along the negative gradient, where training at a rate led")
-        panels = plate.subplots(2, -(-len(self.landscapes) // 2), sharex=True, sharey=True, squeeze=False)
+    def _draw_landscapes(self, style: Style) -> StyledFigure:
+        figure = style.figure(6.2, "The loss along the negative gradient, where training at a rate led")
+        panels = figure.subplots(2, -(-len(self.landscapes) // 2), sharex=True, sharey=True, squeeze=False)
         for axes, (rate, landscapes) in zip(panels.flat, self.landscapes.items(), strict=True):
             for index, (update, losses) in enumerate(landscapes.items()):
-                axes.plot(self.steps, losses, label=pen.say("after {update} updates", update=update), **pen.look(index))
-            axes.axvline(rate, color=pen.ink, linewidth=1.2, linestyle=":", label=pen.say("the training's rate"))
+                axes.plot(self.steps, losses, label=style.text("after {update} updates", update=update), **style.line(index))
+            axes.axvline(rate, color=style.ink, linewidth=1.2, linestyle=":", label=style.text("the training's rate"))
             axes.set(xscale="log", ylim=(0, 2))
-            pen.label(axes, title="rate {rate:g}", rate=rate)
-        pen.label_grid(panels, "step γ along −g", "loss there / loss here")
-        plate.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        return plate
+            style.label(axes, title="rate {rate:g}", rate=rate)
+        style.label_grid(panels, "step γ along −g", "loss there / loss here")
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
 
-    def _draw_batches(self, pen: Pen) -> Plate:
-        plate = pen.plate(4.4, "Test accuracy on digits after {epochs} epochs", epochs=self.epochs)
-        axes = plate.subplots()
-        pen.heat(axes, 100 * self.accuracies, self.rates, self.batches, pen.say("test accuracy, %"))
+    def _draw_batches(self, style: Style) -> StyledFigure:
+        figure = style.figure(4.4, "Test accuracy on digits after {epochs} epochs", epochs=self.epochs)
+        axes = figure.subplots()
+        style.heat(axes, 100 * self.accuracies, self.rates, self.batches, style.text("test accuracy, %"))
         best = [list(self.rates).index(rate) for rate in self.best()]
         axes.plot(
-            best, range(len(best)), "o", markersize=20, fillstyle="none", markeredgewidth=2, color=pen.look(1)["color"]
+            best,
+            range(len(best)),
+            "o",
+            markersize=20,
+            fillstyle="none",
+            markeredgewidth=2,
+            color=style.line(1)["color"],
         )
-        pen.label(axes, "learning rate", "batch size, images", "circles: the best rate of each batch size")
-        return plate
+        style.label(axes, "learning rate", "batch size, images", "circles: the best rate of each batch size")
+        return figure
 
 
 def rate_and_batch(
@@ -99,7 +104,7 @@ def rate_and_batch(
     if not rates or not batches:
         raise InvalidInput("rate_and_batch needs at least one rate and one batch size")
     task = small_task()
-    runs = [[_run(task, rate, batch, epochs, seed) for rate in rates] for batch in batches]
+    runs = [[small_run(Constant(), rate, epochs, batch_size=batch, seed=seed) for rate in rates] for batch in batches]
     with one_thread():
         return RateAndBatch(
             landscapes={rate: _along(task, rate, seed) for rate in _TRAINED_AT},
@@ -109,10 +114,6 @@ def rate_and_batch(
             accuracies=np.array([[accuracy(run, task) for run in row] for row in runs]),
             epochs=epochs,
         )
-
-
-def _run(task: Task, rate: float, batch: int, epochs: int, seed: int) -> Run:
-    return Run("constant", task.name, Constant(), lr=rate, epochs=epochs, batch_size=batch, seed=seed)
 
 
 def _along(task: Task, rate: float, seed: int) -> dict[int, np.ndarray]:

@@ -10,11 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 import gradus.schedules as all_of
 from gradus.errors import InvalidInput
-from gradus.gallery.shown import Draw, Pen, Plate, Shown
-from gradus.gallery.training import DeepNet, accuracy, losses, one_thread, small_task
+from gradus.gallery.shown import Draw, Shown, Style, StyledFigure
+from gradus.gallery.training import DeepNet, accuracy, losses, one_thread, small_run, small_task
 from gradus.optim import SGD
 from gradus.randomness import generator, seed_for
-from gradus.runs import Run
 from gradus.scheduler import Scheduler
 from gradus.schedules import Schedule, fraction, rest
 from gradus.sweep import REFERENCE
@@ -69,6 +68,7 @@ SHAPES: Mapping[str, Schedule] = {
     "warmup, cosine": all_of.warmup(fraction(0.2)) >> all_of.Cosine(rest()),
 }
 RATES = (0.1, 0.3, 1.0, 1.5, 2.0, 3.0)
+_PUBLISHED = 30  # epochs of the reference experiment, whose rates are held over each
 _FEWEST = 5  # epochs: with fewer the steps and the warmup of the shapes would lie within one
 _LAYERS, _WIDTH, _PART = 50, 24, 0.1
 _DEEP_RATE, _DEEP_BATCH, _DEEP_SEEDS = 0.1, 64, 3
@@ -80,7 +80,7 @@ class Schedules(Shown):
 
     Args:
         sheet: the values of each kind of schedule at the steps 0 to 100, by its name.
-        rates: the learning rate of each epoch, by the name in the reference experiment.
+        rates: learning rates that last equally long, of an epoch or an update each, by the name in the reference experiment.
         losses: the training loss after each epoch, likewise; shorter where a training diverged.
         deep: for each warmup in updates, the learning rate and the loss of each update, `[seeds, updates, 2]`.
         peaks: highest learning rates of the map, `[r]`.
@@ -106,54 +106,57 @@ class Schedules(Shown):
             "map": self._draw_map,
         }
 
-    def _draw_sheet(self, pen: Pen) -> Plate:
+    def _draw_sheet(self, style: Style) -> StyledFigure:
         columns = 4
-        plate = pen.plate(8.6, "Every kind of schedule over {steps} steps", steps=_STEPS)
-        grid = plate.subplots(-(-len(self.sheet) // columns), columns, sharex=True, sharey=True, squeeze=False)
+        figure = style.figure(8.6, "Every kind of schedule over {steps} steps", steps=_STEPS)
+        grid = figure.subplots(-(-len(self.sheet) // columns), columns, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(self.sheet) :]:
             axes.remove()
         for axes, (name, values) in zip(grid.flat, self.sheet.items(), strict=False):
-            axes.plot(values, **pen.look(0))
+            axes.plot(values, **style.line(0))
             axes.set_title(name, fontsize=8, family="monospace")
             axes.set(ylim=(0, 1.4), xticks=(0, 50, 100), yticks=(0, 1))
-        pen.label_grid(grid, "step", "value")
-        return plate
+        style.label_grid(grid, "step", "value")
+        return figure
 
-    def _draw_six(self, pen: Pen) -> Plate:
-        plate = pen.plate(5.8, "The six schedules of the reference experiment, on digits")
-        upper, lower = plate.subplots(2, sharex=True)
+    def _draw_six(self, style: Style) -> StyledFigure:
+        figure = style.figure(5.8, "The six schedules of the reference experiment, on digits")
+        upper, lower = figure.subplots(2, sharex=True)
         for index, (name, rates) in enumerate(self.rates.items()):
-            upper.step(range(len(rates) + 1), [*rates, rates[-1]], where="post", label=pen.say(name), **pen.look(index))
-            lower.plot(range(1, len(self.losses[name]) + 1), self.losses[name], **pen.look(index))
+            places = np.linspace(0, max(map(len, self.losses.values())), len(rates) + 1)
+            upper.step(places, [*rates, rates[-1]], where="post", label=style.text(name), **style.line(index))
+            lower.plot(range(1, len(self.losses[name]) + 1), self.losses[name], **style.line(index))
         upper.set_ylim(bottom=0)
         lower.set_yscale("log")
-        pen.label(upper, y="learning rate")
-        pen.label(lower, "epoch", "training loss")
+        style.label(upper, y="learning rate")
+        style.label(lower, "epoch", "training loss")
         lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plate.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        return plate
+        figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
 
-    def _draw_deep(self, pen: Pen) -> Plate:
-        plate = pen.plate(5.4, "Warmup on a network of {layers} layers without normalisation", layers=_LAYERS)
-        upper, lower = plate.subplots(2, sharex=True, height_ratios=[1, 2])
+    def _draw_deep(self, style: Style) -> StyledFigure:
+        figure = style.figure(5.4, "Warmup on a network of {layers} layers without normalisation", layers=_LAYERS)
+        upper, lower = figure.subplots(2, sharex=True, height_ratios=[1, 2])
         for index, (warmup, courses) in enumerate(self.deep.items()):
-            text = pen.say("warmup of {updates} updates" if warmup else "no warmup", updates=warmup)
-            upper.plot(courses[0, :, 0], label=text, **pen.look(index))
-            lower.plot(courses[:, :, 1].T, **pen.look(index) | {"linewidth": 1})
-        lower.axhline(np.log(10), color=pen.faint, linewidth=1, label=pen.say("guessing"))
+            text = style.text("warmup of {updates} updates" if warmup else "no warmup", updates=warmup)
+            upper.plot(courses[0, :, 0], label=text, **style.line(index))
+            lower.plot(courses[:, :, 1].T, **style.line(index) | {"linewidth": 1})
+        lower.axhline(np.log(10), color=style.faint, linewidth=1, label=style.text("guessing"))
         lower.set_ylim(1, 4)
         lower.legend(loc="upper right")
         upper.legend(loc="lower right")
-        pen.label(upper, y="learning rate")
-        pen.label(lower, "update", "loss of the batch")
-        return plate
+        style.label(upper, y="learning rate")
+        style.label(lower, "update", "loss of the batch")
+        return figure
 
-    def _draw_map(self, pen: Pen) -> Plate:
-        plate = pen.plate(4.2, "Test accuracy on digits after {epochs} epochs", epochs=self.epochs)
-        axes = plate.subplots()
-        pen.heat(axes, 100 * self.accuracies, self.peaks, [pen.say(name) for name in SHAPES], pen.say("test accuracy, %"))
-        pen.label(axes, "highest learning rate", "schedule")
-        return plate
+    def _draw_map(self, style: Style) -> StyledFigure:
+        figure = style.figure(4.2, "Test accuracy on digits after {epochs} epochs", epochs=self.epochs)
+        axes = figure.subplots()
+        style.heat(
+            axes, 100 * self.accuracies, self.peaks, [style.text(name) for name in SHAPES], style.text("test accuracy, %")
+        )
+        style.label(axes, "highest learning rate", "schedule")
+        return figure
 
 
 def schedules(
@@ -178,26 +181,27 @@ def schedules(
     if deep_updates < 2:
         raise InvalidInput(f"deep_updates must be a whole number from 2; got {deep_updates!r}")
     task = small_task()
+    per = "epoch" if reference_epochs >= _PUBLISHED else "step"  # shorter, a phase may be less than an epoch
     six = {
-        name: Run(name, task.name, one.schedule, lr=one.lr, epochs=reference_epochs, batch_size=task.batch_size, seed=seed)
-        for name, one in REFERENCE.items()
+        name: small_run(schedule, task.lr, reference_epochs, batch_size=task.batch_size, seed=seed, per=per)
+        for name, schedule in REFERENCE.items()
     }
-    tried = [[_run(task, name, rate, epochs, seed) for rate in rates] for name in SHAPES]
+    tried = [
+        [small_run(shape, rate, epochs, batch_size=task.batch_size, seed=seed) for rate in rates]
+        for shape in SHAPES.values()
+    ]
+    steps_per_epoch = task.data("train", valid=False).steps_per_epoch(task.batch_size)
     places = np.arange(_STEPS + 1)
     with one_thread():
         return Schedules(
             sheet={name: schedule.resolve(_STEPS)(places) for name, schedule in CATALOGUE.items()},
-            rates={name: run.rates(task.steps_per_epoch(run.batch_size)) for name, run in six.items()},
+            rates={name: run.rates(steps_per_epoch) for name, run in six.items()},
             losses={name: losses(run, task) for name, run in six.items()},
             deep={warmup: _deep(task, warmup, deep_updates, seed) for warmup in (0, deep_updates // 2)},
             peaks=np.array(rates),
             accuracies=np.array([[accuracy(run, task) for run in row] for row in tried]),
             epochs=epochs,
         )
-
-
-def _run(task: Task, name: str, rate: float, epochs: int, seed: int) -> Run:
-    return Run(name, task.name, SHAPES[name], lr=rate, epochs=epochs, batch_size=task.batch_size, seed=seed, per="step")
 
 
 def _deep(task: Task, warmup: int, updates: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The racers: each optimizer of `gradus.optim`, as it goes over a landscape."""
+"""The entrants: each optimizer of `gradus.optim`, as it goes over a landscape."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,21 +12,25 @@ from gradus.gallery.landscapes import Landscape
 from gradus.gallery.walk import Walk, iterates
 from gradus.optim.prodigy import estimated
 
-__all__ = ["RACERS", "Racer"]
+__all__ = ["ENTRANTS", "Entrant"]
 
 _REFRESH = 10  # updates between two looks at the Hessian, as in Sophia's paper
 
-# (racer, landscape, starts `[2, ...]`, updates, rate or rates, seed of the noise) -> the places, the starts first
-Run = Callable[["Racer", Landscape, np.ndarray, int, Any, int], Iterator[np.ndarray]]
+# (entrant, landscape, starts `[2, ...]`, updates, rate or rates, seed of the noise) -> the places, the starts first
+Places = Callable[["Entrant", Landscape, np.ndarray, int, Any, int], Iterator[np.ndarray]]
 
 
-def _by_rule(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
-    return iterates(racer.optimizer.rule, starts, landscape.gradient(seed), steps, lr=rate, **racer.hypers)
+def _by_rule(
+    entrant: "Entrant", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int
+) -> Iterator[Any]:
+    return iterates(entrant.optimizer.rule, starts, landscape.gradient(seed), steps, lr=rate, **entrant.hypers)
 
 
-def _prodigy(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+def _prodigy(
+    entrant: "Entrant", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int
+) -> Iterator[Any]:
     """Each point has an estimate d of its own."""
-    walk, gradient = Walk(racer.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
+    walk, gradient = Walk(entrant.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
     d0, beta3 = walk.hypers["d0"], walk.hypers["betas"][1] ** 0.5
     d = d_max = np.full(starts.shape[1:], d0)
     numerator, s = np.zeros(starts.shape[1:]), np.zeros(starts.shape)
@@ -43,9 +47,9 @@ def _prodigy(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: in
         d = after
 
 
-def _sophia(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+def _sophia(entrant: "Entrant", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
     """The Hessian's diagonal needn't be estimated here: it is known."""
-    walk, gradient = Walk(racer.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
+    walk, gradient = Walk(entrant.optimizer.rule, starts, lr=rate), landscape.gradient(seed)
     beta2 = walk.hypers["betas"][1]
     yield starts
     for step in range(steps):
@@ -54,24 +58,24 @@ def _sophia(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int
         yield walk.update(gradient)
 
 
-def _lbfgs(racer: "Racer", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
+def _lbfgs(entrant: "Entrant", landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int) -> Iterator[Any]:
     """One point after the other: each has a line search of its own."""
     rates = np.broadcast_to(rate, starts.shape[1:])
     paths = np.empty((steps + 1, *starts.shape))
     for index in np.ndindex(rates.shape):
         place = (slice(None), *index)
-        path = _lbfgs_path(racer, landscape, starts[place], steps, float(rates[index]), seed)
+        path = _lbfgs_path(entrant, landscape, starts[place], steps, float(rates[index]), seed)
         paths[(slice(None), *place)] = np.array(list(path))
     yield from paths
 
 
 def _lbfgs_path(
-    racer: "Racer", landscape: Landscape, start: np.ndarray, steps: int, rate: float, seed: int
+    entrant: "Entrant", landscape: Landscape, start: np.ndarray, steps: int, rate: float, seed: int
 ) -> Iterator[np.ndarray]:
     point = torch.nn.Parameter(torch.tensor(start))
     point.grad = torch.zeros_like(point)
     where, grad = point.detach().numpy(), point.grad.numpy()  # the same memory
-    optimizer = racer.optimizer([point], lr=rate, max_iter=1, **racer.hypers)
+    optimizer = entrant.optimizer([point], lr=rate, max_iter=1, **entrant.hypers)
     yield start
     for step in range(1, steps + 1):
         tilt = landscape.tilt(seed, step)
@@ -90,7 +94,7 @@ def _lbfgs_path(
 
 
 @dataclass(frozen=True)
-class Racer:
+class Entrant:
     """An optimizer in the race.
 
     Args:
@@ -102,7 +106,7 @@ class Racer:
 
     optimizer: Any
     hypers: Mapping[str, Any]
-    run: Run = _by_rule
+    run: Places = _by_rule
     alone: bool = False
 
     def places(self, landscape: Landscape, starts: np.ndarray, steps: int, rate: Any, seed: int = 0) -> Iterator[np.ndarray]:
@@ -118,39 +122,39 @@ class Racer:
         return self.run(self, landscape, starts, steps, rate, seed)
 
 
-def _racer(optimizer: Any, run: Run = _by_rule, alone: bool = False, **hypers: Any) -> Racer:
-    return Racer(optimizer, hypers, run, alone)
+def _entrant(optimizer: Any, run: Places = _by_rule, alone: bool = False, **hypers: Any) -> Entrant:
+    return Entrant(optimizer, hypers, run, alone)
 
 
 # SparseAdam isn't among them: where gradients are dense, it is Adam, but for the place of ε.
-RACERS: Mapping[str, Racer] = {
-    "SGD": _racer(optim.SGD),
-    "momentum": _racer(optim.SGD, momentum=0.9),
-    "Nesterov": _racer(optim.SGD, momentum=0.9, nesterov=True),
-    "ASGD": _racer(optim.ASGD),
-    "SF-SGD": _racer(optim.SGDScheduleFree),
-    "LARS": _racer(optim.LARS),
-    "L-BFGS": _racer(optim.LBFGS, _lbfgs, alone=True, line_search_fn="strong_wolfe"),
-    "Adagrad": _racer(optim.Adagrad),
-    "RMSprop": _racer(optim.RMSprop),
-    "Adadelta": _racer(optim.Adadelta),
-    "Rprop": _racer(optim.Rprop),
-    "Adafactor": _racer(optim.Adafactor),
-    "Prodigy": _racer(optim.Prodigy, _prodigy),
-    "SophiaG": _racer(optim.SophiaG, _sophia),
-    "Adam": _racer(optim.Adam),
-    "AdamW": _racer(optim.AdamW),
-    "Adamax": _racer(optim.Adamax),
-    "NAdam": _racer(optim.NAdam),
-    "RAdam": _racer(optim.RAdam),
-    "SF-AdamW": _racer(optim.AdamWScheduleFree),
-    "SF-RAdam": _racer(optim.RAdamScheduleFree),
-    "LAMB": _racer(optim.LAMB),
-    "Lion": _racer(optim.Lion),
-    "Adan": _racer(optim.Adan),
-    "AdEMAMix": _racer(optim.AdEMAMix),
-    "CautiousAdamW": _racer(optim.CautiousAdamW),
-    "CautiousLion": _racer(optim.CautiousLion),
-    "Muon": _racer(optim.Muon),
-    "SOAP": _racer(optim.SOAP),
+ENTRANTS: Mapping[str, Entrant] = {
+    "SGD": _entrant(optim.SGD),
+    "momentum": _entrant(optim.SGD, momentum=0.9),
+    "Nesterov": _entrant(optim.SGD, momentum=0.9, nesterov=True),
+    "ASGD": _entrant(optim.ASGD),
+    "SF-SGD": _entrant(optim.SGDScheduleFree),
+    "LARS": _entrant(optim.LARS),
+    "L-BFGS": _entrant(optim.LBFGS, _lbfgs, alone=True, line_search_fn="strong_wolfe"),
+    "Adagrad": _entrant(optim.Adagrad),
+    "RMSprop": _entrant(optim.RMSprop),
+    "Adadelta": _entrant(optim.Adadelta),
+    "Rprop": _entrant(optim.Rprop),
+    "Adafactor": _entrant(optim.Adafactor),
+    "Prodigy": _entrant(optim.Prodigy, _prodigy),
+    "SophiaG": _entrant(optim.SophiaG, _sophia),
+    "Adam": _entrant(optim.Adam),
+    "AdamW": _entrant(optim.AdamW),
+    "Adamax": _entrant(optim.Adamax),
+    "NAdam": _entrant(optim.NAdam),
+    "RAdam": _entrant(optim.RAdam),
+    "SF-AdamW": _entrant(optim.AdamWScheduleFree),
+    "SF-RAdam": _entrant(optim.RAdamScheduleFree),
+    "LAMB": _entrant(optim.LAMB),
+    "Lion": _entrant(optim.Lion),
+    "Adan": _entrant(optim.Adan),
+    "AdEMAMix": _entrant(optim.AdEMAMix),
+    "CautiousAdamW": _entrant(optim.CautiousAdamW),
+    "CautiousLion": _entrant(optim.CautiousLion),
+    "Muon": _entrant(optim.Muon),
+    "SOAP": _entrant(optim.SOAP),
 }
