@@ -729,6 +729,21 @@ def test_a_pair_becomes_a_split() -> None:
     assert task.data("train", valid=False).to(torch.device("meta")).parts[0].device.type == "meta"
 
 
+@pytest.mark.parametrize(
+    "view", [X.numpy()[::-1], X.numpy().astype(">f8"), np.broadcast_to(X[0].numpy(), (5, 2)), X.numpy().T.copy().T]
+)
+def test_arrays_of_any_layout_are_taken(view: np.ndarray) -> None:
+    """An array of any strides and byte order gives its numbers, in a tensor that doesn't follow its changes."""
+    task = tiny(train=(view, Y))
+    assert np.array_equal(task.train.inputs.numpy(), view)
+    assert not np.shares_memory(task.train.inputs.numpy(), view)
+
+
+def test_a_task_prints_in_few_words() -> None:
+    """What a task prints has none of its data."""
+    assert "tensor" not in repr(tiny())
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 6, 100])
 def test_a_short_last_batch_is_an_update(batch_size: int) -> None:
     """A pass has as many updates as torch splits the examples into."""

@@ -68,6 +68,7 @@ class Task:
         batch_size: examples in a batch, unless a run says otherwise.
         length: likewise how long it is trained: updates, or a span such as `epochs(30)`.
         about: a line on the data, where a name doesn't say enough.
+        source: the module that defines it; `load_task` fills it in for a task by import path.
 
     Raises:
         InvalidInput: an argument isn't as said; the message says which, and what to give instead.
@@ -85,9 +86,9 @@ class Task:
     """
 
     name: str
-    train: Any
-    test: Any
-    valid: Any = None
+    train: Any = field(repr=False)
+    test: Any = field(repr=False)
+    valid: Any = field(default=None, repr=False)
     _: KW_ONLY
     model: Callable[[], nn.Module]
     loss: Callable[[Any, Any], Tensor] = functional.cross_entropy
@@ -105,7 +106,7 @@ class Task:
     batch_size: int = 256
     length: int | Span = _USUAL_LENGTH
     about: str = ""
-    source: str | None = field(default=None, repr=False)  # the module that defines it, where it was loaded by import path
+    source: str | None = field(default=None, repr=False)
     _data: dict[str, Data] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +176,7 @@ class Task:
                 f'task {self.name!r}: metrics are given by name, such as {{"accuracy": accuracy}}; got {self.metrics!r}'
             )
         for name, metric in self.metrics.items():
-            if not isinstance(name, str) or not name.isprintable() or not name.strip() or name in ("loss", "examples"):
+            if not isinstance(name, str) or not name.isprintable() or not name.strip() or name == "loss":
                 raise InvalidInput(f'task {self.name!r}: a metric\'s name must be text, and not "loss"; got {name!r}')
             if isinstance(metric, type) or not (callable(metric) or isinstance(metric, Accumulating)):
                 raise InvalidInput(

@@ -106,7 +106,7 @@ def _tensor(part: Any, name: str) -> Tensor:
         return part.detach()
     if part.dtype.kind not in "biufc":
         raise InvalidInput(f"{name} must be arrays of numbers; got one of dtype {part.dtype}")
-    native = part.astype(part.dtype.newbyteorder("="), copy=False)
+    native = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
     try:
         return torch.tensor(native)  # a copy: an array may be read-only, or change under a training
     except TypeError as error:
