@@ -61,9 +61,10 @@ def gallery(
         return
     from concurrent.futures import ProcessPoolExecutor
 
-    # Processes are spawned, as a limit of tasks has it: a fork of a process with threads may hang.
-    with ProcessPoolExecutor(_SIDE_BY_SIDE, max_tasks_per_child=len(DEMONSTRATIONS)) as pool:
-        parts = [(each, part) for each, demonstration in DEMONSTRATIONS.items() for part in demonstration.parts]
+    parts = [(each, part) for each, demonstration in DEMONSTRATIONS.items() for part in demonstration.parts]
+    # Processes are spawned, as a limit of tasks has it: a fork of a process with threads may hang. So may a pool whose limit
+    # is reached (CPython's issue 115634), so it is as many as there are.
+    with ProcessPoolExecutor(_SIDE_BY_SIDE, max_tasks_per_child=len(parts)) as pool:
         for index, (caption, _, paths) in enumerate(pool.map(draw, *zip(*parts, strict=True))):
             again = index > 0 and parts[index - 1][0] == parts[index][0]
             _report("" if again else caption, "", paths, lang)
