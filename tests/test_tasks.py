@@ -819,7 +819,7 @@ def test_the_registries_have_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that is put into a registry is known by its name."""
     monkeypatch.setitem(tasks.TASKS, "mine", lambda: tiny(name="mine"))
     monkeypatch.setitem(tasks.MODELS, "mine", lambda: nn.Linear(3, 3))
-    assert load_task("mine").name == "mine"
+    assert (load_task("mine").name, load_task("mine").source) == ("mine", __name__)
     assert isinstance(load_model("mine"), nn.Linear)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gradus.schedules import epochs
 from gradus.tasks import Perplexity, Task
 
-TEXT = topics["assignment"] + topics["class"] + topics["function"]
+TEXT = topics["assignment"] + topics["class"]
 KINDS = sorted(set(TEXT))
 CONTEXT = 32
 

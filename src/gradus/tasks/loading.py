@@ -44,15 +44,11 @@ def load(name: str, data_dir: str | Path | None = None, *, progress: Progress | 
         GradusError: its data can't be had.
     """
     if name in TASKS:
-        return _task(f"task {name!r}", TASKS[name], data_dir, progress)
+        return _task(name, TASKS[name], getattr(TASKS[name], "__module__", None), data_dir, progress)
     if ":" not in name:
         raise _unknown("task", name, TASKS)
     found = imported(name, "task")
-    if isinstance(found, Task) or _needs_two(found):
-        return found
-    made = _task(f"task {name!r}", found, data_dir, progress)
-    object.__setattr__(made, "source", name.partition(":")[0])  # it is known here alone, and belongs to the digest
-    return made
+    return found if _needs_two(found) else _task(name, found, name.partition(":")[0], data_dir, progress)
 
 
 def load_task(name: str, data_dir: str | Path | None = None, *, progress: Progress | None = None) -> Task:
@@ -113,9 +109,12 @@ def _needs_two(function: Any) -> bool:
     return sum(one.kind in positional and one.default is one.empty for one in parameters) == 2
 
 
-def _task(what: str, make: Any, data_dir: str | Path | None, progress: Progress | None) -> Task:
-    """The task that a function makes, which is given what it asks for by name."""
-    return _made(what, make, Task, data_dir=data_dir, progress=progress)
+def _task(name: str, found: Any, module: str | None, data_dir: str | Path | None, progress: Progress | None) -> Task:
+    """A task, or the one that a function makes, which is given what it asks for by name."""
+    ready = isinstance(found, Task)
+    task: Task = found if ready else _made(f"task {name!r}", found, Task, data_dir=data_dir, progress=progress)
+    object.__setattr__(task, "source", module)  # it is known here alone, and belongs to the digest
+    return task
 
 
 def _made(what: str, make: Any, kind: type[_Kind], **offered: Any) -> _Kind:
