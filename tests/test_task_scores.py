@@ -353,6 +353,10 @@ UNFIT: dict[str, tuple[Callable[[], Task], str]] = {
         lambda: classification(step=lambda model, batch: (hidden(model(batch[0]), 0), [1])),
         r"the step of task 'mine' must return a loss, or \(loss, \{\"name\": value\}\); got \(float32 \[\], \(int\)\)",
     ),
+    "a step that gives the loss twice": (
+        lambda: classification(step=lambda model, batch: (hidden(model(batch[0]), 0), {"loss": 1.0})),
+        "the step of task 'mine' names a number \"loss\", which is the loss itself; leave it out",
+    ),
     "a step without the objective": (
         lambda: classification(
             step=lambda model, batch: (hidden(model(batch[0]), 0), {"f1": 1.0}), objective="valid/accuracy max"

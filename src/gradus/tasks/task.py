@@ -308,6 +308,11 @@ class Task:
             raise InvalidInput(
                 f'the step of task {self.name!r} must return a loss, or (loss, {{"name": value}}); got {kind_of(given)}'
             )
+        if "loss" in extra:
+            raise InvalidInput(
+                f'the step of task {self.name!r} names a number "loss", which is the loss itself; leave it out, or give '
+                f"it another name"
+            )
         return Outcome(self.sound(loss, "step"), None, None, extra)
 
     def sound(self, loss: Any, what: str = "loss") -> Tensor:
