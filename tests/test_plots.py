@@ -240,6 +240,16 @@ def test_nothing_overlaps_in_a_crowded_picture():
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
 
 
+def test_a_picture_can_be_looked_at_however_much_there_is():
+    """Of a hundred metrics the first twelve are drawn, which is said; a legend of forty runs leaves panels their room."""
+    many = [Row(1, {f"metric {index}": 1.0 for index in range(100)})]
+    figure = comparison_figure({f"run {index}": Curve([many]) for index in range(40)}, "title")
+    assert len(figure.axes) == 13
+    assert "the first 12 of 100 metrics" in figure.get_suptitle()
+    figure.draw_without_rendering()
+    assert all(axes.bbox.height > 60 for axes in figure.axes)
+
+
 def test_a_picture_of_nothing_yet_is_a_picture():
     """Before the first row, and without any run, there is the panel of rates."""
     for curves in ({}, {"a": Curve([[]])}, {"a": curve([])}):

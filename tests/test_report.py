@@ -402,13 +402,31 @@ def test_what_is_no_comparison_is_refused(text, message):
         Comparison.from_json(text)
 
 
-@pytest.mark.parametrize("name", ["tasks", "conditions", "runs", "seconds", "kept", "settings"])
-@pytest.mark.parametrize("value", ["x", [1], {"a": 1}])
-def test_a_damaged_document_is_never_more_than_refused(name, value):
-    """Whatever stands in the place of a field, reading it ends in a comparison or in a refusal."""
-    document = json.loads(comparison().to_json()) | {name: value}
-    with suppress(InvalidInput):
-        Comparison.from_json(json.dumps(document))
+def places_in(value, path=()):
+    """Every place in a JSON document."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inner:
+        yield from places_in(each, (*path, name))
+
+
+@pytest.mark.parametrize("value", ["x", -1, 1e400, None, [1], {"a": 1}, True], ids=str)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_damaged_document_is_never_more_than_refused(version, value):
+    """Whatever stands in whatever place, reading ends in a refusal, or in a comparison that can be shown and written."""
+    whole = json.dumps(VERSION_1) if version == 1 else Comparison(seeds(DIGITS, (0.5, 0.6)), INFO, seconds=1.0).to_json()
+    for path in places_in(json.loads(whole)):
+        document = json.loads(whole)
+        holder = document
+        for name in path[:-1]:
+            holder = holder[name]
+        if path:
+            holder[path[-1]] = value
+        with suppress(InvalidInput):
+            read = Comparison.from_json(json.dumps(document if path else value))
+            assert read.table().to_html()
+            assert read.remarks()
+            assert Comparison.from_json(read.to_json()) == read
 
 
 @pytest.mark.parametrize("objective", ["accuracy", "max", "valid/loss least", " max"])

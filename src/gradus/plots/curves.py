@@ -7,6 +7,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gradus.errors import InvalidInput
@@ -22,6 +23,7 @@ _SECONDS = "time/seconds"
 _TRAIN, _SCORED = "train/", ("valid/", "test/")
 _THIN = {"linewidth": 0.8, "alpha": 0.6}  # a training's own numbers, beside its scores
 _ACROSS = 3  # panels beside each other, at most
+_MOST = 12  # panels of metrics: a picture is to be looked at
 _LINEAR_UP_TO = 50  # times the lowest: beyond, the low curves would lie on the axis
 _TOO_HIGH = 10  # times where curves begin: what diverges further isn't followed
 _FALL = 1000  # how far down from the lowest peak a logarithmic axis of rates reaches
@@ -100,17 +102,17 @@ def comparison_figure(
     along = _checked(along, curves.values())
     panels = _panels(curves.values(), metrics)
     hypers = ["lr", *dict.fromkeys(name for curve in curves.values() for name in curve.scheduled if name != "lr")]
+    labels = [shortened(name) for name in curves]
     with mpl.rc_context(style()):
-        columns = min(max(len(panels), 1), _ACROSS)
-        figure, upper, lower = _laid_out(len(panels), columns, len(hypers))
+        columns = max(1, legend_columns(labels, 140))
+        figure, upper, lower = _laid_out(min(len(panels), _MOST), len(hypers), legend_lines=-(-len(labels) // columns))
         for axes, (metric, names) in zip(upper, panels.items(), strict=False):
             _draw_metric(axes, curves, metric, names, along, log)
         for axes, name in zip(lower, hypers, strict=True):
             _draw_schedule(axes, curves, name, along)
         _finish_axes([*upper, *lower], curves.values(), along)
-        labels = [shortened(name) for name in curves]
-        handles = [mpl.lines.Line2D([], [], **line_style(index)) for index in range(len(labels))]
-        figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels, 140))
+        handles = [Line2D([], [], **line_style(index)) for index in range(len(labels))]
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         figure.suptitle("\n".join([title, *_explained(curves.values(), panels)]))
     return figure
 
@@ -150,10 +152,11 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return [name for name in names if not (validated and name.startswith(_SCORED[1]))]
 
 
-def _laid_out(metrics: int, columns: int, hypers: int) -> tuple[Picture, list[Axes], list[Axes]]:
+def _laid_out(metrics: int, hypers: int, legend_lines: int) -> tuple[Picture, list[Axes], list[Axes]]:
     """A figure with so many panels above, and so many across its width below."""
+    columns = min(max(metrics, 1), _ACROSS)
     lines = -(-metrics // columns)
-    figure = Picture(figsize=(11, 1.4 + 3.6 * lines + 1.6 + 1.2 * hypers), layout="constrained")
+    figure = Picture(figsize=(11, 2.6 + 3.6 * lines + 1.2 * hypers + 0.2 * legend_lines), layout="constrained")
     grid = figure.add_gridspec(lines + hypers, columns, height_ratios=[3.6] * lines + [2.2 if hypers == 1 else 1.6] * hypers)
     upper = [figure.add_subplot(grid[index // columns, index % columns]) for index in range(metrics)]
     return figure, upper, [figure.add_subplot(grid[lines + index, :]) for index in range(hypers)]
@@ -250,8 +253,8 @@ def _finish_axes(panels: Sequence[Axes], curves: Iterable[Curve], along: Along) 
 
 
 def _explained(curves: Iterable[Curve], panels: Mapping[str, Sequence[str]]) -> list[str]:
-    """What lines and bands are, where there is something to say."""
-    said = []
+    """What lines and bands are, and what isn't drawn, where there is something to say."""
+    said = [f"the first {_MOST} of {len(panels)} metrics"] if len(panels) > _MOST else []
     if any(len(names) > 1 for names in panels.values()):
         scored = dict.fromkeys(_prefix(name).strip("/") for names in panels.values() for name in names)
         said.append(f"thick lines: {' and '.join(one for one in scored if one != 'train')}; thin: train")

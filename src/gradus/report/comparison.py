@@ -7,12 +7,12 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from gradus.errors import GradusError
+from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.frozen import Frozen
 from gradus.plots import Along, Picture, png
 from gradus.report.document import opened, written
-from gradus.report.finished import Finished, TaskInfo
+from gradus.report.finished import Finished, TaskInfo, is_number
 from gradus.report.pictures import comparison_figure
 from gradus.report.remarks import remarks, shared
 from gradus.report.stored import finished_runs
@@ -34,6 +34,9 @@ class Comparison:
         kept: how many runs had finished before, and were kept.
         settings: how it was executed, such as `{"executor": "processes", "workers": 2}`.
 
+    Raises:
+        InvalidInput: seconds or kept aren't as said.
+
     >>> from gradus.rows import Row
     >>> from gradus.runs import Run
     >>> rows = [Row(10, {"valid/loss": 2.0}), Row(20, {"valid/loss": 1.0})]
@@ -52,6 +55,10 @@ class Comparison:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runs", tuple(self.runs))
+        if self.seconds is not None and not (is_number(self.seconds) and self.seconds >= 0):
+            raise InvalidInput(f"seconds must be a number from 0, or None; got {self.seconds!r}")
+        if type(self.kept) is not int or self.kept < 0:
+            raise InvalidInput(f"kept must be a whole number from 0; got {self.kept!r}")
 
     @classmethod
     def read(

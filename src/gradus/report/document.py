@@ -84,7 +84,7 @@ def opened(text: str, *, trusted: bool) -> dict[str, Any]:
     """
     document: Any
     try:
-        document = json.loads(text)
+        document = _strict(json.loads(text))  # 1e999 is JSON, too
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"this is not JSON: {error}") from None
     version = document.get(_KEY) if isinstance(document, dict) else None
@@ -114,8 +114,8 @@ def _fields(document: dict[str, Any], trusted: bool) -> dict[str, Any]:
             for one in document["runs"]
         ],
         "tasks": {name: TaskInfo(**info) for name, info in document["tasks"].items()},
-        "seconds": None if document["seconds"] is None else float(document["seconds"]),
-        "kept": int(document["kept"]),
+        "seconds": document["seconds"],
+        "kept": document["kept"],
         "settings": dict(document["settings"]),
     }
 
@@ -126,7 +126,7 @@ def _numbers(written: dict[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"a status or message must be text; got {value!r}")
+        raise InvalidInput(f"a task, status or message must be text; got {value!r}")
     return value
 
 
@@ -145,9 +145,9 @@ def _fields_of_version_1(document: dict[str, Any], trusted: bool) -> dict[str, A
             )
             for one in document["runs"]
         ],
-        "tasks": {document["task"]: info},
-        "seconds": float(document["seconds"]),
-        "kept": int(document["kept"]),
+        "tasks": {_text(document["task"]): info},
+        "seconds": document["seconds"],
+        "kept": document["kept"],
         "settings": {"workers": workers},
     }
 

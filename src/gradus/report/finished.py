@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradus.errors import InvalidInput
 from gradus.frozen import Frozen
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.tasks import Objective
 
-__all__ = ["SPLITS", "Finished", "TaskInfo", "metric_of", "metrics_in", "split_of"]
+__all__ = ["SPLITS", "Finished", "TaskInfo", "is_number", "metric_of", "metrics_in", "split_of"]
 
 SPLITS = ("valid", "test", "train")  # the parts of a task's data, which names of numbers begin with
 _SECONDS = "time/seconds"
@@ -64,6 +65,9 @@ class TaskInfo:
         chance: the accuracy of naming the most frequent class every time, where targets are classes.
         examples: in one pass over the training data.
 
+    Raises:
+        InvalidInput: one of them isn't as said.
+
     >>> print(TaskInfo("valid/accuracy max", chance=0.1, examples=1437).objective_of(Run("digits", valid=False)))
     test/accuracy max
     """
@@ -75,6 +79,10 @@ class TaskInfo:
     def __post_init__(self) -> None:
         if self.objective is not None:
             Objective.parse(self.objective)  # refused now
+        if self.chance is not None and not (is_number(self.chance) and 0 <= self.chance <= 1):
+            raise InvalidInput(f"chance must be a number from 0 to 1, or None; got {self.chance!r}")
+        if self.examples is not None and not (type(self.examples) is int and self.examples >= 1):
+            raise InvalidInput(f"examples must be a whole number from 1, or None; got {self.examples!r}")
 
     def objective_of(self, run: Run) -> Objective | None:
         """What a run is chosen by: without a part for validation, test scores stand in for it.
@@ -87,6 +95,11 @@ class TaskInfo:
     def to_json(self) -> dict[str, Any]:
         """Its fields, as JSON has them."""
         return {"objective": self.objective, "chance": self.chance, "examples": self.examples}
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def split_of(name: str) -> str | None:
