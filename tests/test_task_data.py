@@ -24,6 +24,7 @@ from gradus.randomness import generator
 from gradus.tasks import Data, Task, examples_in, kind_of
 from gradus.tasks.batches import converted, moved
 from gradus.tasks.data import data_of
+from gradus.tasks.drawing import seed_generators
 from gradus.tasks.hashing import digest_of
 
 COUNT = 23
@@ -129,6 +130,31 @@ def test_the_callers_random_states_are_as_before(kind: str) -> None:
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     assert all(map(np.array_equal, np.random.get_state(), before[2]))
+
+
+DRAWS: dict[str, Callable[[], Any]] = {
+    "a number": np.random.random,
+    "a normal number": np.random.standard_normal,  # every second one is kept from the one before
+    "nothing": int,
+    "a seed": lambda: np.random.seed(3),
+    "numbers of the others": lambda: (random.gauss(0, 1), torch.randn(3).tolist()),
+}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(sorted(DRAWS)), max_size=8))
+def test_a_caller_draws_as_if_no_batch_were_made(draws: list[str]) -> None:
+    """Whatever a caller draws between batches, and however often, it draws what it would draw without them."""
+    drawn: list[list[Any]] = []
+    for of in (None, data("a Dataset")):
+        seed_generators(11)
+        passing = of.batches(0, 0, 1) if of else None
+        drawn.append([])
+        for one in draws:
+            if passing:
+                next(passing)
+            drawn[-1].append(DRAWS[one]())
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize("kind", ["tensors", "a Dataset", "a list"])
