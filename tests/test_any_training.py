@@ -33,8 +33,9 @@ SCHEDULES = {
 
 def compared(task: str, folder: Path) -> Comparison:
     """Three optimizers under three schedules, for three updates each."""
-    run = Run(task, lr=0.01, length=3, evaluate_every=2, batch_size=16)
-    return compare(grid(run, optimizer=OPTIMIZERS, schedules=SCHEDULES), device="cpu", threads=1, workers=1, out=folder)
+    run = Run(task, lr=0.01, length=3, evaluate_every=3, record_every=2)
+    runs = grid(run, optimizer=OPTIMIZERS, schedules=SCHEDULES)
+    return compare(runs, device="cpu", threads=1, workers=1, checkpoint_every=1, out=folder)
 
 
 def killed(task: str, folder: Path, rows: int) -> None:

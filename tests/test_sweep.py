@@ -131,16 +131,20 @@ def asked(executor: str, runs: Sequence[Run], given: Resources, *requests: Reque
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_that_is_asked_to_pauses_or_stops_and_goes_on_later(executor: str, alone: Outcome, tmp_path: Path) -> None:
+def test_a_run_that_is_asked_to_pauses_or_stops_and_goes_on_later(
+    executor: str, alone: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Runs end as they were asked, those that wait too, and the others as ever; a paused one has a checkpoint, from which
     it gives an unstopped run's rows, bit for bit.
     """
-    long = finished(POINTS.replace(length=epochs(60), evaluate_every=1))[0]
+    long = finished(POINTS.replace(length=60, record_every=None, evaluate_every=5, model="tiny:slow"))[0]
     runs, folder = [long, Run("tiny:waiting"), GOOD[0], GOOD[1]], resources(tmp_path)
-    done = asked(executor, runs, folder, Request(3, "stop"), Request(1, "stop"), Request(0, "pause"))
+    with monkeypatch.context() as patch:
+        patch.setenv("GRADUS_TINY_SLOW", "1")
+        done = asked(executor, runs, folder, Request(3, "stop"), Request(1, "stop"), Request(0, "pause"))
     assert [done[place][1] for place in range(4)] == ["paused", "stopped", "finished", "stopped"]
     assert (done[2], done[3]) == (alone[0], ([], "stopped", ""))
-    assert 0 < len(done[0][0]) < 360
+    assert 0 < len(done[0][0]) < 12
     assert any(folder.checkpoints_of(long).iterdir())  # type: ignore[union-attr]
     again, whole = (outcome(EXECUTORS["serial"]([long], given))[0] for given in (folder, resources()))
     assert again[0][: len(done[0][0])] == done[0][0]
@@ -151,7 +155,7 @@ def test_nothing_is_left_behind() -> None:
     """A consumer that stops early leaves no process, and torch's threads are as they were."""
     threads = torch.get_num_threads()
     for execute in EXECUTORS.values():
-        events: Any = execute(GOOD, resources(threads=threads + 1))
+        events: Any = execute(GOOD, Resources("cpu", threads=threads + 1))
         next(events)
         events.close()
     assert multiprocessing.active_children() == []

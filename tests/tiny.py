@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import torch
@@ -73,6 +74,20 @@ def linear() -> nn.Module:
     return nn.Linear(4, 2)
 
 
+class Slow(nn.Linear):
+    """A network that learns so slowly that somebody can stop it, where the environment says so."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training and os.environ.get("GRADUS_TINY_SLOW"):
+            time.sleep(0.02)
+        return super().forward(inputs)
+
+
+def slow() -> nn.Module:
+    """A network that takes its time."""
+    return Slow(4, 2)
+
+
 def dying() -> nn.Module:
     """A network that kills its process where the environment says so."""
     return Dying(4, 2)
@@ -110,12 +125,12 @@ def loop(run: Any, context: Any) -> Iterator[Mapping[str, float]]:
             optimizer.step()
             scheduler.step()
             checkpoints.save(step + 1, **parts)
-            yield {"step": step + 1, "train/loss": float(loss)}
+            yield {"step": step + 1, "train/loss": loss.item()}
 
 
 def waiting(run: Any, context: Any) -> Iterator[Mapping[str, float]]:  # noqa: ARG001 - as every training function
     """A training function that waits to be stopped."""
-    for step in range(1000):
+    for step in count():
         if context.should_stop():
             return
         time.sleep(0.01)

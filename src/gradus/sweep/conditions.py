@@ -13,7 +13,7 @@ from gradus.names import imported
 from gradus.runs import Run
 from gradus.sweep.resources import Resources
 from gradus.tasks import Task
-from gradus.tasks.hashing import digest_of_source
+from gradus.tasks.sources import digest_of_source
 
 __all__ = ["conditions", "differences", "digest"]
 
