@@ -206,7 +206,8 @@ def test_each_run_has_one_line_with_all_its_numbers(width, name):
     assert len(lines) <= 6 + 3  # headings may take three
     for line in bars:
         assert re.search(r"276/690 +0\.298 +1\.234 +56\.78 % +12 +0:00:36$", line)
-        assert line.startswith(name[:10])
+        assert line.startswith(name[:9])
+    assert all(sum(f", seed {seed} " in line for line in bars) == 2 for seed in range(3))
     for heading in ("step", "lr", "loss", "valid", "accuracy", "steps/s", "left"):
         assert any(heading in line for line in lines[:3])
 

@@ -47,7 +47,10 @@ class BarView:
         self.room = console.height - 5  # the headings take three lines, the cursor one, and one is to spare
         self.progress = _Bars(console)
         self.bars = [
-            self.progress.add_task(course.label, total=course.total, visible=False, course=course) for course in self.courses
+            self.progress.add_task(
+                _fitted(course, self.progress.name_width), total=course.total, visible=False, course=course
+            )
+            for course in self.courses
         ]
 
     def __enter__(self) -> Self:
@@ -86,9 +89,9 @@ class _Bars(Progress):
     def __init__(self, console: Console) -> None:
         wide = console.width >= 100
         bar = 24 if wide else 5
-        name = Column(no_wrap=True, overflow="ellipsis", max_width=max(_LEAST, console.width - _NUMBERS_WIDTH - bar))
+        self.name_width = max(_LEAST, console.width - _NUMBERS_WIDTH - bar)
         super().__init__(
-            TextColumn("{task.description}", markup=False, table_column=name),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=self.name_width)),
             BarColumn(bar_width=bar),
             _Figure(lambda course, _: _steps(course)),
             _Figure(lambda course, _: "" if course.lr is None else f"{course.lr:.3g}"),
@@ -124,6 +127,14 @@ class _Figure(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The number as text."""
         return Text(self.text(task.fields["course"], task.get_time()), no_wrap=True)
+
+
+def _fitted(course: Course, width: int) -> str:
+    """The run's label, its name cut where there is no room, so that its seed can be seen."""
+    if len(course.label) <= width:
+        return course.label
+    kept = max(1, width - len(course.seed) - 1)
+    return f"{course.label[:kept]}…{course.seed}"
 
 
 def _steps(course: Course) -> str:

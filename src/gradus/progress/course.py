@@ -20,13 +20,14 @@ class Course:
 
     Args:
         run: its specification.
-        label: what it is called.
+        name: what it is called.
+        seed: its seed as text, where that tells it from others; "" elsewhere.
         total: its updates; None where nobody can tell.
         objective: the number that it is chosen by; None where nobody has said.
     """
 
-    def __init__(self, run: Run, label: str, total: int | None, objective: str | None) -> None:
-        self.run, self.label, self.total, self.objective = run, label, total, objective
+    def __init__(self, run: Run, name: str, seed: str, total: int | None, objective: str | None) -> None:
+        self.run, self.label, self.seed, self.total, self.objective = run, f"{name}{seed}", seed, total, objective
         self.step = 0
         self.lr: float | None = None
         self.loss: float | None = None
@@ -106,9 +107,11 @@ def courses(
 ) -> list[Course]:
     """A course for each run, with its seed in its label where there are several."""
     several = len({run.seed for run in runs}) > 1
-    labels = [f"{run.name or run.task}, seed {run.seed}" if several else run.name or run.task for run in runs]
     nothing = [None] * len(runs)
-    return [Course(*of_run) for of_run in zip(runs, labels, totals or nothing, objectives or nothing, strict=True)]
+    return [
+        Course(run, run.name or run.task, f", seed {run.seed}" if several else "", total, objective)
+        for run, total, objective in zip(runs, totals or nothing, objectives or nothing, strict=True)
+    ]
 
 
 def duration(seconds: float) -> str:
