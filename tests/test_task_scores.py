@@ -407,6 +407,7 @@ AT_ONCE: list[tuple[Callable[[], Task], str]] = [
     (lambda: classification(step=lambda *_: None, metrics={"accuracy": accuracy}), "so metrics come from it"),
     (lambda: classification(model=nn.Linear(3, 3)), "model must make a fresh network at each call"),
     (lambda: classification(augment=0.5), "augment must be a function; got 0.5"),
+    (lambda: classification(collate=list), "collate= joins the items of a Dataset, and no split is one; leave it out"),
     (lambda: classification(workers=-1), "workers must be a whole number from 0; got -1"),
     (lambda: classification(workers=True), "workers must be a whole number from 0; got True"),
     (lambda: classification(valid=1.5), r"valid must be data, or the part of train to hold out, in \(0, 1\); got 1.5"),

@@ -118,6 +118,11 @@ class Task:
             raise InvalidInput(
                 f"task {self.name!r}: valid must be data, or the part of train to hold out, in (0, 1); got {self.valid!r}"
             )
+        if self.collate is not None and not any(isinstance(data, DatasetData) for data in self._data.values()):
+            raise InvalidInput(
+                f"task {self.name!r}: collate= joins the items of a Dataset, and no split is one; leave it out, or change "
+                f"batches by prepare= or step="
+            )
         self._set("metrics", self._all_metrics())
         self._set("objective", Objective.parse(self.objective or self._usual_objective()))
         self._check_objective()
