@@ -244,6 +244,15 @@ def test_damaged_rows_are_kept_apart(small: Path) -> None:
         assert store.check() == []
 
 
+def test_the_number_of_a_lost_run_is_not_given_again(small: Path) -> None:
+    """Where a repair has left the last run out, the next one has a number of its own."""
+    with Store(small) as store:
+        store._file.connection.execute("UPDATE runs SET name = 'other' WHERE id = 3")
+    assert repair_store(small)[:2] == (2, 30)
+    with Store(small) as store:
+        assert begun(store) == 4
+
+
 def test_runs_outlive_their_sweep(small: Path) -> None:
     """Where the entry of a sweep is damaged, its runs are kept, in a sweep that says that it was lost."""
     with Store(small) as store:

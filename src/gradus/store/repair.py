@@ -19,6 +19,7 @@ from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Rec
 
 __all__ = ["Repaired", "repair_store"]
 
+_ENDLESS = 2**53  # no store has given so many numbers: such a one is damaged
 _ENDED = ("finished", "diverged", "failed", "stopped")  # such a run isn't gone on with
 
 
@@ -59,10 +60,12 @@ def repair_store(path: Path) -> Repaired:
             return Repaired(0, 0, None, 0)
         with closing(_mended(path, scratch, trouble)) as old:
             found, read = _records(old)
+            given = _numbers_given(old)
         whole = _consistent(found)
         with closing(StoreFile(beside, create=True)) as new, new.writing():
             for table in TABLES:
                 new.connection.executemany(table.insertion, whole[table])
+            new.connection.executemany("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", given)
         kept = _set_aside(path)
         beside.replace(path)
     except (OSError, sqlite3.Error) as error:
@@ -127,6 +130,14 @@ def _records(old: sqlite3.Connection) -> tuple[dict[Table, list[Record]], int]:
         runs, rows = found[RUNS], found[ROWS]
     sound = {table: [one for one in found.get(table, ()) if is_sound(table, one)] for table in TABLES}
     return sound, len(runs) + len(rows)
+
+
+def _numbers_given(old: sqlite3.Connection) -> list[Record]:
+    """The last number that was given in each table, for those of lost records aren't given again."""
+    with suppress(sqlite3.Error, UnicodeDecodeError):
+        found = list(asked(old, "SELECT seq, name FROM sqlite_sequence"))
+        return [one for one in found if isinstance(one[0], int) and one[0] < _ENDLESS]
+    return []
 
 
 def _readable(connection: sqlite3.Connection, table: str, *key: str) -> list[Record]:
