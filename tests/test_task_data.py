@@ -488,6 +488,14 @@ def test_batches_move_whole() -> None:
     assert there["names"] is batch["names"]
 
 
+def test_what_moves_by_itself_moves_whole() -> None:
+    """A batch that has a `to` of its own is moved by it, read-only arrays without a warning."""
+    packed = nn.utils.rnn.pack_sequence([X, X[:3]])
+    there = moved([packed], torch.device("cpu"))[0]
+    assert isinstance(there, nn.utils.rnn.PackedSequence)
+    assert moved(np.broadcast_to(1.0, (3,)), torch.device("cpu")).tolist() == [1, 1, 1]
+
+
 def test_real_numbers_are_converted_and_no_others() -> None:
     """Conversion reaches real tensors in any nesting, and leaves whole numbers, masks and text."""
     batch = converted({"x": [X.double(), Y], "mask": X > 1, "text": "a"}, torch.float32)

@@ -17,13 +17,15 @@ def mapped(batch: Any, change: Callable[[Any], Any]) -> Any:
 
     Args:
         batch: any batch.
-        change: takes a tensor, an array, or whatever else is no tuple, list or mapping.
+        change: takes a tensor, an array, or whatever else is no tuple, list or mapping, or moves by itself.
     """
+    if hasattr(batch, "to"):  # tensors, packed sequences, transformers' batches
+        return change(batch)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
         return type(batch)(*(mapped(one, change) for one in batch))
     if isinstance(batch, (tuple, list)):
         return type(batch)(mapped(one, change) for one in batch)
-    if isinstance(batch, Mapping) and not hasattr(batch, "to"):  # transformers' batches move themselves
+    if isinstance(batch, Mapping):
         return {name: mapped(one, change) for name, one in batch.items()}
     return change(batch)
 
@@ -38,7 +40,7 @@ def moved(batch: Any, device: torch.device) -> Any:
 
     def move(leaf: Any) -> Any:
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
-            leaf = torch.as_tensor(leaf)
+            leaf = torch.as_tensor(leaf if leaf.flags.writeable else leaf.copy())
         return leaf.to(device) if hasattr(leaf, "to") else leaf
 
     return mapped(batch, move)
