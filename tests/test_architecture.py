@@ -17,6 +17,7 @@ FLOORS = {
     "names": 1,
     "files": 1,
     "frozen": 1,
+    "metric_names": 1,
     "rows": 2,
     "signals": 1,
     "schedules": 2,

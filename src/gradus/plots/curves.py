@@ -1,7 +1,7 @@
 """Trainings by their rows: a panel for each metric, with the schedules under them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gradus.errors import InvalidInput
+from gradus.metric_names import is_accuracy, is_loss, metric_of, part_of, worded
 from gradus.names import did_you_mean
 from gradus.plots.style import Picture, legend_columns, line_style, log_axis, shortened, style
 from gradus.rows import Row
@@ -20,7 +21,6 @@ __all__ = ["Along", "Curve", "comparison_figure"]
 Along = Literal["epochs", "steps", "seconds"]
 
 _SECONDS = "time/seconds"
-_TRAIN, _SCORED = "train/", ("valid/", "test/")
 _THIN = {"linewidth": 0.8, "alpha": 0.6}  # a training's own numbers, beside its scores
 _ACROSS = 3  # panels beside each other, at most
 _MOST = 12  # panels of metrics: a picture is to be looked at
@@ -46,15 +46,15 @@ class Curve:
     rates: Sequence[float] = ()
     steps: int = 0
     steps_per_epoch: float | None = None
-    scheduled: Sequence[str] = field(default=())
+    scheduled: Sequence[str] = ()
 
     @property
     def length(self) -> int:
         """The last update that is drawn."""
         return max([self.steps, *(row.step for seed in self.rows for row in seed)])
 
-    def means(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """A number's values over the seeds, `[seeds, n]`, and the steps that every seed with rows has it at, `[n]`."""
+    def values_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The steps at which every seed with rows has a number, `[n]`, and its values there, `[seeds, n]`."""
         seeds = [{row.step: row[name] for row in rows if name in row} for rows in self.rows if rows]
         steps = [step for step in seeds[0] if all(step in one for one in seeds)] if seeds else []
         return np.array(steps), np.array([[one[step] for step in steps] for one in seeds])
@@ -66,7 +66,7 @@ class Curve:
             return steps
         if along == "epochs":
             return steps / (self.steps_per_epoch or 1.0)
-        known, seconds = self.means(_SECONDS)
+        known, seconds = self.values_of(_SECONDS)
         return np.interp(steps, [0, *known], [0.0, *seconds.mean(axis=0)]) if len(known) else np.zeros_like(steps)
 
 
@@ -138,18 +138,14 @@ def _panels(curves: Iterable[Curve], metrics: Sequence[str] | None) -> dict[str,
         names = dict.fromkeys(name for name in metrics if name in names)
     panels: dict[str, list[str]] = {}
     for name in names:
-        panels.setdefault(name.removeprefix(_prefix(name)), []).append(name)
+        panels.setdefault(metric_of(name), []).append(name)
     return {metric: _chosen(of_metric) for metric, of_metric in panels.items()}
-
-
-def _prefix(name: str) -> str:
-    return next((prefix for prefix in (_TRAIN, *_SCORED) if name.startswith(prefix)), "")
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
     """Where there are scores on validation data, those on test data come at the end only, and aren't a curve."""
-    validated = any(name.startswith(_SCORED[0]) for name in names)
-    return [name for name in names if not (validated and name.startswith(_SCORED[1]))]
+    validated = any(part_of(name) == "valid" for name in names)
+    return [name for name in names if not (validated and part_of(name) == "test")]
 
 
 def _laid_out(metrics: int, hypers: int, legend_lines: int) -> tuple[Picture, list[Axes], list[Axes]]:
@@ -167,26 +163,27 @@ def _draw_metric(
 ) -> None:
     beside = len(names) > 1
     for name in names:
-        thin = beside and name.startswith(_TRAIN)
+        thin = beside and part_of(name) == "train"
         for index, curve in enumerate(curves.values()):
             _draw_line(axes, curve, name, along, line_style(index) | (_THIN if thin else {}))
-    axes.set_ylabel(_worded(metric if beside else names[0]))
-    is_accuracy = metric.endswith("accuracy")
+    axes.set_ylabel(worded(metric if beside else names[0]))
     values = _drawn_values(axes)
-    if values.size and (values > 0).all() and log is not False and not is_accuracy and (log or _wants_log(metric, values)):
+    if (
+        values.size
+        and (values > 0).all()
+        and log is not False
+        and not is_accuracy(metric)
+        and (log or _wants_log(metric, values))
+    ):
         log_axis(axes)
-    if is_accuracy:
+    if is_accuracy(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     else:
         _cut(axes)
 
 
-def _worded(name: str) -> str:
-    return name.replace("_", " ").replace("/", " ")
-
-
 def _draw_line(axes: Axes, curve: Curve, name: str, along: Along, look: Mapping[str, Any]) -> None:
-    steps, values = curve.means(name)
+    steps, values = curve.values_of(name)
     if not len(steps):
         return
     values = np.where(np.isfinite(values), values, np.nan)
@@ -204,7 +201,7 @@ def _drawn_values(axes: Axes) -> np.ndarray:
 
 
 def _wants_log(metric: str, values: np.ndarray) -> bool:
-    return metric.endswith("loss") or bool(values.max() > _LINEAR_UP_TO * values.min())
+    return is_loss(metric) or bool(values.max() > _LINEAR_UP_TO * values.min())
 
 
 def _cut(axes: Axes) -> None:
@@ -229,7 +226,7 @@ def _draw_schedule(axes: Axes, curves: Mapping[str, Curve], name: str, along: Al
         log_axis(axes)
     else:
         axes.set_ylim(min(lows))
-    axes.set_ylabel("learning rate" if name == "lr" else _worded(name))
+    axes.set_ylabel("learning rate" if name == "lr" else worded(name))
 
 
 def _schedule_of(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +238,7 @@ def _schedule_of(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
         held = np.unique(np.linspace(0, len(curve.rates), min(len(curve.rates), _POINTS) + 1).astype(int))
         values = np.asarray(curve.rates)[np.minimum(held, len(curve.rates) - 1)]
         return held * curve.steps / len(curve.rates), values
-    steps, values = curve.means(name)
+    steps, values = curve.values_of(name)
     return steps, values.mean(axis=0) if len(steps) else np.zeros(0)
 
 
@@ -256,8 +253,8 @@ def _explained(curves: Iterable[Curve], panels: Mapping[str, Sequence[str]]) -> 
     """What lines and bands are, and what isn't drawn, where there is something to say."""
     said = [f"the first {_MOST} of {len(panels)} metrics"] if len(panels) > _MOST else []
     if any(len(names) > 1 for names in panels.values()):
-        scored = dict.fromkeys(_prefix(name).strip("/") for names in panels.values() for name in names)
-        said.append(f"thick lines: {' and '.join(one for one in scored if one != 'train')}; thin: train")
+        scored = dict.fromkeys(part_of(name) for names in panels.values() for name in names)
+        said.append(f"thick lines: {' and '.join(one for one in scored if one not in (None, 'train'))}; thin: train")
     if any(len(curve.rows) > 1 for curve in curves):
         said.append("lines are means over the seeds, bands reach from the lowest to the highest")
     return said

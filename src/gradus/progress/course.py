@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from gradus.metric_names import part_of
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.sweep.events import Event, RunEnded, RunStarted
@@ -74,8 +75,8 @@ class Course:
         if self.objective is not None and self.objective in row:
             return self.objective
         names = [name for name in row.results() if name not in ("epoch", "lr", *self.run.schedules)]
-        for prefix in ("valid/", "test/", ""):
-            found = [name for name in names if name.startswith(prefix) and not name.startswith("train/")]
+        for part in ("valid", "test", None):
+            found = [name for name in names if part_of(name) == part]
             if found:
                 return found[-1]
         return None

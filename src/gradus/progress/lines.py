@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from gradus.metric_names import worded
 from gradus.progress.course import Course, courses, duration
 from gradus.progress.numbers import shown
 from gradus.rows import Row
@@ -87,7 +88,7 @@ def _line(course: Course, now: float, *, scored: bool) -> str:
     parts += [f"loss {course.loss:<7.4g}"] if course.loss is not None else []
     if scored and course.score is not None:
         name, value = course.score
-        parts.append(f"{name.replace('/', ' ')} {shown(name, value)}")
+        parts.append(f"{worded(name)} {shown(name, value)}")
     else:
         left = course.left(now)
         parts += [f"{course.speed:.4g} steps/s"] if course.speed is not None else []

@@ -1,13 +1,15 @@
 """Numbers as views show them."""
 
+from gradus.metric_names import is_accuracy
+
 __all__ = ["counted", "shown"]
 
 _WHOLE_UP_TO = 100_000
 
 
-def shown(name: str, value: float, digits: int = 2) -> str:
+def shown(name: str, value: float) -> str:
     """A number as text: in per cent where its name ends in "accuracy"."""
-    return f"{100 * value:.{digits}f} %" if name.endswith("accuracy") else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if is_accuracy(name) else f"{value:.4g}"
 
 
 def counted(number: float) -> str:

@@ -11,9 +11,8 @@ from gradus.rows import Row
 from gradus.runs import Run
 from gradus.tasks import Objective
 
-__all__ = ["SPLITS", "Finished", "TaskInfo", "is_number", "metric_of", "metrics_in", "split_of"]
+__all__ = ["Finished", "TaskInfo", "is_number", "metrics_in"]
 
-SPLITS = ("valid", "test", "train")  # the parts of a task's data, which names of numbers begin with
 _SECONDS = "time/seconds"
 
 
@@ -100,17 +99,6 @@ class TaskInfo:
 def is_number(value: Any) -> bool:
     """Whether it is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def split_of(name: str) -> str | None:
-    """The part of the data that a number is of: "train", "valid" or "test"; None where its name doesn't say."""
-    split, slash, _ = name.partition("/")
-    return split if slash and split in SPLITS else None
-
-
-def metric_of(name: str) -> str:
-    """A number's name without the part of the data: "accuracy" of "valid/accuracy"."""
-    return name if split_of(name) is None else name.partition("/")[2]
 
 
 def metrics_in(run: Run, rows: Sequence[Row]) -> list[str]:

@@ -75,6 +75,7 @@ def _rates(run: Run, steps_per_epoch: float | None) -> tuple[list[float], int]:
     if steps_per_epoch is None or (run.lr is None and not isinstance(run.schedules.get("lr"), Absolute)):
         return [], 0
     try:
-        return run.rates(steps_per_epoch), run.total_steps(steps_per_epoch)
+        rates, steps = run.rates(steps_per_epoch), run.total_steps(steps_per_epoch)
     except InvalidInput:
         return [], 0
+    return rates, steps if run.per == "step" else round(len(rates) * steps_per_epoch)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradus.report.finished import Finished, TaskInfo, metric_of, metrics_in
+from gradus.metric_names import metric_of
+from gradus.report.finished import Finished, TaskInfo, metrics_in
 from gradus.report.summary import grouped, summaries
 
 __all__ = ["remarks", "shared"]

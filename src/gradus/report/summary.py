@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from gradus.frozen import Frozen
-from gradus.report.finished import Finished, TaskInfo, metric_of, metrics_in, split_of
+from gradus.metric_names import metric_of, part_of
+from gradus.report.finished import Finished, TaskInfo, metrics_in
 from gradus.runs import Run
 from gradus.sweep.statistics import Interval, interval
 from gradus.tasks import Objective
@@ -17,7 +18,7 @@ __all__ = ["Summary", "differences", "grouped", "summaries"]
 _SHARED = ("seed", "name", "record_every")  # no difference between two groups
 _OPENED = ("schedules", "options")  # mappings, each of whose values is a difference of its own
 _SAID_ALONE = ("task", "optimizer", "model", "schedules.lr")  # whose values say what they are
-_SPLITS_BY_WEIGHT = ("valid", "test", "train", None)
+_PARTS_BY_WEIGHT = ("valid", "test", "train", None)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _last(done: Sequence[Finished], objective: str | None) -> dict[str, Interval
 
     def weight(name: str) -> tuple[bool, bool, int]:
         is_other = objective is None or metric_of(name) != metric_of(objective)
-        return name != objective, is_other, _SPLITS_BY_WEIGHT.index(split_of(name))
+        return name != objective, is_other, _PARTS_BY_WEIGHT.index(part_of(name))
 
     return {name: interval(found[name]) for name in sorted(found, key=weight)}
 

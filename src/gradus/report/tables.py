@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from gradus.metric_names import is_accuracy, worded
 from gradus.report.summary import Summary
 from gradus.sweep.statistics import Interval
 
-__all__ = ["Table", "is_accuracy", "table"]
+__all__ = ["Table", "table"]
 
 _NOTHING = "–"
 _SHORT = 12  # characters that a column beside the name may have
@@ -145,21 +146,16 @@ def _heading(field: str) -> str:
     kind, _, name = field.partition(".")
     if kind == "schedules":
         return "schedule" if name == "lr" else f"{name} schedule"
-    return (name or kind).replace("_", " ")
+    return worded(name or kind)
 
 
 def _metric_heading(name: str) -> str:
-    return name.replace("/", " ").replace("_", " ") + " %" * is_accuracy(name)
+    return worded(name) + " %" * is_accuracy(name)
 
 
 def _difference(name: str, one: Summary) -> str:
     value = one.differs[name]
     return _NOTHING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def is_accuracy(name: str) -> bool:
-    """Whether a number is shown in per cent: its name ends in "accuracy"."""
-    return name.endswith("accuracy")
 
 
 def _last(name: str, one: Summary) -> str:

@@ -1,0 +1,43 @@
+"""What names of numbers in rows say: the part of the data, the metric, and how it is shown. Any other name is fine."""
+
+__all__ = ["is_accuracy", "is_loss", "metric_of", "part_of", "worded"]
+
+_PARTS = ("train", "valid", "test")
+
+
+def part_of(name: str) -> str | None:
+    """The part of the data that a number is of: "train", "valid" or "test"; None where its name doesn't say.
+
+    >>> part_of("valid/accuracy"), part_of("reward")
+    ('valid', None)
+    """
+    part, slash, _ = name.partition("/")
+    return part if slash and part in _PARTS else None
+
+
+def metric_of(name: str) -> str:
+    """A number's name without the part of the data.
+
+    >>> metric_of("valid/accuracy"), metric_of("reward")
+    ('accuracy', 'reward')
+    """
+    return name if part_of(name) is None else name.partition("/")[2]
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether a number is shown in per cent: its name ends in "accuracy"."""
+    return name.endswith("accuracy")
+
+
+def is_loss(name: str) -> bool:
+    """Whether a number is drawn on a logarithmic axis: its name ends in "loss"."""
+    return name.endswith("loss")
+
+
+def worded(name: str) -> str:
+    """The name as words.
+
+    >>> worded("valid/top5_accuracy")
+    'valid top5 accuracy'
+    """
+    return name.replace("/", " ").replace("_", " ")
