@@ -5,13 +5,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["HeldSignals"]
+__all__ = ["DeferSignals"]
 
 
-_HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_DEFERRED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class HeldSignals:
+class DeferSignals:
     """Inside, a first Ctrl-C, SIGTERM or SIGHUP is noted, and does what it would have done when delivered, or on leaving.
 
     A second one does it at once. Signals that are ignored stay so, and threads other than the main one hold nothing.
@@ -23,7 +23,7 @@ class HeldSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
-            for number in _HELD:
+            for number in _DEFERRED:
                 handler = signal.getsignal(number)
                 if handler not in (None, signal.SIG_IGN):
                     self._before[number] = handler

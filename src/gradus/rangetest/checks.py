@@ -9,7 +9,7 @@ from torch import nn
 
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
-from gradus.training.setup import needs_closure
+from gradus.training.step import needs_closure
 
 __all__ = ["check_data", "check_numbers", "check_range", "check_training"]
 

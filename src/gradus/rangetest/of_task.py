@@ -17,7 +17,8 @@ from gradus.runs import Run
 from gradus.schedules import Constant
 from gradus.tasks import Task, load_task
 from gradus.training import pick_device
-from gradus.training.setup import build_optimizer, fresh_model
+from gradus.training.optimizers import build_optimizer
+from gradus.training.setup import fresh_model
 
 __all__ = ["FOUND_FILE", "Found", "find"]
 

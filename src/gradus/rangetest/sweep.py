@@ -18,7 +18,7 @@ from gradus.rangetest.findings import holds, is_schedule_free, maximizes
 from gradus.scheduler import Scheduler
 from gradus.scheduler.mistakes import unwarned
 from gradus.schedules import Constant, Schedule, absolute
-from gradus.training.setup import needs_closure
+from gradus.training.step import needs_closure
 
 __all__ = ["Measured", "Trainer", "fetched"]
 

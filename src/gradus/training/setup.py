@@ -1,6 +1,5 @@
-"""What a run is trained with: device, network, optimizer, and random states of its own."""
+"""What a run is trained with: device, network, and random states of its own; and a run with nothing left open."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,14 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 
-import gradus.optim
 from gradus.errors import InvalidInput
-from gradus.names import did_you_mean, hint_for_argument, imported
+from gradus.names import did_you_mean
 from gradus.randomness import seed_for
 from gradus.runs import Run
 from gradus.tasks import Task, load_model
+from gradus.tasks.drawing import seed_generators, seeded
+from gradus.training.optimizers import default_rate, is_same_class
 
-__all__ = ["build_optimizer", "fresh_model", "needs_closure", "own_randomness", "pick_device", "rate_for", "reseed"]
+__all__ = ["completed", "fresh_model", "own_randomness", "pick_device", "reseed"]
+
+CPU = torch.device("cpu")
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -38,76 +40,61 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def completed(run: Run, task: Any) -> Run:
+    """The run with all that it leaves to its task filled in. A training function's run is as it was.
+
+    The task's rate, options and groups are meant for its own optimizer; with another, None is that optimizer's default
+    rate and no options.
+
+    Args:
+        run: the run.
+        task: the Task, or the training function, that it names.
+
+    Raises:
+        InvalidInput: the optimizer is unknown, or has no learning rate by default and is given none.
+
+    >>> from gradus.tasks import load_task
+    >>> full = completed(Run("digits", "AdamW"), load_task("digits"))
+    >>> full.optimizer, full.lr, full.batch_size, full.length
+    ('AdamW', 0.001, 64, epochs(30))
+    """
+    if not isinstance(task, Task):
+        return run
+    optimizer = task.optimizer if run.optimizer is None else run.optimizer
+    own = is_same_class(optimizer, task.optimizer)
+    lr = run.lr
+    if lr is None:
+        lr = task.lr if own else default_rate(optimizer)
+    options = run.options if run.options is not None else task.options if own else {}
+    return run.replace(
+        optimizer=optimizer,
+        lr=lr,
+        options=options,
+        groups=task.groups if run.groups is None else run.groups,
+        length=task.length if run.length is None else run.length,
+        batch_size=task.batch_size if run.batch_size is None else run.batch_size,
+    )
+
+
 def fresh_model(run: Run, task: Task) -> nn.Module:
     """The run's network with its first weights: a function of the seed, whatever has been drawn before."""
-    with own_randomness(torch.device("cpu")):
-        reseed(seed_for(run.seed, "weights"), torch.device("cpu"))
-        return task.model() if run.model is None else load_model(run.model)
-
-
-def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
-    """The run's optimizer over a network's parameters.
-
-    Raises:
-        InvalidInput: there is none of that name, or it can't be made so.
-    """
-    kind = _optimizer_class(run.optimizer)
-    try:
-        optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=run.lr, **dict(run.options))
-    except (TypeError, ValueError) as error:
-        hint = "" if "did you mean" in str(error) else hint_for_argument(kind, dict(run.options))
-        raise InvalidInput(f"{run.optimizer} can't be made with lr={run.lr}, {dict(run.options)}: {error}{hint}") from None
-    return optimizer
-
-
-def rate_for(optimizer: str, task: Task) -> float:
-    """The learning rate where none is given: the task's own for SGD, which it is meant for; else the optimizer's default.
-
-    Raises:
-        InvalidInput: there is no optimizer of that name.
-    """
-    kind = _optimizer_class(optimizer)
-    lr = inspect.signature(kind).parameters.get("lr")
-    return task.lr if kind.__name__ == "SGD" or lr is None or not isinstance(lr.default, (int, float)) else float(lr.default)
-
-
-def _optimizer_class(name: str) -> Any:
-    if ":" in name:
-        kind = imported(name, "the optimizer")
-    else:
-        kind = getattr(torch.optim, name, getattr(gradus.optim, name.removeprefix("gradus.optim."), None))
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind.__name__ == "Optimizer":
-        hint = did_you_mean(name.rpartition(".")[2], _optimizers())
-        raise InvalidInput(
-            f"the optimizer must be the name of a class in torch.optim, such as SGD; or of one in gradus.optim, such as "
-            f"Lion or gradus.optim.SGD; or package.module:Class of your own; got {name!r}{hint}"
-        )
-    return kind
-
-
-def _optimizers() -> list[str]:
-    """The names of all there are; torch's first, then ours."""
-    named = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
-    return [*named, *gradus.optim.__all__]
+    with own_randomness(CPU):
+        reseed(seed_for(run.seed, "weights"), CPU)
+        model = task.model() if run.model is None else load_model(run.model)
+    return model.double() if run.precision == "float64" else model
 
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """torch's global generators are free to be seeded inside, and afterwards as they were before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    """The global generators are free to be seeded inside, and afterwards as they were before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), seeded(0):
         yield
 
 
 def reseed(seed: int, device: torch.device) -> None:
     """Seed the generators that a step on this device draws from; torch.manual_seed seeds all there are, in 0.25 ms."""
-    torch.default_generator.manual_seed(seed)
+    seed_generators(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer's step asks for a function that computes the loss anew."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gradus.errors import GradusError
 
-__all__ = ["DIVERGED_AT", "Diverged", "NonFinite", "non_finite"]
+__all__ = ["DIVERGED_AT", "Diverged", "NonFinite", "Stopped", "find_nonfinite"]
 
 DIVERGED_AT = 100.0  # times the first loss: no training comes back from there, whatever its last loss looks like
 
@@ -17,9 +17,12 @@ class Diverged(GradusError):
     """The loss of a run left every reasonable range.
 
     Args:
-        step: the update whose loss it was, counted from 0; or after which the test loss was it.
+        step: the update whose loss it was, counted from 0; or after which the scored loss was it.
         lr: the learning rate of that update.
         loss: the loss itself.
+
+    >>> Diverged(step=7, lr=0.5, loss=math.nan)
+    Diverged('diverged at step 7: the loss was nan at learning rate 0.5')
     """
 
     def __init__(self, step: int, lr: float, loss: float) -> None:
@@ -50,7 +53,22 @@ class NonFinite(Diverged):
         return NonFinite, (self.step, self.lr, self.loss, self.parameter, self.group)
 
 
-def non_finite(step: int, loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> NonFinite | None:
+class Stopped(GradusError):
+    """A training was asked to stop. It has saved a checkpoint, if it has a folder for them, and can go on from there.
+
+    Args:
+        step: updates done.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after {step} updates, as it was asked to")
+        self.step = step
+
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
+        return Stopped, (self.step,)
+
+
+def find_nonfinite(step: int, loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> NonFinite | None:
     """The loss, or else the first gradient, that is no finite number.
 
     Args:
@@ -60,7 +78,7 @@ def non_finite(step: int, loss: Tensor, model: nn.Module, optimizer: torch.optim
         optimizer: what would use the gradients.
     """
     if not math.isfinite(loss):
-        return NonFinite(step, float(optimizer.param_groups[0]["lr"]), float(loss))
+        return NonFinite(step, rate_of(optimizer.param_groups[0]), float(loss))
     gradients = [param.grad for param in model.parameters() if param.grad is not None]
     if math.isfinite(nn.utils.get_total_norm(gradients)):  # one look for all of them
         return None
@@ -69,5 +87,11 @@ def non_finite(step: int, loss: Tensor, model: nn.Module, optimizer: torch.optim
         for param in group["params"]:
             if param.grad is not None and not param.grad.isfinite().all():
                 value = float(param.grad[~param.grad.isfinite()][0])
-                return NonFinite(step, float(group["lr"]), value, names[param], number)
+                return NonFinite(step, rate_of(group), value, names.get(param, "a parameter"), number)
     return None  # they are finite, and their norm isn't
+
+
+def rate_of(group: dict[str, Any]) -> float:
+    """The learning rate of a group; NaN where its optimizer has none, or sets it itself."""
+    lr = group.get("lr")
+    return math.nan if lr is None else float(lr)
