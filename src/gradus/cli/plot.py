@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import named_schedules
+from gradus.cli.options import named_schedules
 from gradus.cli.printing import print_wrapped
 from gradus.errors import InvalidInput
 from gradus.files import RESULTS, make_ignored_folder, write_whole

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_NUMBER = re.compile(r"[-+–±.,:%\d\se]*(?:nan|inf)?")
 
 __all__ = ["print_table", "print_wrapped", "told_if_output_fails"]
 
@@ -28,9 +31,9 @@ def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], padding: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
-    for heading in headings:
-        words = heading in ("schedule", "status")
-        table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=heading != "schedule")
+    for place, heading in enumerate(headings):
+        words = any(not _NUMBER.fullmatch(line[place]) for line in lines)
+        table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for line in lines:
         table.add_row(*(Text(_printable(cell)) for cell in line))  # as it is: a name may look like Rich's markup
     return table

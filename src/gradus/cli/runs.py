@@ -1,42 +1,187 @@
-"""`gradus runs`."""
+"""`gradus runs`: what is in a store, and what can be done with it."""
 
+import csv
+import io
+import json
+from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from gradus.cli.app import app
-from gradus.cli.printing import print_table
+from gradus.cli.listing import Listed, differences, listed, table_of, whole
+from gradus.cli.printing import print_table, print_wrapped
 from gradus.errors import GradusError, InvalidInput
-from gradus.files import RESULTS, locked
-from gradus.store import STORE_FILE, Store
+from gradus.files import RESULTS, locked, write_whole
+from gradus.names import did_you_mean
+from gradus.store import STORE_FILE, Store, StoredRun
 from gradus.store.repair import repair_store
 
 __all__ = ["runs"]
 
+_UNFINISHED = ("diverged", "failed", "interrupted", "stopped")
+
 
 @app.command()
 def runs(
-    number: Annotated[int | None, typer.Argument(metavar="RUN", help="The number of a run whose rows to show.")] = None,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(metavar="[RUN]...", help="One run to show whole, or several to compare.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Runs of this task; * stands for anything, here and below.")] = None,
+    name: Annotated[str | None, typer.Option(help="Runs of this name.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Runs with this optimizer.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Runs under this schedule of the rate, as it is printed.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Runs at this learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Runs with this batch size.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Runs with this seed.")] = None,
+    status: Annotated[str | None, typer.Option(help="Runs of this status: finished, running, interrupted, ...")] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="What to sort by: run, objective, seconds, or any other column.")
+    ] = "run",
+    output: Annotated[
+        Literal["json", "csv"] | None, typer.Option("--as", help="Print JSON or CSV, with every number.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --as json.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The same as --as csv.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves of these runs as PNG.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the weights of a finished run as a torch state dict, or .safetensors."),
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Ask whoever trains these runs to stop them.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Ask to stop them until the same command is given again.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete these runs, with their rows.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete every run that has ended without finishing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what is wrong with the store, if anything is.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Save what can be read of a damaged store; the old file is kept beside it.")
     ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = RESULTS,
 ) -> None:
-    """List the runs in a store, or show the rows of one."""
+    """List the runs in a store, show one whole, compare several; draw, stop or delete them."""
     if repair:
         _repair(out)
         return
+    asked = {"--stop": stop, "--pause": pause, "--delete": delete, "--prune": prune, "--check": check}
+    if len(chosen := [option for option, given in asked.items() if given]) > 1:
+        raise InvalidInput(f"give one of {', '.join(chosen)}, not several")
     with Store(out / STORE_FILE, create=False) as store:
         if check:
             _check(store)
-        elif number is None:
-            _print_runs(store)
+            return
+        patterns = {"task": task, "name": name, "optimizer": optimizer, "schedule": schedule, "status": status}
+        exact = {"rate": lr, "batch": batch_size, "seed": seed}
+        found = _filtered(listed(store, _numbered(store, numbers or [])), patterns, exact)
+        form = output or ("json" if as_json else "csv" if as_csv else None)
+        if chosen:
+            _change(store, [one.stored for one in found], numbers or [], chosen[0])
+        elif weights is not None:
+            _write_weights(found, weights, out)
+        elif plot is not None:
+            _plot(store, found, plot)
+        elif form is not None:
+            _print_plain(store, found, form)
         else:
-            _print_rows(store, number)
+            _show(store, found, numbers or [], sort)
+
+
+def _numbered(store: Store, numbers: Sequence[int]) -> list[StoredRun]:
+    """The runs of these numbers, in this order; all where there are none."""
+    stored = {one.id: one for one in store.runs()}
+    for number in numbers:
+        if number not in stored:
+            raise InvalidInput(f"there is no run {number} in {store.path}; `gradus runs` lists them")
+    return [stored[number] for number in numbers or stored]
+
+
+def _filtered(found: list[Listed], patterns: dict[str, str | None], exact: dict[str, Any]) -> list[Listed]:
+    def fits(one: Listed) -> bool:
+        known = one.columns()
+        texts = all(pattern is None or fnmatch(str(known[name]), pattern) for name, pattern in patterns.items())
+        return texts and all(value is None or known[name] == value for name, value in exact.items())
+
+    return [one for one in found if fits(one)]
+
+
+def _show(store: Store, found: list[Listed], numbers: Sequence[int], sort: str) -> None:
+    if not found:
+        typer.echo(f"no run in {store.path} is like that" if store.runs() else f"{store.path} has no runs yet")
+    elif len(numbers) == 1:
+        facts, rows, line = whole(found[0], store.rows(found[0].stored.id))
+        print_table(*facts)
+        if rows[1]:
+            print_table(*rows)
+        if line:
+            typer.echo(f"to train it once more:\n  {line}")
+    elif numbers:
+        print_table(*differences(found))
+    else:
+        known = found[0].columns()
+        if sort not in known:
+            raise InvalidInput(f"--sort takes one of {', '.join(known)}; got {sort!r}{did_you_mean(sort, known)}")
+        table, common = table_of(found, sort)
+        print_table(*table)
+        if common:
+            print_wrapped(common)
+
+
+def _print_plain(store: Store, found: list[Listed], form: str) -> None:
+    if form == "json":
+        typer.echo(json.dumps([one.plain(store.rows(one.stored.id)) for one in found], indent=1, allow_nan=False))
+        return
+    text = io.StringIO()
+    records = [one.plain() for one in found]
+    writer = csv.DictWriter(text, list(records[0]) if records else ["run"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    typer.echo(text.getvalue(), nl=False)
+
+
+def _plot(store: Store, found: list[Listed], path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise InvalidInput(f"--plot must name a .png file; got {path}")
+    if not found:
+        raise InvalidInput(f"there is no such run in {store.path} to draw; `gradus runs` lists them")
+    from gradus.plots import png
+    from gradus.report import Comparison
+
+    write_whole(path, png(Comparison.of(store, [one.stored for one in found]).figure()))
+    typer.echo(f"wrote {path}")
+
+
+def _write_weights(found: list[Listed], path: Path, out: Path) -> None:
+    if len(found) != 1:
+        raise InvalidInput(f"--weights takes the number of one run, as in gradus runs 3 --weights {path}; got {len(found)}")
+    (one,) = found
+    if one.stored.status != "finished":
+        raise InvalidInput(f"run {one.stored.id} is {one.stored.status}; weights are kept of finished runs")
+    from gradus.experiments import write_weights
+
+    write_weights(one.stored, path, out=out)
+    typer.echo(f"wrote {path}")
+
+
+def _change(store: Store, found: list[StoredRun], numbers: Sequence[int], option: str) -> None:
+    """Delete runs, or ask whoever trains them to stop or pause."""
+    if option == "--prune":
+        found = [one for one in found if one.status in _UNFINISHED]
+    elif not numbers:
+        raise InvalidInput(f"{option} takes the numbers of runs, as in gradus runs 3 4 {option}; `gradus runs` lists them")
+    if option in ("--stop", "--pause"):
+        for one in found:
+            if one.status != "running":
+                raise InvalidInput(f"run {one.id} is {one.status}; only a running one can be asked to {option[2:]}")
+        for one in found:
+            store.request(one.id, "stop" if option == "--stop" else "pause")
+        typer.echo(f"asked to {option[2:]} {_counted(len(found), 'run')}; what trains them looks when it next reports")
+        return
+    if running := [one.id for one in found if one.status == "running"]:
+        raise InvalidInput(f"run {running[0]} is being trained; stop it first: gradus runs {running[0]} --stop")
+    store.delete([one.id for one in found])
+    typer.echo(f"deleted {_counted(len(found), 'run')}")
 
 
 def _check(store: Store) -> None:
@@ -44,8 +189,8 @@ def _check(store: Store) -> None:
         for damage in damages:
             typer.echo(damage)
         raise GradusError(f"{store.path} is damaged; `gradus runs --repair` saves what can be read")
-    runs = store.runs()
-    typer.echo(f"{store.path} is well: {sum(one.epochs for one in runs)} epochs of {len(runs)} run{'s'[: len(runs) != 1]}")
+    stored = store.runs()
+    typer.echo(f"{store.path} is well: {_counted(sum(one.rows for one in stored), 'row')} of {_counted(len(stored), 'run')}")
 
 
 def _repair(out: Path) -> None:
@@ -54,40 +199,9 @@ def _repair(out: Path) -> None:
     if repaired.old is None:
         typer.echo(f"{out / STORE_FILE} is well, and is left as it is")
     else:
-        typer.echo(f"saved {repaired.runs} runs with {repaired.rows} epochs; the old file is {repaired.old}")
+        saved = f"{_counted(repaired.runs, 'run')} with {_counted(repaired.rows, 'row')}"
+        typer.echo(f"saved {saved}; the old file is {repaired.old}")
 
 
-def _print_runs(store: Store) -> None:
-    lines = []
-    for one in store.runs():
-        rows = store.rows(one.id)
-        last = f"{100 * rows[-1].test_accuracy:.2f}" if rows else "–"
-        lines.append([str(one.id), one.name, str(one.seed), str(one.epochs), last, one.status, _day(one.created)])
-    print_table(("run", "schedule", "seed", "epochs", "test %", "status", "began (UTC)"), lines)
-
-
-def _day(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):  # a damaged store may say anything
-        return "–"
-
-
-def _print_rows(store: Store, number: int) -> None:
-    if number not in {one.id for one in store.runs()}:
-        raise InvalidInput(f"there is no run {number} in {store.path}; `gradus runs` lists them")
-    headings = ("epoch", "step", "rate", "train loss", "train %", "test loss", "test %", "seconds")
-    lines = [
-        [
-            str(row.epoch),
-            str(row.step),
-            f"{row.lr:.4g}",
-            f"{row.train_loss:.4f}",
-            f"{100 * row.train_accuracy:.2f}",
-            f"{row.test_loss:.4f}",
-            f"{100 * row.test_accuracy:.2f}",
-            f"{row.seconds:.2f}",
-        ]
-        for row in store.rows(number)
-    ]
-    print_table(headings, lines)
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -57,8 +57,8 @@ def stopping_kindly(store: Path) -> Iterator[None]:
         if isinstance(stop, OSError) and stopper.number is None:
             raise
         with suppress(OSError):  # the terminal may be gone, which whatever was drawing on it may have raised too
-            typer.echo(f"\nstopped; every finished epoch is in {store}", err=True)
-            typer.echo("the same command again keeps what is finished and goes on with the rest where it stopped", err=True)
+            typer.echo(f"\nstopped; what was evaluated is in {store}", err=True)
+            typer.echo("the same command again keeps finished runs and resumes the others", err=True)
         raise typer.Exit(128 + (stopper.number or signal.SIGINT)) from None
     finally:
         for number, handler in before.items():

@@ -1,96 +1,85 @@
 """`gradus train`."""
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from gradus.cli.app import app
-from gradus.cli.definitions import OnNonfinite, OptimizerName, optimizer_options
+from gradus.cli.options import MACHINE, NETWORK, TASK, TRAINING, named_schedules, run_settings, single_options, takes
 from gradus.cli.stopping import stopping_kindly
-from gradus.errors import GradusError
-from gradus.files import RESULTS
-from gradus.schedules import Constant, parse
+from gradus.errors import GradusError, InvalidInput
+from gradus.runs import Run
+from gradus.schedules import Schedule, parse
 from gradus.store import STORE_FILE
 
 __all__ = ["train"]
 
 
 @app.command()
+@takes(TASK, NETWORK, TRAINING, MACHINE)
 def train(
     schedule: Annotated[
         str | None,
         typer.Argument(
             metavar="SCHEDULE",
-            help='A factor of the learning rate, such as "warmup(5) >> Cosine(25)"; absolute(...) is the rate itself. '
-            "Constant by default.",
+            help='A factor of the learning rate, such as "warmup(fraction(0.1)) >> Cosine(rest())"; absolute(...) is the '
+            "rate itself. Constant by default.",
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="What the run is called in tables and files.")] = "train",
-    task: Annotated[str, typer.Option(help="digits, fashion-mnist, or package.module:function of your own.")] = "digits",
-    data_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where the files of Fashion-MNIST lie; the user's cache by default.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Another network than the task's: lenet, digits-net, or package.module:function.")
-    ] = None,
-    optimizer: OptimizerName = "SGD",
-    option: Annotated[
+    schedules: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An argument of the optimizer, such as momentum=0.9; repeatable."),
+        typer.Option(
+            "--schedule",
+            metavar='NAME="..."',
+            help='Another hyperparameter\'s, such as momentum="Linear(rest(), start=0.9, end=0.99)"; repeatable.',
+        ),
     ] = None,
     lr: Annotated[
-        float | None,
-        typer.Option(help="The learning rate; by default the task's own with SGD, and else the optimizer's default."),
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="The learning rate, or found for what find found; by default the task's, or else the optimizer's own.",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data; 30 for the built-in tasks.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in an update; the task's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the order of the examples and all else drawn.")] = 0,
-    per: Annotated[str, typer.Option(help="What the schedule counts: epoch, or step.")] = "epoch",
-    on_nonfinite: OnNonfinite = None,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; on a CPU one a core by default.")] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(metavar="STEPS", help="Updates between two checkpoints; an epoch's by default.")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the store and the checkpoints.")] = RESULTS,
+    name: Annotated[str, typer.Option(help="What the run is called in tables and files.")] = "train",
+    given: Mapping[str, Any] = {},
 ) -> None:
-    """Train one network, or go on where that was cut.
+    """Train one network, or resume its training.
 
-    Each epoch's row goes into the store, which `gradus runs` shows. The weights are in DIR/NAME-IDENTITY.ckpt in the end.
-    No other run's are ever replaced.
+    Each evaluation's row goes into the store, which `gradus runs` shows; `gradus runs N --weights FILE` writes the weights.
+    A run that has finished is kept: the same command again trains nothing, unless --again.
     """
-    definition = Constant() if schedule is None else parse(schedule, trusted=True)  # typed by the person who runs it
-    with stopping_kindly(out / STORE_FILE):
+    run = _run(schedule, schedules or [], {**given, "seed": seed, "name": name})
+    with stopping_kindly(given["out"] / STORE_FILE):
         with Console(stderr=True).status("loading torch"):
-            from gradus.comparison import train_one
-        done, last = train_one(
-            task,
-            definition,
-            name=name,
-            data_dir=data_dir,
-            model=model,
-            optimizer=optimizer,
-            options=optimizer_options(option or []),
-            lr=lr,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            per=per,
-            on_nonfinite=on_nonfinite,
-            device=device,
-            threads=threads,
-            checkpoint_every=checkpoint_every,
-            out=out,
-        )
+            from gradus.cli.rates import rates
+            from gradus.experiments import train_run
+        (rate,) = rates([lr] if lr is not None else [], run, given) or [run.lr]
+        machine = {name: given[name] for name in ("data_dir", *MACHINE)}
+        done, weights = train_run(run.replace(lr=rate), **machine)
     if done.status != "finished":
         raise GradusError(done.message)
-    row = done.rows[-1]
-    typer.echo(
-        f"{name}: {row.epoch} epochs in {done.seconds:.1f} s, train loss {row.train_loss:.4f}, "
-        f"train {100 * row.train_accuracy:.2f} %, test {100 * row.test_accuracy:.2f} %"
-    )
+    from gradus.report import sentence
+
+    typer.echo(sentence(done))
     if done.message:
         typer.echo(done.message)
-    typer.echo(f"wrote {last}")
+    typer.echo(f"wrote {weights}")
+
+
+def _run(schedule: str | None, others: list[str], given: Mapping[str, Any]) -> Run:
+    """The run that was typed, but for its rate, which may have to be found."""
+    options = single_options(given["option"] or [])
+    return Run(given["task"], schedules=_schedules(schedule, others), options=options, **run_settings(given))
+
+
+def _schedules(schedule: str | None, others: list[str]) -> dict[str, Schedule]:
+    named = named_schedules(others, unnamed=False)
+    if schedule is None:
+        return named
+    if "lr" in named:
+        raise InvalidInput("the learning rate's schedule is given twice: as SCHEDULE and as --schedule lr=...")
+    return {"lr": parse(schedule, trusted=True), **named}  # typed by the person who runs it

@@ -1,0 +1,200 @@
+"""Runs of a store as tables and plain values: what `gradus runs` prints."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from gradus.cli.line import line_of
+from gradus.errors import GradusError
+from gradus.report import heading, shown
+from gradus.rows import Row
+from gradus.runs import Run
+from gradus.store import Store, StoredRun
+
+__all__ = ["Listed", "differences", "listed", "table_of", "whole"]
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+_ALWAYS = ("run", "name", "step", "status")  # columns that are shown though all runs agree
+_ORDER = ("run", "name", "task", "optimizer", "rate", "schedule", "model", "batch", "seed", "step", "objective")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A stored run, ready to be shown.
+
+    Args:
+        stored: the run.
+        objective: the name of what its task chooses by; None where that isn't known.
+        last: its last row that has the objective, or its last row; None where there is none.
+    """
+
+    stored: StoredRun
+    objective: str | None
+    last: Row | None
+
+    @cached_property
+    def run(self) -> Run | None:
+        """Its specification; None where that is damaged."""
+        try:
+            return self.stored.run
+        except GradusError:
+            return None
+
+    @property
+    def value(self) -> float | None:
+        """The objective, as it was last."""
+        return None if self.objective is None or self.last is None else self.last.get(self.objective)
+
+    def columns(self) -> dict[str, Any]:
+        """What a table or a filter knows it by."""
+        run = self.run
+        of_run = {
+            "task": run.task if run else "?",
+            "optimizer": run.optimizer if run else "?",
+            "rate": run.lr if run else None,
+            "schedule": _schedules(run) if run else "?",
+            "model": run.model if run else None,
+            "batch": run.batch_size if run else None,
+            "seed": run.seed if run else None,
+        }
+        one = self.stored
+        seconds = None if self.last is None else self.last.get("time/seconds")
+        ends = {
+            "step": one.step,
+            "objective": self.value,
+            "seconds": seconds,
+            "status": one.status,
+            "began": _day(one.created),
+        }
+        return {"run": one.id, "name": one.name, **of_run, **ends}
+
+    def plain(self, rows: Iterable[Row] | None = None) -> dict[str, Any]:
+        """Everything as JSON has it; NaN and infinity, which JSON hasn't, as text.
+
+        Args:
+            rows: all its rows, where they are wanted.
+        """
+        found = {name: _finite(value) for name, value in self.columns().items()}
+        found |= {"objective": self.objective, "value": _finite(self.value), "message": self.stored.message}
+        found["identity"] = self.stored.identity
+        if rows is not None:
+            found["specification"] = _document(self.stored.specification)
+            found["conditions"] = _document(self.stored.conditions)
+            found["rows"] = [{"step": row.step, **{name: _finite(value) for name, value in row.items()}} for row in rows]
+        return found
+
+
+def listed(store: Store, stored: Sequence[StoredRun]) -> list[Listed]:
+    """Runs of a store with what is shown of them."""
+    tasks = {sweep.id: sweep.settings.get("tasks", {}) for sweep in store.sweeps()}
+    return [_listed(store, one, tasks.get(one.sweep, {})) for one in stored]
+
+
+def _listed(store: Store, one: StoredRun, tasks: Any) -> Listed:
+    bare = Listed(one, None, None)
+    task = tasks.get(bare.run.task) if bare.run is not None and isinstance(tasks, dict) else None
+    said = task.get("objective") if isinstance(task, dict) else None
+    name = str(said).rpartition(" ")[0] if said else None
+    if name is not None and bare.run is not None and not bare.run.valid:
+        name = name.replace("valid/", "test/", 1)
+    rows = store.rows(one.id)
+    return Listed(one, name, next((row for row in reversed(rows) if name in row), rows[-1] if rows else None))
+
+
+def table_of(found: Sequence[Listed], sort: str) -> tuple[Table, str]:
+    """A line for each run, in columns in which they differ; and what all have in common, as a sentence."""
+    known = [one.columns() for one in found]
+    varied = [name for name in known[0] if name in _ALWAYS or len({str(one[name]) for one in known}) > 1]
+    names = [name for name in _ORDER if name in varied] + [name for name in varied if name not in _ORDER]
+    objectives = {one.objective for one in found}
+    label = heading(next(iter(objectives))) if len(objectives) == 1 and None not in objectives else "objective"
+    known.sort(key=lambda one: _key(one[sort]))
+    lines = [[_cell(name, one[name], objectives) for name in names] for one in known]
+    same = ", ".join(f"{name} {_cell(name, known[0][name], objectives)}" for name in known[0] if name not in varied)
+    return ([label if name == "objective" else name for name in names], lines), f"All: {same}." if same else ""
+
+
+def _cell(name: str, value: Any, objectives: set[str | None]) -> str:
+    if value is None:
+        return "–"
+    if name == "objective":
+        (objective,) = objectives if len(objectives) == 1 else ("",)
+        return shown(objective or "", value)
+    if name == "seconds":
+        return f"{value:.1f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _key(value: Any) -> tuple[int, Any]:
+    """Numbers before text, and what isn't there last."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return 2, 0
+    return (0, value) if isinstance(value, (int, float)) else (1, str(value))
+
+
+def whole(one: Listed, rows: Sequence[Row]) -> tuple[Table, Table, str]:
+    """All that is known of a run: its facts, its rows, and the line that trains it once more."""
+    facts = [[name, _cell(name, value, {one.objective})] for name, value in one.columns().items() if value is not None]
+    if one.stored.message:
+        facts.append(["message", one.stored.message])
+    facts.append(["identity", one.stored.identity])
+    specification, conditions = _document(one.stored.specification), _document(one.stored.conditions)
+    facts += [
+        [name, _plain_text(value)] for name, value in {**specification, **conditions}.items() if value not in (None, {})
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [[str(row.step), *(shown(name, row[name]) if name in row else "–" for name in names)] for row in rows]
+    return (("", ""), facts), (["step", *map(heading, names)], lines), line_of(one.run) if one.run else ""
+
+
+def differences(found: Sequence[Listed]) -> Table:
+    """What tells runs apart, a line for each fact and a column for each run; their last numbers included."""
+    facts = [_facts(one) for one in found]
+    names = list(dict.fromkeys(name for one in facts for name in one))
+    differing = [name for name in names if len({one.get(name, "–") for one in facts}) > 1]
+    return ["", *(f"run {one.stored.id}" for one in found)], [
+        [name, *(one.get(name, "–") for one in facts)] for name in differing
+    ]
+
+
+def _facts(one: Listed) -> dict[str, str]:
+    specification, conditions = _document(one.stored.specification), _document(one.stored.conditions)
+    facts = {"name": one.stored.name, "status": one.stored.status, "step": str(one.stored.step)}
+    facts |= {name: _plain_text(value) for name, value in {**specification, **conditions}.items() if name != "name"}
+    return facts | {heading(name): shown(name, value) for name, value in (one.last or {}).items()}
+
+
+def _document(text: str) -> dict[str, Any]:
+    """A JSON object, or nothing where it is damaged; schedules as they are printed."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if name != "gradus.run"}
+
+
+def _plain_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _schedules(run: Run) -> str:
+    named = {name: repr(schedule) for name, schedule in run.schedules.items()}
+    return ", ".join(text if name == "lr" else f"{name} {text}" for name, text in named.items()) or "–"
+
+
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _day(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a damaged store may say anything
+        return "–"
