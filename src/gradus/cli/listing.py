@@ -10,10 +10,9 @@ from typing import Any
 
 from gradus.cli.line import line_of
 from gradus.errors import GradusError
-from gradus.report import heading, shown
 from gradus.rows import Row
 from gradus.runs import Run
-from gradus.store import Store, StoredRun
+from gradus.store import Store, StoredRun, StoredSweep
 
 __all__ = ["Listed", "differences", "listed", "table_of", "whole"]
 
@@ -44,6 +43,19 @@ class Listed:
             return self.stored.run
         except GradusError:
             return None
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """What it specifies, as JSON has it; nothing where that is damaged."""
+        return {} if self.run is None else {k: v for k, v in json.loads(self.run.to_json()).items() if k != "gradus.run"}
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What else its bits depend on; nothing where that is damaged."""
+        try:
+            return self.stored.conditions
+        except GradusError:
+            return {}
 
     @property
     def value(self) -> float | None:
@@ -83,16 +95,22 @@ class Listed:
         found |= {"objective": self.objective, "value": _finite(self.value), "message": self.stored.message}
         found["identity"] = self.stored.identity
         if rows is not None:
-            found["specification"] = _document(self.stored.specification)
-            found["conditions"] = _document(self.stored.conditions)
+            found |= {"specification": self.specification, "conditions": self.conditions}
             found["rows"] = [{"step": row.step, **{name: _finite(value) for name, value in row.items()}} for row in rows]
         return found
 
 
 def listed(store: Store, stored: Sequence[StoredRun]) -> list[Listed]:
     """Runs of a store with what is shown of them."""
-    tasks = {sweep.id: sweep.settings.get("tasks", {}) for sweep in store.sweeps()}
+    tasks = {sweep.id: _tasks(sweep) for sweep in store.sweeps()}
     return [_listed(store, one, tasks.get(one.sweep, {})) for one in stored]
+
+
+def _tasks(sweep: StoredSweep) -> Any:
+    try:
+        return sweep.settings.get("tasks", {})
+    except GradusError:  # it is damaged
+        return {}
 
 
 def _listed(store: Store, one: StoredRun, tasks: Any) -> Listed:
@@ -163,21 +181,9 @@ def differences(found: Sequence[Listed]) -> Table:
 
 
 def _facts(one: Listed) -> dict[str, str]:
-    specification, conditions = _document(one.stored.specification), _document(one.stored.conditions)
     facts = {"name": one.stored.name, "status": one.stored.status, "step": str(one.stored.step)}
-    facts |= {name: _plain_text(value) for name, value in {**specification, **conditions}.items() if name != "name"}
+    facts |= {name: _plain_text(value) for name, value in {**one.specification, **one.conditions}.items() if name != "name"}
     return facts | {heading(name): shown(name, value) for name, value in (one.last or {}).items()}
-
-
-def _document(text: str) -> dict[str, Any]:
-    """A JSON object, or nothing where it is damaged; schedules as they are printed."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: value for name, value in found.items() if name != "gradus.run"}
 
 
 def _plain_text(value: Any) -> str:
