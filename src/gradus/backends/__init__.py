@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from gradus.backends import cuda
 from gradus.backends.local import is_shared
-from gradus.backends.pairs import Pairs
 from gradus.backends.reference import Reference
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program
 
-__all__ = ["Batch", "batch_for", "kind_for", "pairs_for", "require_real"]
+__all__ = ["Batch", "batch_for", "kind_for", "require_real"]
 
 
 class Batch(Protocol):
@@ -91,12 +89,3 @@ def batch_for(kind: str, rows: Sequence[Row], program: Program, *, stochastic: b
 
         return cpu.OnePass(rows, program, stochastic=stochastic)
     return Reference(rows, program, stochastic=stochastic)
-
-
-def pairs_for(like: Tensor) -> Pairs:
-    """Where L-BFGS keeps vectors like one, and has its passes over them run."""
-    if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
-        from gradus.backends.cpu.pairs import Piecewise
-
-        return Piecewise(like)
-    return Pairs(like)

@@ -1,4 +1,4 @@
-"""The pairs of L-BFGS, piece by piece: what is done with a piece of a vector is done while it lies in a core's cache."""
+"""`HistoryVectors` in kernels: all work on a piece of a vector is done while the piece is in a core's cache."""
 
 from functools import cache
 from textwrap import indent
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from gradus.backends.cpu.kernels import Kernel, compiled
 from gradus.backends.cpu.team import run_together
-from gradus.backends.pairs import Line, Pairs
+from gradus.optim.lbfgs.vectors import Direction, HistoryVectors
 
-__all__ = ["Piecewise"]
+__all__ = ["HistoryVectorsCpu"]
 
-# A job is numbers and addresses: the next piece to claim, how many pieces, elements of a vector and of a piece, places, the
-# place of the first pair, how many pairs, and how many rows of two numbers are found of a piece; then where there lie the
-# pairs, the gradient, numbers that go in, what is found, and other vectors.
+# A job is int64 [14]. Numbers: 0 the next piece to claim, 1 pieces, 2 elements of a vector, 3 elements of a piece, 4 slots,
+# 5 the first pair's slot, 6 pairs, 7 rows that each piece writes. Addresses: 8 the pairs [slots, 2, elements], 9 the
+# gradient, 10 the coefficients, 11 the results float64 [pieces, rows, 2], 12 and 13 further vectors.
 _HEAD = '''"""{title}"""
 
 from gradus.backends.cpu.language import *
@@ -48,14 +48,14 @@ if pair == kept - 1:
         step[i] = t * direction[i]
         change[i] = gradient[i] - old[i]
     found[kept, 0], found[kept, 1] = dots(change, step, change)"""
-_LINE = """\
+_COMBINE = """\
 a, b = numbers[pair], numbers[kept + pair]
 for i in range(count):
     direction[i] += a * step[i] + b * change[i]"""
 
 
 class _Pass(NamedTuple):
-    """A kernel: what it does with a piece before it looks at the pairs, with each pair, and after all of them."""
+    """A kernel's body: what it does with a piece before the pairs, for each pair, and after them."""
 
     title: str
     before: str
@@ -66,27 +66,27 @@ class _Pass(NamedTuple):
 _PASSES = {
     "products": _Pass("The products of a vector with pairs, piece by piece.", "", _PRODUCTS),
     "write": _Pass(
-        "A pair written after others, and the products of the gradient with all of them, piece by piece.",
+        "Write a pair after the others, and multiply the gradient with all of them, piece by piece.",
         """\
 direction, old = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[13], begin), count)
 t = at_{real}(job[10], 0)[0]""",
         f"{_WRITE}\n{_PRODUCTS}",
     ),
-    "line": _Pass(
-        "The gradient and pairs added up, piece by piece.",
+    "combine": _Pass(
+        "A linear combination of the gradient and the pairs, piece by piece.",
         """\
 direction, numbers = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[10], 0), 2 * kept + 1)
 scale = numbers[2 * kept]
 for i in range(count):
     direction[i] = scale * gradient[i]""",
-        _LINE,
+        _COMBINE,
         """\
 found[0, 0] = dots(gradient, direction, direction)[0]
 found[0, 1] = greatest(direction)""",
     ),
 }
 _PIECE = 1 << 14  # elements of a piece, at most
-_SHARE = 1 << 14  # elements to read that are worth a thread
+_PER_THREAD = 1 << 14  # elements to read that are worth a thread
 
 
 @cache
@@ -96,13 +96,13 @@ def _kernel(name: str, real: str) -> Kernel:
     return compiled(_HEAD.format(title=title, real=real, before=before, each=each, after=after))
 
 
-class Piecewise(Pairs):
-    """Pairs in single or double precision on the CPU. All sums are in double precision."""
+class HistoryVectorsCpu(HistoryVectors):
+    """History vectors in single or double precision on the CPU. All sums are in double precision."""
 
     def __init__(self, like: Tensor) -> None:
         super().__init__(like)
         self._size, self._real = like.numel(), str(like.dtype).removeprefix("torch.")
-        # Pieces of one length in even number: two threads have as much to do, and any number of them the same sums.
+        # An even number of equal pieces: two threads have the same work, and the sums don't depend on the threads.
         even = 2 * -(-self._size // (2 * _PIECE))
         self._length = 16 * -(-self._size // (16 * even)) if even else 1
         self._pieces = -(-self._size // self._length)
@@ -114,25 +114,25 @@ class Piecewise(Pairs):
     def products(self, first: int, kept: int, vector: Tensor) -> np.ndarray:
         return _summed(self._run("products", first, kept, vector, np.empty(0), kept))
 
-    def line(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Line:
+    def combine(self, first: int, coefficients: np.ndarray, scale: float, gradient: Tensor, out: Tensor) -> Direction:
         numbers = np.append(coefficients, scale).astype(self._real)
-        found = self._run("line", first, coefficients.shape[1], gradient, numbers, 1, out)[:, 0]
-        return Line(out, float(found[:, 0].sum()), float(found[:, 1].max(initial=0.0)))
+        found = self._run("combine", first, coefficients.shape[1], gradient, numbers, 1, out)[:, 0]
+        return Direction(out, float(found[:, 0].sum()), float(found[:, 1].max(initial=0.0)))
 
     def _run(
         self, name: str, first: int, kept: int, gradient: Tensor, numbers: np.ndarray, rows: int, *vectors: Tensor
     ) -> np.ndarray:
-        """Run a kernel over pairs from a place on, and give the rows that it finds of each piece."""
+        """Run a kernel over `kept` pairs from slot `first` on: its results, float64 `[pieces, rows, 2]`."""
         found = np.empty((self._pieces, rows, 2))
         addresses = [self._rows.data_ptr(), gradient.data_ptr(), numbers.ctypes.data, found.ctypes.data]
         addresses += [vector.data_ptr() for vector in vectors]
         job = np.array([0, self._pieces, self._size, self._length, len(self), first, kept, rows, *addresses], dtype=np.int64)
-        threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _SHARE)
+        threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _PER_THREAD)
         run_together(_kernel(name, self._real), job.ctypes.data, threads)
         return found
 
 
 def _summed(found: np.ndarray) -> np.ndarray:
-    """What is found of all pieces together."""
+    """Results summed over the pieces."""
     together: np.ndarray = found.sum(axis=0)
     return together
