@@ -70,7 +70,7 @@ ROOMS_OF = {
     "typer": {"cli"},
     "rich": {"progress", "cli"},
     "multiprocessing": {"sweep"},
-    "array_api_compat": {"schedules"},
+    "array_api_compat": {"schedules", "rules"},
 }
 
 
@@ -163,9 +163,13 @@ def test_everything_is_said_once() -> None:
         assert all(hasattr(loaded, name) for name in loaded.__all__), module
 
 
-def test_the_front_door_is_light() -> None:
-    """`import gradus` imports neither torch nor NumPy."""
-    code = "import gradus, sys; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
+@pytest.mark.parametrize(
+    ("room", "heavy"),
+    [("gradus", {"torch", "numpy", "matplotlib"}), ("gradus.rules", {"torch", "numba"}), ("gradus.schedules", {"torch"})],
+)
+def test_importing_maths_is_light(room: str, heavy: set[str]) -> None:
+    """`import gradus` imports neither torch nor NumPy, and the rooms of maths no torch."""
+    code = f"import {room}, sys; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -321,41 +321,29 @@ def test_a_saved_mode_that_cannot_be_is_refused() -> None:
         assert [group["mode"] for group in optimizer.param_groups] == ["eval", "eval"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("name", ["SGDScheduleFree", "AdamWScheduleFree"])
-def test_every_option_of_schedule_free_is_its_authors(name: str, dtype: torch.dtype) -> None:
-    """Fifteen updates under every combination of options, and the averages in between, are schedulefree's."""
-    theirs = pytest.importorskip("schedulefree")
-    combinations = itertools.product([0.0, 0.1], [0, 6], [0.0, 1.5], [0.0, 2.0], [0.9, 0.6])
-    for weight_decay, warmup_steps, r, power, beta in combinations:
-        options = {"weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "weight_lr_power": power, "lr": 0.1}
-        options |= {"momentum": beta} if name == "SGDScheduleFree" else {"betas": (beta, 0.99), "eps": 1e-6}
-        ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
-        got, want = getattr(gradus.optim, name)(ours, **options), getattr(theirs, name)(others, **options)
-        for step in range(15):
-            for optimizer, some in ((got, ours), (want, others)):
-                optimizer.train()
-                give_gradients(some, step=step)
-                optimizer.step()
-                if step % 4 == 0:
-                    optimizer.eval()
-            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
-            torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
+def _combined(**choices: list[Any]) -> list[dict[str, Any]]:
+    """Every combination of options."""
+    return [dict(zip(choices, combination, strict=True)) for combination in itertools.product(*choices.values())]
+
+
+AVERAGING = {"lr": [0.1], "weight_decay": [0.0, 0.1], "r": [0.0, 1.5], "weight_lr_power": [0.0, 2.0]}
+SCHEDULE_FREE_OPTIONS = {
+    SGDScheduleFree: _combined(**AVERAGING, warmup_steps=[0, 6], momentum=[0.9, 0.6]),
+    AdamWScheduleFree: _combined(**AVERAGING, warmup_steps=[0, 6], betas=[(0.9, 0.99), (0.6, 0.99)], eps=[1e-6]),
+    RAdamScheduleFree: _combined(**AVERAGING, betas=[(0.9, 0.999), (0.6, 0.9)], eps=[1e-6], silent_sgd_phase=[False, True])
+    + _combined(**AVERAGING, betas=[(0.9, 0.55)], silent_sgd_phase=[False]),
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("silent", [False, True])
-def test_every_option_of_rectified_schedule_free_is_its_authors(silent: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", SCHEDULE_FREE_OPTIONS)
+def test_every_option_of_schedule_free_is_its_authors(kind: Any, dtype: torch.dtype) -> None:
     """Twenty updates under every combination of options, and the averages in between, are schedulefree's."""
-    theirs = pytest.importorskip("schedulefree")
-    combinations = itertools.product([0.0, 0.1], [0.0, 1.5], [0.0, 2.0], [(0.9, 0.999), (0.6, 0.9), (0.9, 0.55)])
-    for weight_decay, r, power, betas in combinations:
-        if silent and betas[1] <= 0.6:
-            continue  # refused here
-        options = {"weight_decay": weight_decay, "r": r, "weight_lr_power": power, "betas": betas, "eps": 1e-6, "lr": 0.05}
-        options |= {"silent_sgd_phase": silent}
+    theirs = getattr(pytest.importorskip("schedulefree"), kind.__name__)
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+    for options in SCHEDULE_FREE_OPTIONS[kind]:
         ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
-        got, want = RAdamScheduleFree(ours, **options), theirs.RAdamScheduleFree(others, **options)
+        got, want = kind(ours, **options), theirs(others, **options)
         for step in range(20):
             for optimizer, some in ((got, ours), (want, others)):
                 optimizer.train()
@@ -363,7 +351,6 @@ def test_every_option_of_rectified_schedule_free_is_its_authors(silent: bool, dt
                 optimizer.step()
                 if step % 4 == 0:
                     optimizer.eval()
-            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
             torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
 
 

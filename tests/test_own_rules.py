@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gradus.optim
 from gradus.errors import InvalidInput
 from gradus.optim import Optimizer
-from gradus.rules import ops, rule
+from gradus.rules import RULES, ops, rule
 from gradus.rules.rule import Rule
 
 BACKENDS = ["reference", "cpu"]
@@ -37,6 +38,13 @@ def _agrees(one: Rule, backend: str) -> None:
     np.testing.assert_allclose(param.detach().numpy(), want, rtol=1e-12)
     for name, slot in zip(one.slots, slots, strict=True):
         np.testing.assert_allclose(optimizer.state[param][name].numpy(), slot, rtol=1e-12)
+
+
+def test_every_rule_is_in_the_registry() -> None:
+    """`RULES` has the rule of every optimizer, and its fallback, under the rule's own name, and no others."""
+    used = [one for name in gradus.optim.__all__ if (one := getattr(getattr(gradus.optim, name), "rule", None))]
+    used += [gradus.optim.Muon._fallback]
+    assert {one.name: one for one in used} == RULES
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -59,6 +59,7 @@ def _modules() -> Iterator[str]:
     """The modules that the classes are written in; each class names the package."""
     for module in pkgutil.iter_modules(gradus.optim.__path__):
         yield f"gradus.optim.{module.name}"
+    yield "gradus.rules.cautious"
 
 
 def constructor(optimizer: Any) -> str:
@@ -78,7 +79,7 @@ def constructor(optimizer: Any) -> str:
 def _types(optimizer: Any) -> Mapping[str, str]:
     """The type of each argument, in the words of the stub."""
     hints: dict[str, Any] = {}
-    for rule in (optimizer._besides, optimizer.rule):
+    for rule in (optimizer._fallback, optimizer.rule):
         hints |= get_type_hints(rule.function) if rule else {}
     return {"params": "Params", **{name: _text(hints.get(name, Any)) for name in optimizer.hypers}, **OPTIONS}
 

@@ -27,10 +27,11 @@ from gradus.optim.classical import (
 from gradus.optim.groups import Groups, groups
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
-from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, cautious
+from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.prodigy import Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from gradus.rules.cautious import cautious
 
 __all__ = [
     "ASGD",

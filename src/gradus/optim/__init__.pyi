@@ -28,7 +28,6 @@ from gradus.optim.matrices import Muon as _Muon
 from gradus.optim.matrices import SOAP as _SOAP
 from gradus.optim.modern import Adan as _Adan
 from gradus.optim.modern import AdEMAMix as _AdEMAMix
-from gradus.optim.modern import cautious as cautious
 from gradus.optim.modern import CautiousAdamW as _CautiousAdamW
 from gradus.optim.modern import CautiousLion as _CautiousLion
 from gradus.optim.modern import LAMB as _LAMB
@@ -40,6 +39,7 @@ from gradus.optim.prodigy import Prodigy as _Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree as _AdamWScheduleFree
 from gradus.optim.schedule_free import RAdamScheduleFree as _RAdamScheduleFree
 from gradus.optim.schedule_free import SGDScheduleFree as _SGDScheduleFree
+from gradus.rules.cautious import cautious as cautious
 
 __all__ = [
     "ASGD",

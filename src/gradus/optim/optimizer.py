@@ -92,8 +92,8 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     rates: ClassVar[tuple[str, ...]] = ("lr",)  # the hyperparameters that are learning rates, the main one first
     finds_own_rate: ClassVar[bool] = False  # whether `lr` is but a factor, best left at 1, of a rate that it estimates
     _group_keys: ClassVar[frozenset[str]]
-    _besides: ClassVar[Rule | None] = None
-    _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
+    _fallback: ClassVar[Rule | None] = None
+    _uses_rule: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
     _takes_sparse: ClassVar[bool] = True
     _has_rule: ClassVar[bool] = False
     _plan: Plan | None = None
@@ -102,29 +102,34 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     def __init_subclass__(
         cls,
         rule: Rule | None = None,
-        besides: Rule | None = None,
-        takes: Callable[[Tensor, Mapping[str, Any]], bool] | None = None,
+        fallback: Rule | None = None,
+        uses_rule: Callable[[Tensor, Mapping[str, Any]], bool] | None = None,
         group_keys: Iterable[str] = (),
         **kwargs: Any,
     ) -> None:
-        """Give a class its rule; or two, with a function of a parameter and its group: whether the first takes it.
+        """Give a class its rule.
 
-        `group_keys` are what groups may hold beside hyperparameters: for that function, or because the class itself keeps
-        it there. A hyperparameter of the rule among them is no argument.
+        Args:
+            rule: the rule.
+            fallback: another rule, for parameters for which `uses_rule(param, group)` is false.
+            uses_rule: whether `rule` updates a parameter of a group.
+            group_keys: further keys that groups may hold, for `uses_rule` or for the class itself. A hyperparameter among
+                them is no argument of the class.
+            **kwargs: passed on.
         """
         super().__init_subclass__(**kwargs)
         if rule is None:
             return
         if not isinstance(rule, Rule):
             raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
-        cls.rule, cls._besides, cls._has_rule = rule, besides, True
-        kept, hypers = frozenset(group_keys), {**rule.hypers, **(besides.hypers if besides else {})}
+        cls.rule, cls._fallback, cls._has_rule = rule, fallback, True
+        kept, hypers = frozenset(group_keys), {**rule.hypers, **(fallback.hypers if fallback else {})}
         cls.hypers = {name: hyper for name, hyper in hypers.items() if name not in kept}
         cls._group_keys = GROUP_KEYS | kept
         if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
             raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
-        if takes is not None:
-            cls._takes = staticmethod(takes)
+        if uses_rule is not None:
+            cls._uses_rule = staticmethod(uses_rule)
         cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
     @classmethod
@@ -175,7 +180,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         plan = self._plan
         if plan is not None:
             if plan.shown is None and self._is_differentiable():  # autograd follows other tensors after each step
-                self._lay_open()
+                self._sync_state()
             else:
                 plan.show()
         return self._state
@@ -258,7 +263,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         for name, hyper in self.hypers.items():
             if hyper.check is not None and name in param_group:
                 hyper.check(name, param_group[name])
-        self._lay_open()
+        self._sync_state()
         super().add_param_group(dict(param_group))
         try:
             for param in self.param_groups[-1]["params"]:
@@ -335,7 +340,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
 
     def rule_for(self, param: Tensor, group: Mapping[str, Any]) -> Rule:
         """The rule that updates a parameter of a group."""
-        return self.rule if self._besides is None or type(self)._takes(param, group) else self._besides
+        return self.rule if self._fallback is None or type(self)._uses_rule(param, group) else self._fallback
 
     def _before_update(self, plan: Plan) -> None:
         """What a class does when all is ready for an update, and nothing is changed yet."""
@@ -346,7 +351,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     def _is_differentiable(self) -> bool:
         return any(group["differentiable"] for group in self.param_groups)
 
-    def _lay_open(self) -> None:
+    def _sync_state(self) -> None:
         """Write what the plan knows into the state, and have the next step look at everything anew."""
         if self._plan is not None:
             self._is_watched = self._plan.is_watched
@@ -386,7 +391,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
                 "a CUDA graph can capture an optimizer's step after it has stepped once as it is; nothing is changed. Call "
                 "step() before the capture, with gradients for every parameter, and don't look at its state in between"
             )
-        self._lay_open()
+        self._sync_state()
         backend = "reference" if self.defaults["differentiable"] else self.backend
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints, overload
 from gradus.errors import InvalidInput
 from gradus.rules.fields import Scalar, implied
 
-__all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
+__all__ = ["Hyper", "Rule", "Shape", "matrix_rule", "rule"]
 
 Shape = tuple[int, ...]
 # The shape of a slot, of its parameter's and the hyperparameters; None where the parameter has no such slot.
@@ -121,6 +121,6 @@ def rule(function: Callable[..., Any] | None = None, /, **start: float | str) ->
     return lambda function: Rule(function, start)
 
 
-def tensor_rule(**shapes: SlotShape) -> Callable[[Callable[..., Any]], Rule]:
+def matrix_rule(**shapes: SlotShape) -> Callable[[Callable[..., Any]], Rule]:
     """Make a rule of a function of whole tensors, in torch's operations; see `Rule` for `shapes`."""
     return lambda function: Rule(function, {}, shapes)

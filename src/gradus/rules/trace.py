@@ -334,7 +334,7 @@ def trace(
     except (TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{rule.name} does what no kernel can be made of: {error}. A rule is + - * /, comparisons and the names in "
-            f"gradus.rules.ops; one in torch's operations is made by gradus.rules.rule.tensor_rule"
+            f"gradus.rules.ops; one in torch's operations is made by gradus.rules.matrix_rule"
         ) from error
     after = {"param": param, **{name: value for name, value in new.items() if name not in rule.scalars}}
     writes = {name: tape.argument(value) for name, value in after.items() if value is not elements[name]}
