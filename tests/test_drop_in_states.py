@@ -7,6 +7,7 @@ import copy
 import math
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ SCRAPS += [
     {"a": 1},
     {1: 2},
     {3: 10**400},
+    Counter({1: 10**400, 2: float("inf"), 3: torch.tensor(2.0)}),  # has no repr
     torch.tensor(2.0),
     object(),
 ]

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.states import IGNORED, is_number, require_like, stand_in
-from gradus.names import hinting
+from gradus.names import hinting, shown
 from gradus.schedules import Schedule
 
 __all__ = [
@@ -360,7 +360,7 @@ class DropIn(LRScheduler):
             if len(state[key]) > len(self.optimizer.param_groups) or (
                 key != "_last_lr" and any(rate < 0 for rate in state[key])
             ):
-                raise InvalidInput(f"a {name}'s state can't have {key!r}: {str(state[key])[:60]}")
+                raise InvalidInput(f"a {name}'s state can't have {key!r}: {shown(state[key])}")
 
     def _try(self, state: Mapping[str, Any]) -> None:
         """Load a state into a copy and let it make a step, so that what fails does so before anything is changed."""
@@ -462,7 +462,7 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
 def require_position(position: Any, message: str) -> None:
     """Refuse what isn't a whole number from -1."""
     if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
-        raise InvalidInput(f"{message}; got {position!r}"[:200])
+        raise InvalidInput(f"{message}; got {shown(position)}")
 
 
 @contextlib.contextmanager
@@ -501,7 +501,7 @@ def floats(values: Sequence[Any], name: str = "a rate") -> list[float]:
         InvalidInput: something else.
     """
     if not all(map(is_number, values)):
-        raise InvalidInput(f"{name} must be a number, or a tensor of one; got {values!r}"[:200])
+        raise InvalidInput(f"{name} must be a number, or a tensor of one; got {shown(values)}")
     return [float(value) for value in values]
 
 

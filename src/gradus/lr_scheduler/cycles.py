@@ -26,7 +26,7 @@ from gradus.lr_scheduler.base import (
 )
 from gradus.lr_scheduler.plain import copied, half_wave, held_by
 from gradus.lr_scheduler.states import is_number
-from gradus.names import did_you_mean
+from gradus.names import did_you_mean, shown
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
 
@@ -197,7 +197,7 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         super()._examine(state)
         held = state.get("_scale_fn_custom")
         if not (held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))):
-            raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {str(held)[:60]}")
+            raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {shown(held)}")
         lists = ["base_lrs", "max_lrs", *(["base_momentums", "max_momentums"] if self.cycle_momentum else [])]
         if len({len(state.get(key, ())) for key in lists}) > 1:
             raise InvalidInput(f"a CyclicLR's state has one value a group in {', '.join(lists)}")

@@ -13,6 +13,7 @@ from torch.optim import lr_scheduler as torch_lr
 
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
+from gradus.names import shown
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
 from gradus.schedules.evaluation import SCALARS
 
@@ -276,7 +277,7 @@ class _Lambdas(DropIn):
         super()._examine(state)
         held = state.get("lr_lambdas", [])
         if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_held, held)):
-            raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {str(held)[:60]}")
+            raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {shown(held)}")
 
     def _twin(self, optimizer: Any) -> DropIn:
         twin = super()._twin(optimizer)
@@ -382,7 +383,7 @@ def _is_held(held: Any) -> bool:
 def _require_counts(counts: Collection[Any]) -> None:
     """Refuse milestones that are named, all together, more often than memory holds."""
     if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) > 10**6:
-        raise InvalidInput(f"milestones are named once or a few times each; their counts are {str([*counts])[:60]}")
+        raise InvalidInput(f"milestones are named once or a few times each; their counts are {shown([*counts])}")
 
 
 def _require_unit(name: str, value: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gradus.errors import InvalidInput
+from gradus.names import shown
 
 __all__ = ["IGNORED", "is_number", "require_like", "stand_in"]
 
@@ -35,7 +36,7 @@ def require_like(scheduler: Any, state: Any, elsewhere: Collection[str] = ()) ->
     for key, value in state.items():
         hides = not isinstance(key, str) or key == "optimizer" or (hasattr(type(scheduler), key) and key not in own)
         if key not in IGNORED and key not in elsewhere and (hides or (key in own and not _is_like(value, own[key]))):
-            raise InvalidInput(f"a {name}'s state can't have {str(key)[:40]!r}: {str(value)[:60]}")
+            raise InvalidInput(f"a {name}'s state can't have {shown(key, 40)}: {shown(value)}")
 
 
 def _is_like(given: Any, own: Any) -> bool:

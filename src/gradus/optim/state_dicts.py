@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradus.backends.row import alone, counted
 from gradus.errors import InvalidInput
+from gradus.names import shown
 from gradus.optim.foreign import own_group, own_state
 from gradus.optim.plan import empty_slot, used_slots
 from gradus.rules.rule import Rule
@@ -57,7 +58,7 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     groups, saved = optimizer.param_groups, saved_groups(given)
     name = optimizer.rule.name
     if given.get(RULE, name) != name:
-        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
+        raise InvalidInput(f"the saved state is of the rule {shown(given[RULE])}, and this optimizer's is {name!r}")
     pairs, difference = _matched(groups, saved)
     if strict and any(difference):
         here, there = ([len(group["params"]) for group in some] for some in (groups, saved))
@@ -222,7 +223,7 @@ def number(name: str, value: Any, *, finite: bool = True) -> float:
     single = isinstance(value, Tensor) and value.numel() == 1 and value.layout is torch.strided and not value.is_meta
     plain = value.item() if single else value
     if not isinstance(plain, (int, float)) or ((finite or isinstance(plain, int)) and not abs(plain) < 2**63):
-        raise InvalidInput(f"a saved {name} must be a finite number; got {value!r}")
+        raise InvalidInput(f"a saved {name} must be a finite number; got {shown(value)}")
     return float(plain)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.errors import InvalidInput
+from gradus.names import shown
 from gradus.optim.lbfgs.history import History
 from gradus.optim.state_dicts import count, number
 
@@ -34,14 +35,14 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
     def vector(name: str, value: Any) -> Tensor:
         fits = isinstance(value, Tensor) and value.shape == like.shape and value.is_floating_point()
         if not fits or value.layout != like.layout or value.is_meta != like.is_meta:
-            given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else repr(value)
+            given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else shown(value)
             raise InvalidInput(f"the saved {name} must be a vector of {len(like)} real numbers; got {given}")
         return torch.empty_like(like).copy_(value.detach())
 
     def vectors(name: str) -> list[Tensor]:
         values = [] if saved.get(name) is None else saved[name]
         if not isinstance(values, list):
-            raise InvalidInput(f"the saved {name} must be a list of vectors; got {values!r}")
+            raise InvalidInput(f"the saved {name} must be a list of vectors; got {shown(values)}")
         return [vector(name, value) for value in values]
 
     if unknown := sorted(map(str, saved.keys() - _KNOWN)):
@@ -65,7 +66,7 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
 def _products(products: Any, updates: int, kept: int) -> Mapping[str, Any]:
     """The products of `kept` pairs, if they were saved after `updates` iterations; else none."""
     if not isinstance(products, Mapping | None):
-        raise InvalidInput(f"the saved products must be a dict; got {products!r}")
+        raise InvalidInput(f"the saved products must be a dict; got {shown(products)}")
     # torch's LBFGS keeps the products that it loads, but never updates them.
     if not products or products.get("n_iter") != updates:
         return {}
@@ -75,6 +76,6 @@ def _products(products: Any, updates: int, kept: int) -> Mapping[str, Any]:
         projections = np.array(numbers[2:], dtype=np.float64).reshape(2, kept)  # type: ignore[index]
     except (TypeError, ValueError, OverflowError, KeyError) as error:
         raise InvalidInput(
-            f"the saved products of {kept} pairs must be 2 matrices and 2 vectors of as many numbers; got {numbers!r}"
+            f"the saved products of {kept} pairs must be 2 matrices and 2 vectors of as many numbers; got {shown(numbers)}"
         ) from error
     return {"added": count("added", products.get("added", kept)), "gram": gram, "projections": projections}
