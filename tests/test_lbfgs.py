@@ -491,12 +491,12 @@ def test_complex_and_sparse_are_taken() -> None:
     ("options", "message"),
     [
         ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
-        ({"line_search_fn": "armijo"}, r"line_search_fn must be 'strong_wolfe' or None; got 'armijo'"),
-        ({"max_iter": 0}, r"max_iter must be a whole number above 0; got 0"),
-        ({"max_eval": 2.5}, r"max_eval must be a whole number above 0; got 2\.5"),
+        ({"line_search_fn": "armijo"}, r"line_search_fn must be one of 'strong_wolfe', None; got 'armijo'"),
+        ({"max_iter": 0}, r"max_iter must be a whole number from 1; got 0"),
+        ({"max_eval": 2.5}, r"max_eval must be a whole number from 1; got 2\.5"),
         ({"tolerance_change": math.nan}, r"tolerance_change must be a number; got nan"),
         ({"damped": 1}, r"damped must be True or False; got 1"),
-        ({"history_size": 0}, r"history_size must be a whole number above 0; got 0"),
+        ({"history_size": 0}, r"history_size must be a whole number from 1; got 0"),
     ],
 )
 def test_refused_with_a_reason(options: dict[str, Any], message: str) -> None:

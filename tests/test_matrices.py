@@ -314,19 +314,22 @@ def test_muon_is_its_authors() -> None:
     ("build", "message"),
     [
         (lambda p: Adafactor([p], eps=(-1.0, 0.0)), r"eps must be two numbers that aren't negative, or None"),
-        (lambda p: Muon([p], ns_steps=0), r"ns_steps must be a whole number above 0; got 0"),
+        (lambda p: Muon([p], ns_steps=0), r"ns_steps must be a whole number from 1; got 0"),
         (
             lambda p: Muon([p], adjust_lr_fn="half"),
-            r"adjust_lr_fn must be None or 'original' or 'match_rms_adamw'; got 'half'",
+            r"adjust_lr_fn must be one of None, 'original', 'match_rms_adamw'; got 'half'",
         ),
         (lambda p: Muon([p], ns_coefficients=(1, 2)), r"ns_coefficients must be 3 finite numbers; got \(1, 2\)"),
         (
             lambda p: SOAP([p], precondition_frequency=2.5),
-            r"precondition_frequency must be a whole number above 0; got 2\.5",
+            r"precondition_frequency must be a whole number from 1; got 2\.5",
         ),
         (lambda p: Adafactor([p], d=0.6), r"d must be a finite number of at least 1; got 0\.6"),
-        (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number above 0; got 0"),
-        (lambda p: SOAP([p], data_format="nhwc"), r"data_format must be 'channels_first' or 'channels_last'; got 'nhwc'"),
+        (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number from 1; got 0"),
+        (
+            lambda p: SOAP([p], data_format="nhwc"),
+            r"data_format must be one of 'channels_first', 'channels_last'; got 'nhwc'",
+        ),
         (lambda p: SOAP([p], shampoo_beta=-1), r"shampoo_beta must be at least 0 and below 1; got -1"),
         (lambda p: SOAP([{"params": [p], "shampo_beta": 0.9}]), r"SOAP has no hyperparameter 'shampo_beta'; did you mean"),
     ],

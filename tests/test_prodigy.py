@@ -113,7 +113,7 @@ def test_a_loaded_one_goes_on() -> None:
         ({"d0": 0.0}, r"d0 must be a finite number above 0; got 0\.0"),
         ({"growth_rate": 0.9}, r"growth_rate must be a number of at least 1, or infinity for no bound; got 0\.9"),
         ({"beta3": 1.0}, r"beta3 must be at least 0 and below 1; got 1\.0"),
-        ({"slice_p": 0}, r"slice_p must be a whole number above 0; got 0"),
+        ({"slice_p": 0}, r"slice_p must be a whole number from 1; got 0"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\] must be at least 0"),
     ],
 )

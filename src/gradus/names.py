@@ -14,25 +14,12 @@ from typing import Any, TypeVar, cast
 
 from gradus.errors import InvalidInput
 
-__all__ = ["current_folder_first", "did_you_mean", "hint_for_argument", "hinting", "imported", "shown"]
+__all__ = ["current_folder_first", "did_you_mean", "hint_for_argument", "hinting", "imported"]
 
 _LONGEST = 100  # characters; a longer text is no slip of the fingers, and comparing it takes quadratic time
 _NEAR = 0.65  # of difflib's ratio: a letter in three may be wrong
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FORM = "package.module:name, with the module on Python's path or in the current folder"
-
-
-def shown(value: object, length: int = 60) -> str:
-    """A value's repr for an error message: short, and there whatever the value is, for some can't be printed.
-
-    >>> shown([1.5, "x"]), shown(10**5000), shown("a" * 100, 10)
-    ("[1.5, 'x']", 'a value of type int', "'aaaaaaaa…")
-    """
-    try:
-        text = repr(value)
-    except Exception:  # of whatever kind: the message is about something else
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.checks import as_float
 from gradus.errors import InvalidInput
-from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 from gradus.rules.trace import Program, flattened, trace
 

@@ -17,6 +17,7 @@ from gradus.checkpoint.filling import check, remove_shards, tree_of
 from gradus.checkpoint.one import Loaded, load
 from gradus.checkpoint.processes import from_first, is_first, together
 from gradus.checkpoint.state import State, parts_of
+from gradus.checks import whole
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked, make_ignored_folder, write_whole
 from gradus.scheduler import OnChange
@@ -83,8 +84,7 @@ class Checkpoints:
         best: Literal["min", "max"] | None = None,
         asynchronous: bool = False,
     ) -> None:
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 2:
-            raise InvalidInput(f"keep must be a whole number from 2, so that a damaged file has one before it; got {keep!r}")
+        keep = whole("keep", keep, least=2, why=", so that a damaged file has one before it")
         if best not in (None, "min", "max"):
             raise InvalidInput(f'best must be "min", "max" or None; got {best!r}')
         self.folder, self.keep, self.best = Path(folder), keep, best

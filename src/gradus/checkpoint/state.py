@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradus.backends.local import is_shared
 from gradus.checkpoint.file import packed
 from gradus.checkpoint.processes import from_all, from_first, is_first, together
+from gradus.checks import whole
 from gradus.errors import GradusError, InvalidInput
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class State:
     """
 
     def __init__(self, parts: Mapping[str, Any], position: int, rng: bool, extra: Any, metric: float | None = None) -> None:
-        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < 10**12:
-            raise InvalidInput(f"a checkpoint's position is a whole number of updates, from 0; got {position!r}")
+        position = whole("a checkpoint's position", position, most=10**12 - 1, why=", counted in updates")
         self.position, self.metric = position, None if metric is None else float(metric)
         self.shards: dict[str, DTensor] = {}
         self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}

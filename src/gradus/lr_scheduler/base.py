@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.states import IGNORED, is_number, require_like, stand_in
-from gradus.names import hinting, shown
+from gradus.names import hinting
 from gradus.schedules import Schedule
 
 __all__ = [
@@ -461,7 +462,7 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
 
 def require_position(position: Any, message: str) -> None:
     """Refuse what isn't a whole number from -1."""
-    if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
+    if not is_whole(position, UNSTARTED):
         raise InvalidInput(f"{message}; got {shown(position)}")
 
 

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradus.checks import is_whole
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import (
     UNSTARTED,
@@ -393,7 +394,7 @@ def _load_and_reduce(plateau: torch_lr.ReduceLROnPlateau, state: Mapping[str, An
 
 def _require_in_order(milestones: Sequence[Any]) -> None:
     for before, after in pairwise([0, *milestones]):
-        if isinstance(after, bool) or not isinstance(after, int) or after < before:
+        if not is_whole(after, before):
             raise InvalidInput(f"milestones must be whole numbers in order, from 0; got {milestones!r}")
 
 

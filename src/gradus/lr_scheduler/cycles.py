@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 from torch.optim import swa_utils as torch_swa
 
+from gradus.checks import shown, unit, whole
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import (
     UNSTARTED,
@@ -26,7 +27,7 @@ from gradus.lr_scheduler.base import (
 )
 from gradus.lr_scheduler.plain import copied, half_wave, held_by
 from gradus.lr_scheduler.states import is_number
-from gradus.names import did_you_mean, shown
+from gradus.names import did_you_mean
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
 
@@ -262,8 +263,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     ) -> None:
         checked_optimizer(optimizer)
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
-        if isinstance(pct_start, bool) or not isinstance(pct_start, (int, float)) or not 0 <= pct_start <= 1:
-            raise InvalidInput(f"pct_start must be a number from 0 to 1; got {pct_start!r}")
+        pct_start = unit("pct_start", pct_start)
         self._schedule_phases = _phases(pct_start * self.total_steps - 1, self.total_steps - 1, three_phase)
         self._anneal_func_type = _checked_strategy(anneal_strategy)
         tops = per_group("max_lr", optimizer, max_lr)
@@ -333,7 +333,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
         super()._examine(state)
         phases, last = state.get("_schedule_phases", self._schedule_phases), state.get("total_steps", self.total_steps) - 1
         try:
-            peak, whole = float(phases[0]["end_step"]), _counted("total_steps", last + 1)
+            peak, whole = float(phases[0]["end_step"]), _count("total_steps", last + 1)
             known = phases == _phases(peak, last, len(phases) == 3) and math.isfinite(peak) and peak < whole
         except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
             raise InvalidInput("a OneCycleLR's state has its phases and the whole number total_steps") from error
@@ -354,16 +354,13 @@ def _by_cycle(function: Callable[[float], float], length: float, t: float) -> fl
 
 def _total(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
     if total_steps is not None:
-        return _counted("total_steps", total_steps)
+        return _count("total_steps", total_steps)
     if epochs is None or steps_per_epoch is None:
         raise InvalidInput("OneCycleLR needs its length: total_steps, or epochs and steps_per_epoch")
-    return _counted("epochs", epochs) * _counted("steps_per_epoch", steps_per_epoch)
+    return _count("epochs", epochs) * _count("steps_per_epoch", steps_per_epoch)
 
 
-def _counted(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
-        raise InvalidInput(f"{name} must be a whole number from 1; got {value!r}")
-    return value
+_count = partial(whole, least=1, most=2**63 - 1)
 
 
 def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
@@ -426,8 +423,8 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         last_epoch: int = -1,
         verbose: Any = False,
     ) -> None:
-        self.T_0 = self.T_i = _counted("T_0", T_0)
-        self.T_mult = _counted("T_mult", T_mult)
+        self.T_0 = self.T_i = _count("T_0", T_0)
+        self.T_mult = _count("T_mult", T_mult)
         if not isinstance(eta_min, (int, float)):
             raise InvalidInput(f"eta_min must be a number; got {eta_min!r}")
         self.eta_min = eta_min
@@ -464,7 +461,7 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
 
     def _examine(self, state: Any) -> None:
         super()._examine(state)
-        _counted("T_i", state.get("T_i", self.T_i))
+        _count("T_i", state.get("T_i", self.T_i))
         if state.get("T_cur", 0) < UNSTARTED:
             raise InvalidInput(f"a CosineAnnealingWarmRestarts' state can't have 'T_cur': {state['T_cur']}")
 
@@ -509,7 +506,7 @@ class SWALR(DropIn, torch_swa.SWALR):
         floats(rates, "swa_lr")
         self._anneal_strategy = _checked_strategy(anneal_strategy)
         if anneal_epochs != 0:
-            _counted("anneal_epochs", anneal_epochs)
+            _count("anneal_epochs", anneal_epochs)
         self.anneal_epochs = anneal_epochs
         with all_or_nothing(optimizer):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -11,9 +11,9 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 
+from gradus.checks import shown
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
-from gradus.names import shown
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
 from gradus.schedules.evaluation import SCALARS
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
-from gradus.names import shown
 
 __all__ = ["IGNORED", "is_number", "require_like", "stand_in"]
 
@@ -58,7 +58,7 @@ def is_number(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.numel() == 1 and not value.is_complex()
     if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) < 2**63
+        return is_whole(value, 1 - 2**63, 2**63 - 1)
     return isinstance(value, Real)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from gradus.checks import nonnegative
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
-from gradus.rules.fields import nonnegative
 
 __all__ = ["Groups", "groups"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch.amp.grad_scaler import OptState
 
+from gradus.checks import as_float, positive
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.rules import modern
 from gradus.rules.cautious import cautious_adamw, cautious_lion
-from gradus.rules.fields import as_float, positive
 
 __all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG"]
 

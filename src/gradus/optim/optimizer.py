@@ -16,12 +16,12 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from gradus.backends import require_real
 from gradus.backends.cuda import is_capturing
+from gradus.checks import flag
 from gradus.errors import GradusError, InvalidInput
 from gradus.names import did_you_mean, hint_for_argument
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
 from gradus.rules import ops
-from gradus.rules.fields import flag
 from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["GROUP_KEYS", "Optimizer", "copied", "require_known"]

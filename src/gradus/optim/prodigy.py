@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gradus.backends.local import gathered, local, summed
+from gradus.checks import finite, nonnegative
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.plan import Plan
 from gradus.rules import matrix
-from gradus.rules.fields import finite, nonnegative
 
 __all__ = ["Prodigy"]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from gradus.checks import one_of
 from gradus.errors import InvalidInput
 from gradus.optim.foreign import own_group
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.state_dicts import Difference, saved_groups
 from gradus.rules import modern
-from gradus.rules.fields import one_of
 from gradus.rules.rule import Rule
 
 __all__ = ["AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gradus.backends.row import alone, counted
+from gradus.checks import shown
 from gradus.errors import InvalidInput
-from gradus.names import shown
 from gradus.optim.foreign import own_group, own_state
 from gradus.optim.plan import empty_slot, used_slots
 from gradus.rules.rule import Rule

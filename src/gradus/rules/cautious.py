@@ -5,9 +5,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from gradus.checks import Flag, Unit
 from gradus.rules import ops
 from gradus.rules.classical import adamw
-from gradus.rules.fields import Flag, Share
 from gradus.rules.modern import lion, lion_decay
 from gradus.rules.rule import Rule
 
@@ -46,7 +46,7 @@ def cautious(plain: Rule) -> Rule:
         return param - decayed - moved, *kept
 
     masked.__name__ = f"cautious_{plain.name}"
-    masked.__annotations__ = {**plain.function.__annotations__, "cautious_factor": Share, "cautious_wd": Flag}
+    masked.__annotations__ = {**plain.function.__annotations__, "cautious_factor": Unit, "cautious_wd": Flag}
     masked.__signature__ = _extended(inspect.signature(plain.function), cautious_factor=0.0, cautious_wd=False)  # type: ignore[attr-defined]
     return Rule(masked, plain.start)
 

@@ -3,9 +3,12 @@
 `step` is the number of the update, from 1. What depends on it and on hyperparameters alone is worked out once a step.
 """
 
+from typing import Annotated, Any
+
+from gradus.checks import Betas, Decay, Flag, NonNegative, each_by, nonnegative, number, one_of
+from gradus.errors import InvalidInput
 from gradus.rules import ops
-from gradus.rules.fields import Always, Betas, Decay, Etas, Flag, NonNegative, Scalar, StepSizes
-from gradus.rules.rule import rule
+from gradus.rules.rule import Scalar, rule
 
 __all__ = [
     "adadelta",
@@ -21,6 +24,21 @@ __all__ = [
     "sgd",
     "sparse_adam",
 ]
+
+
+def _step_sizes(name: str, values: Any) -> Any:
+    must = "two numbers, the least step and the greatest"
+    smallest, largest = each_by(must, nonnegative, nonnegative)(name, values)
+    if smallest > largest:
+        raise InvalidInput(f"{name} must be {must}; got {values!r}")
+    return smallest, largest
+
+
+_shrinking = number("above 0 and below 1, for steps shrink by it", lambda x: 0 < x < 1)
+_growing = number("a finite number above 1, for steps grow by it", lambda x: x > 1)
+Etas = Annotated[tuple[float, float], each_by("two numbers, below and above 1", _shrinking, _growing)]
+StepSizes = Annotated[tuple[float, float], _step_sizes]
+Always = Annotated[bool, one_of(True)]
 
 
 def _descending(param, grad, weight_decay, maximize):

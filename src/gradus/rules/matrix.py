@@ -10,10 +10,7 @@ from typing import Annotated, Any
 
 from array_api_compat import array_namespace
 
-from gradus.errors import InvalidInput
-from gradus.rules import ops
-from gradus.rules.classical import adamw
-from gradus.rules.fields import (
+from gradus.checks import (
     Betas,
     Decay,
     Flag,
@@ -24,9 +21,13 @@ from gradus.rules.fields import (
     as_float,
     at_least,
     one_of,
-    optional_decay,
+    optional,
     several,
+    unit_below_one,
 )
+from gradus.errors import InvalidInput
+from gradus.rules import ops
+from gradus.rules.classical import adamw
 from gradus.rules.rule import Shape, matrix_rule, rule
 
 __all__ = ["adafactor", "correction", "estimated", "muon", "muon_adamw", "prodigy", "soap"]
@@ -266,7 +267,7 @@ def soap(
     step: int,
     lr: NonNegative = 3e-3,
     betas: Betas = (0.95, 0.95),
-    shampoo_beta: Annotated[float | None, optional_decay] = None,
+    shampoo_beta: Annotated[float | None, optional(unit_below_one)] = None,
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 1e-2,
     precondition_frequency: Whole = 10,
@@ -332,7 +333,7 @@ def prodigy(
     *,  # the unused ones are read where the estimate is made
     lr: NonNegative = 1.0,
     betas: Betas = (0.9, 0.999),
-    beta3: Annotated[float | None, optional_decay] = None,  # noqa: ARG001
+    beta3: Annotated[float | None, optional(unit_below_one)] = None,  # noqa: ARG001
     eps: NonNegative = 1e-8,
     weight_decay: NonNegative = 0.0,
     bias_correction: Flag = False,

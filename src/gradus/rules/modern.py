@@ -2,20 +2,22 @@
 
 from typing import Annotated, Any
 
-from gradus.rules import ops
-from gradus.rules.fields import (
+from gradus.checks import (
     Betas,
     Decay,
     Flag,
-    Mix,
-    MixAndDecay,
     NonNegative,
     Positive,
-    Scalar,
+    UnitInside,
     decays,
-    optional_nonnegative,
+    each_by,
+    nonnegative,
+    optional,
+    unit_below_one,
+    unit_inside,
 )
-from gradus.rules.rule import rule
+from gradus.rules import ops
+from gradus.rules.rule import Scalar, rule
 
 __all__ = [
     "adan",
@@ -31,7 +33,9 @@ __all__ = [
 ]
 
 Three = Annotated[tuple[float, float, float], decays(3)]
-Warmup = Annotated[float | None, optional_nonnegative]
+Warmup = Annotated[float | None, optional(nonnegative)]
+# What a schedule-free rule mixes by: of y = (1 − β)z + βx the average x can be told for β above 0 alone.
+MixAndDecay = Annotated[tuple[float, float], each_by("two numbers below 1, the first above 0", unit_inside, unit_below_one)]
 
 
 def lion_decay(lr: Any, weight_decay: Any, decoupled_weight_decay: bool, first_lr: Any) -> Any:
@@ -243,7 +247,7 @@ def schedule_free_sgd(
     *,
     step,
     lr: NonNegative = 1.0,
-    momentum: Mix = 0.9,
+    momentum: UnitInside = 0.9,
     weight_decay: NonNegative = 0.0,
     warmup_steps: NonNegative = 0.0,
     r: NonNegative = 0.0,

@@ -4,14 +4,17 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints, overload
+from typing import Annotated, Any, get_type_hints, overload
 
+from gradus.checks import Check, finite, flag, nonnegative, several
 from gradus.errors import InvalidInput
-from gradus.rules.fields import Scalar, implied
 
-__all__ = ["Hyper", "Rule", "Shape", "matrix_rule", "rule"]
+__all__ = ["Hyper", "Rule", "Scalar", "Shape", "matrix_rule", "rule"]
 
 Shape = tuple[int, ...]
+# A slot that holds one number for each tensor, such as NAdam's product of momenta; others are laid out like the parameter.
+Scalar = Annotated[Any, "one number for each tensor"]
+_NEVER_NEGATIVE = frozenset(("eps", "lr", "momentum", "weight_decay"))
 # The shape of a slot, of its parameter's and the hyperparameters; None where the parameter has no such slot.
 SlotShape = Callable[[Shape, Mapping[str, Any]], Shape | None]
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -22,7 +25,7 @@ class Hyper:
     """A hyperparameter: its default, and the check that its annotation carries, or its name and default imply."""
 
     default: Any
-    check: Callable[[str, Any], None] | None = None
+    check: Check | None = None
 
 
 class Rule:
@@ -63,7 +66,7 @@ class Rule:
         self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
         defaults = {name: parameters[name].default for name in named if name != "step"}
         self.hypers = {
-            name: Hyper(default, _check_of(hints.get(name)) or implied(name, default)) for name, default in defaults.items()
+            name: Hyper(default, _check_of(hints.get(name)) or _implied(name, default)) for name, default in defaults.items()
         }
         self.counts_steps = "step" in named
         if unknown := start.keys() - set(self.slots):
@@ -98,8 +101,21 @@ class Rule:
         return float(hypers[start] if isinstance(start, str) else start)
 
 
-def _check_of(hint: Any) -> Callable[[str, Any], None] | None:
+def _check_of(hint: Any) -> Check | None:
     return next(iter(getattr(hint, "__metadata__", ())), None)
+
+
+def _implied(name: str, default: Any) -> Check | None:
+    """The check of a hyperparameter without one: what its name means everywhere, or that it is of its default's kind."""
+    if name in _NEVER_NEGATIVE:
+        return nonnegative
+    if isinstance(default, bool):
+        return flag
+    if isinstance(default, (int, float)):
+        return finite
+    if isinstance(default, tuple) and all(isinstance(number, (int, float)) for number in default):
+        return several(len(default))
+    return None
 
 
 @overload

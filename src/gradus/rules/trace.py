@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from gradus.checks import as_float
 from gradus.errors import InvalidInput
 from gradus.rules import ops
-from gradus.rules.fields import as_float
 from gradus.rules.rule import Rule
 
 __all__ = ["NORM", "Node", "Program", "Stage", "flattened", "trace"]

@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradus.checks import as_whole, whole
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
@@ -85,7 +85,7 @@ class Scheduler(LRScheduler):
         if not schedules:
             raise InvalidInput("a Scheduler needs at least one schedule, such as lr=Cosine(1000)")
         self.optimizer = optimizer
-        self._step = self._updates_done = _position("start_step", start_step)
+        self._step = self._updates_done = whole("start_step", start_step, most=STEP_LIMIT - 1)
         self._clock: str | None = None
         self._counts_updates = count_updates
         self._on_change = checked_answer(on_change)
@@ -176,7 +176,7 @@ class Scheduler(LRScheduler):
             self._observe(x if metrics is None else metrics, self.step)
             return
         position = x if epoch is None else epoch
-        if not _is_whole(position):
+        if isinstance(position, Tensor) or as_whole(position) is None:  # a tensor is taken for a metric
             raise InvalidInput(
                 f"step takes a position, a whole number, as long as no schedule follows a metric; got {position!r}. Leave "
                 f"it out, step(), or multiply a schedule by a factor that follows it, such as Plateau()"
@@ -185,7 +185,7 @@ class Scheduler(LRScheduler):
 
     def set_step(self, step: int) -> None:
         """To the position after `step` updates, from wherever it is."""
-        self._go(_position("set_step", step))
+        self._go(whole("set_step's step", step, most=STEP_LIMIT - 1))
         self._updates_done = self._step
 
     def advance(self, *, samples: int | None = None, tokens: int | None = None) -> None:
@@ -211,7 +211,7 @@ class Scheduler(LRScheduler):
             raise InvalidInput(f"advance takes either samples=... or tokens=...; got {given or 'neither'}")
         ((unit, count),) = given.items()
         self._require_clock(unit)
-        self._go(_position("advance", self._step + _position(unit, count)))
+        self._go(whole("the position", self._step + whole(f"advance's {unit}", count), most=STEP_LIMIT - 1))
         self._clock = unit
 
     def _require_clock(self, unit: str) -> None:
@@ -399,16 +399,6 @@ def _concrete(name: str, schedule: Any, units: Units) -> Schedule:
             + (f", or pass {ours} to the Scheduler" if ours else "")
         )
     return schedule.resolve(units.total_steps, steps_per_epoch=units.steps_per_epoch)
-
-
-def _is_whole(step: Any) -> bool:
-    return type(step) is int or (isinstance(step, Integral) and not isinstance(step, bool))
-
-
-def _position(what: str, step: Any) -> int:
-    if not _is_whole(step) or not 0 <= step < STEP_LIMIT:
-        raise InvalidInput(f"{what} takes a whole number from 0; got {step!r}")
-    return int(step)
 
 
 def _innermost(optimizer: Any) -> Any:

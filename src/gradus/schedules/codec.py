@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, imported
-from gradus.schedules.fields import shown
 from gradus.schedules.spans import Span
 
 __all__ = ["VERSION", "dumps", "importable_name", "kind_of", "loads", "name_of"]
@@ -74,7 +74,7 @@ def loads(text: str, base: type, kinds: Kinds, *, trusted: bool) -> Any:
     """The schedule of a JSON text, of one of the `kinds`; another subclass of `base` only if the text is trusted."""
     document = _document(text)
     version = document["gradus.schedule"]
-    if version != VERSION or isinstance(version, bool):
+    if not is_whole(version, VERSION, VERSION):
         raise InvalidInput(f"this schedule has version {shown(version)}; this Gradus reads version {VERSION}: update Gradus")
     if unknown := document.keys() - {"gradus.schedule", "schedule"}:
         raise InvalidInput(f"a schedule's JSON has no field {shown(min(unknown))}")

@@ -8,10 +8,11 @@ that `observed` maps to the next one.
 import math
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
+from gradus.checks import AtLeastOne, NonNegative, UnitInside, one_of, whole
 from gradus.errors import InvalidInput
-from gradus.schedules.fields import BelowOne, Factor, Growth, one_of, shown
 from gradus.schedules.schedule import Absolute, Product, Schedule
 
 __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
@@ -19,13 +20,7 @@ __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
 State = dict[str, Any]
 
 
-def _count(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise InvalidInput(f"{what} must be a whole number from 0; got {shown(value)}")
-    return value
-
-
-_Count = Annotated[int, _count]
+_Count = Annotated[int, partial(whole, most=2**53)]
 _Mode = Annotated[str, one_of("min", "max")]
 _ThresholdMode = Annotated[str, one_of("rel", "abs")]
 
@@ -111,13 +106,13 @@ class Plateau(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: BelowOne = 0.1
+    factor: UnitInside = 0.1
     patience: _Count = 10
-    threshold: Factor = 1e-4
+    threshold: NonNegative = 1e-4
     threshold_mode: _ThresholdMode = "rel"
     cooldown: _Count = 0
-    min_factor: Factor = 0.0
-    eps: Factor = 1e-8
+    min_factor: NonNegative = 0.0
+    eps: NonNegative = 1e-8
 
     def initial(self) -> State:
         return {"factor": 1.0, "best": None, "bad": 0, "cooling": 0}
@@ -174,13 +169,13 @@ class Greedy(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: BelowOne = 0.95
+    factor: UnitInside = 0.95
     patience: _Count = 10
-    threshold: Factor = 1e-4
+    threshold: NonNegative = 1e-4
     threshold_mode: _ThresholdMode = "rel"
-    window: Annotated[int, lambda what, value: _window(what, value)] = 1
-    min_factor: Factor = 1e-3
-    max_factor: Growth = 10.0
+    window: Annotated[int, partial(whole, least=1, most=2**53)] = 1
+    min_factor: NonNegative = 1e-3
+    max_factor: AtLeastOne = 10.0
 
     def initial(self) -> State:
         return {"factor": 1.0, "seen": [], "before": None, "good": 0, "bad": 0}
@@ -221,12 +216,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_number_or_none(value: Any) -> bool:
     return value is None or _is_number(value)
-
-
-def _window(what: str, value: Any) -> int:
-    if _count(what, value) < 1:
-        raise InvalidInput(f"{what} must be a whole number from 1; got {shown(value)}")
-    return int(value)
 
 
 def factors_of(schedule: Schedule) -> tuple[MetricFactor, ...]:

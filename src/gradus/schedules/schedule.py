@@ -21,11 +21,12 @@ from typing import (
 
 import numpy as np
 
+from gradus.checks import Check, Positive, is_number, one_of, shown
 from gradus.errors import InvalidInput
 from gradus.names import hinting
 from gradus.schedules import codec
 from gradus.schedules.evaluation import SCALARS, STEP_LIMIT, clock, finished, over_arrays
-from gradus.schedules.fields import PLACES, PLAIN, Check, Length, Period, Positive, Times, check_of, one_of, shown
+from gradus.schedules.fields import PLACES, PLAIN, Length, Period, RepeatCount, check_of
 from gradus.schedules.spans import LENGTH_LIMIT, Span, Units
 
 __all__ = [
@@ -258,7 +259,7 @@ class Schedule:
         (0.8, 0.2)
         """
         for bound in (low, high):
-            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, (Schedule, int, float, np.number))):
+            if not (bound is None or is_number(bound) or isinstance(bound, (Schedule, np.number))):
                 raise InvalidInput(f"clip's bounds must be numbers or schedules; got {shown(bound)}")
         numbers = not isinstance(low, (Schedule, NoneType)) and not isinstance(high, (Schedule, NoneType))
         if numbers and low > high:  # type: ignore[operator]  # as was looked at
@@ -582,7 +583,7 @@ def joined(kind: type["_Composite"], *operands: Any) -> Schedule:
     for operand in operands:
         if isinstance(operand, Schedule):
             members.append(operand)
-        elif isinstance(operand, (int, float, np.number)) and not isinstance(operand, bool):
+        elif is_number(operand) or isinstance(operand, np.number):
             members.append(KINDS["Constant"](operand))  # type: ignore[call-arg]  # a leaf, so it stands above this module
         else:
             return NotImplemented  # type: ignore[no-any-return]  # Python's way to let the other operand try
@@ -836,7 +837,7 @@ class Repeat(_Wrapper):
     """`a.repeat(times)`: a(t mod length), so many times in all or for ever; its end value is held after the last time."""
 
     schedule: EndingMember
-    times: Times = None
+    times: RepeatCount = None
 
     def validate(self) -> None:
         if not self.schedule.length:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gradus.checks import is_number, is_whole
 from gradus.errors import InvalidInput
 
 __all__ = ["LENGTH_LIMIT", "Span", "Units", "epochs", "fraction", "rest", "samples", "tokens"]
@@ -101,7 +102,7 @@ class Span:
             self._check_rest()
             return
         amount = self.amount
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= LENGTH_LIMIT:
+        if not is_number(amount) or not 0 <= amount <= LENGTH_LIMIT:
             raise InvalidInput(f"{self.unit}(...) takes a number from 0 to 2^53; got {amount!r}")
         if self.unit == "fraction" and amount > 1:
             raise InvalidInput(f"fraction(...) is a part of the whole run, from 0 to 1; got {amount!r}")
@@ -114,8 +115,7 @@ class Span:
         if not isinstance(self.less, tuple):
             raise InvalidInput(f"what rest() is lessened by must be a tuple of lengths; got {self.less!r}")
         for one in self.less:
-            whole = isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= LENGTH_LIMIT
-            if not whole and not (isinstance(one, Span) and one.unit != "rest"):
+            if not is_whole(one, 0, LENGTH_LIMIT) and not (isinstance(one, Span) and one.unit != "rest"):
                 raise InvalidInput(f"rest() is lessened by a whole number of steps or by a span; got {one!r}")
 
     def __sub__(self, length: "int | Span") -> "Span":

@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from gradus.checks import is_number, shown
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, hint_for_argument
 from gradus.schedules import recipes, schedule, spans
 from gradus.schedules.codec import kind_of
-from gradus.schedules.fields import shown
 from gradus.schedules.schedule import KINDS, Schedule
 
 __all__ = ["parse"]
@@ -120,12 +120,12 @@ class _Reader:
 
     def negated(self, node: ast.expr) -> Any:
         value = self.value(node)
-        if not _is_number(value) and not isinstance(value, Schedule):
+        if not is_number(value) and not isinstance(value, Schedule):
             raise self.refuse(node, "only a number or a schedule can be negated")
         return -value
 
     def operation(self, node: ast.expr, op: type[ast.operator], left: Any, right: Any) -> Any:
-        numbers = _is_number(left) and _is_number(right)
+        numbers = is_number(left) and is_number(right)
         lessened = isinstance(left, spans.Span) and op is ast.Sub
         if not numbers and not lessened and not isinstance(left, Schedule) and not isinstance(right, Schedule):
             raise self.refuse(
@@ -184,10 +184,6 @@ class _Reader:
             raise InvalidInput(f"in {self.text!r}: {error}") from None
         except TypeError as error:
             raise self.refuse(node, f"{name}{_signature(function)}: {error}") from None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _signature(function: Any) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradus.backends.layout import paired, real
 from gradus.backends.local import gathered, keep_part, local, part_of
+from gradus.checks import flag, is_number, nonnegative, one_of, python_whole
 from gradus.errors import InvalidInput
 from gradus.optim import state_dicts
 from gradus.optim.lbfgs.history import History
@@ -17,24 +18,23 @@ from gradus.optim.lbfgs.line_search import Search, Trial
 from gradus.optim.lbfgs.state import loaded
 from gradus.optim.lbfgs.vectors import Direction, max_abs
 from gradus.optim.optimizer import GROUP_KEYS, copied, require_known
-from gradus.rules.fields import flag, nonnegative, one_of, whole
 
 __all__ = ["LBFGS"]
 
 
 def _tolerance(name: str, value: Any) -> None:
     """Any number: below 0 a tolerance never holds, and the iteration goes on."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    if not is_number(value) or value != value:
         raise InvalidInput(f"{name} must be a number; got {value!r}")
 
 
 _CHECKS = {
     "lr": nonnegative,
-    "max_iter": whole,
-    "max_eval": whole,
+    "max_iter": python_whole,
+    "max_eval": python_whole,
     "tolerance_grad": _tolerance,
     "tolerance_change": _tolerance,
-    "history_size": whole,
+    "history_size": python_whole,
     "line_search_fn": one_of("strong_wolfe", None),
     "damped": flag,
 }
@@ -87,7 +87,7 @@ class LBFGS(torch.optim.Optimizer):
         *,
         damped: bool = False,
     ) -> None:
-        whole("max_iter", max_iter)
+        python_whole("max_iter", max_iter)
         defaults = {
             "lr": lr,
             "max_iter": max_iter,

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.checks import shown
 from gradus.errors import InvalidInput
-from gradus.names import shown
 from gradus.optim.lbfgs.history import History
 from gradus.optim.state_dicts import count, number
 
