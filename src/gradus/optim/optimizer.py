@@ -174,15 +174,19 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     def state(self) -> defaultdict[Tensor, Any]:  # torch keeps a field
         """What is kept for each parameter: "step", and the rule's slots, under torch's names.
 
-        It goes on with each step, in the hands of whoever has got it too, and what they change holds from the next step on.
+        It stays current with each step for whoever keeps it, and what they change in it counts from the next step on.
         """
-        self._is_watched = True
         plan = self._plan
-        if plan is not None:
-            if plan.shown is None and self._is_differentiable():  # autograd follows other tensors after each step
-                self._sync_state()
-            else:
-                plan.show()
+        if plan is not None and plan.watch is not None:
+            plan.watch.look()
+            return self._state
+        self._is_watched = True
+        if plan is None:
+            return self._state
+        if self._is_differentiable():  # autograd follows other tensors after each step
+            self._sync_state()
+        else:
+            plan.show()
         return self._state
 
     @state.setter

@@ -13,7 +13,7 @@ from gradus.backends.layout import has_memory, overlapping
 from gradus.backends.local import local
 from gradus.backends.row import Row
 from gradus.errors import InvalidInput
-from gradus.optim.shown import Shown
+from gradus.optim.state_watch import StateWatch
 from gradus.rules import ops
 from gradus.rules.rule import Rule
 
@@ -50,7 +50,7 @@ class Plan:
         "capturable",
         "largest_norm",
         "rows",
-        "shown",
+        "watch",
     )
 
     def __init__(
@@ -66,7 +66,7 @@ class Plan:
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
         self._state, self._scaled, self.bound = state, scaled, bound
-        self.shown: Shown | None = None
+        self.watch: StateWatch | None = None
         self._scale: Any = None  # of the last update
         self.capturable = any(group["capturable"] for group in groups)
         rows: dict[Any, Row] = {}
@@ -108,8 +108,8 @@ class Plan:
         """Whether everything is still as it was planned; the gradients are taken note of."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
-        shown = self.shown
-        if shown is not None and shown.is_watched and not shown.is_as_left():
+        watch = self.watch
+        if watch is not None and watch.is_watched and not watch.is_as_left():
             return False
         for group, (known, params, members) in zip(groups, self._groups, strict=True):
             now = group["params"]
@@ -146,8 +146,9 @@ class Plan:
         """One update of every tensor."""
         for batch in self.batches:
             batch.update()
-        if self.shown is not None and self.shown.is_watched:
-            self.shown.advance()
+        watch = self.watch
+        if watch is not None and watch.is_watched:
+            watch.catch_up()
 
     def as_read(self, grad: Tensor) -> Tensor:
         """A gradient as the last update has read it: scaled and clipped."""
@@ -157,22 +158,22 @@ class Plan:
     @property
     def is_watched(self) -> bool:
         """Whether somebody may have the state."""
-        return self.shown is not None and self.shown.is_watched
+        return self.watch is not None and self.watch.is_watched
 
     def show(self) -> None:
-        """Have the states show the steps and the scalar slots, from now on for as long as anybody has them."""
-        if self.shown is None:
-            self.shown = Shown(self._state, self.rows)
+        """Show the steps and scalar slots in the state, from now on for as long as anybody holds it."""
+        if self.watch is None:
+            self.watch = StateWatch(self._state, self.rows)
         else:
-            self.shown.look()
+            self.watch.look()
 
     def write_back(self) -> None:
         """Write the steps and the scalar slots into the tensors' states, unless they are there."""
-        if self.shown is None:
+        if self.watch is None:
             for row in self.rows:
                 row.write_back()
-        elif not self.shown.is_watched:
-            self.shown.catch_up()
+        elif not self.watch.is_watched:
+            self.watch.catch_up()
 
 
 def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
