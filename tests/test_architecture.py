@@ -18,6 +18,7 @@ FLOORS = {
     "untouched": 0,
     "names": 0,
     "checks": 0,
+    "distributed": 0,
     "files": 1,
     "signals": 1,
     "schedules": 2,
@@ -46,6 +47,7 @@ FLOORS = {
 # Heavy imports, and the only rooms that may have them.
 ROOMS_OF = {
     "torch": {
+        "distributed",
         "scheduler",
         "backends",
         "optim",
@@ -177,6 +179,12 @@ def test_numbers_are_checked_in_one_place() -> None:
     modules = {module: path for module, path in _modules().items() if _room(module) in LOWER}
     by_hand = {module for module, path in modules.items() if _BY_HAND.search(path.read_text())}
     assert not by_hand
+
+
+def test_processes_meet_in_one_place() -> None:
+    """No room below the tasks asks for itself whether torch.distributed is up."""
+    asking = {module for module, path in _modules().items() if "distributed.is_initialized" in path.read_text()}
+    assert {module for module in asking if _room(module) in (*LOWER, "distributed")} == {"gradus.distributed"}
 
 
 @pytest.mark.parametrize(

@@ -911,8 +911,10 @@ REFUSED = [
     refused(
         lambda o: ours.LambdaLR(o, [halving]), "lr_lambda must have one value for each of the optimizer's 2 groups; got 1"
     ),
-    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 0), "T_0 must be a whole number from 1; got 0"),
-    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1.5), "T_mult must be a whole number from 1; got 1.5"),
+    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 0), "T_0 must be a whole number from 1 to 2^63 - 1; got 0"),
+    refused(
+        lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1.5), "T_mult must be a whole number from 1 to 2^63 - 1; got 1.5"
+    ),
     refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1, "x"), "eta_min must be a number; got 'x'"),
     refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3).step(-1), "epoch must be a number from 0; got -1"),
     refused(
@@ -929,7 +931,7 @@ REFUSED = [
         "cycle_momentum needs an optimizer with momentum or betas, and Rprop has neither; pass cycle_momentum=False",
     ),
     refused(lambda o: ours.OneCycleLR(o, 0.1), "OneCycleLR needs its length: total_steps, or epochs and steps_per_epoch"),
-    refused(lambda o: ours.OneCycleLR(o, 0.1, 0), "total_steps must be a whole number from 1; got 0"),
+    refused(lambda o: ours.OneCycleLR(o, 0.1, 0), "total_steps must be a whole number from 1 to 2^63 - 1; got 0"),
     refused(
         lambda o: ours.OneCycleLR(o, 0.1, epochs=2, steps_per_epoch=1.5), "steps_per_epoch must be a whole number from 1"
     ),

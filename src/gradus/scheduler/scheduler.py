@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from gradus.checks import as_whole, whole
+from gradus.distributed import broadcast
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
@@ -261,7 +261,7 @@ class Scheduler(LRScheduler):
         followers = self._followers()
         if not followers:
             raise InvalidInput("no schedule here follows a metric; multiply one by a factor such as Plateau()")
-        agreed = _agreed(_metric(metric))
+        agreed = broadcast(_metric(metric))
         before = [follower.states for follower in followers]
         for follower in followers:
             follower.states = follower.observed(agreed)
@@ -416,12 +416,3 @@ def _metric(metric: Any) -> float:
         return float("text" if isinstance(metric, (str, bytes)) else metric)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInput(f"a metric must be a number, or a tensor of one element; got {metric!r}") from None
-
-
-def _agreed(metric: float) -> float:
-    """The first process's metric, where several train together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return metric
-    shared = [metric]
-    torch.distributed.broadcast_object_list(shared, src=0)
-    return shared[0]
