@@ -37,7 +37,7 @@ from gradus.schedules import (
     wsd,
     wsd_s,
 )
-from gradus.schedules.lint import LAWS, Law
+from gradus.schedules.check import LAWS, Law
 from registry import SCHEDULES
 
 START = {"start": 0.01}

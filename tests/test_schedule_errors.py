@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gradus.schedules as g
 from gradus.errors import InvalidInput
 from gradus.schedules import Absolute, Constant, Cosine, CosineRestarts, Cyclic, Linear, Schedule, parse
-from gradus.schedules.schedule import Power, Product, Sequence
+from gradus.schedules.algebra import Power, Product, Sequence
 from registry import SCHEDULES, Refused
 
 FIELDS = [
@@ -77,7 +77,7 @@ FIELDS = [
     Refused(lambda: g.cooldown(Cosine(5), 2, 3, shape="square"), "cooldown's shape must be"),
     Refused(lambda: g.untuned_linear(1.0), "untuned_linear's beta2 must be at least 0 and below 1; got 1.0"),
     Refused(lambda: g.untuned_exponential("0.9"), "untuned_exponential's beta2 must be at least 0 and below 1; got '0.9'"),
-    Refused(lambda: g.Rectification(0.6), "Rectification's beta2 must be a number above 0.6 and below 1; got 0.6"),
+    Refused(lambda: g.RAdamWarmup(0.6), "RAdamWarmup's beta2 must be a number above 0.6 and below 1; got 0.6"),
     Refused(lambda: g.Noise(0.1, seed=-1), "Noise's seed must be a whole number from 0 to 2^32 - 1; got -1"),
     Refused(lambda: g.Noise(0.1, seed=0.5), "Noise's seed must be a whole number from 0 to 2^32 - 1; got 0.5"),
     Refused(lambda: g.Noise(-0.1), "Noise's spread must be a finite number that isn't negative; got -0.1"),

@@ -87,7 +87,7 @@ def test_the_end_is_held(name: str) -> None:
     """From its length on, a schedule with an end has one value."""
     one = SCHEDULES[name]
     if one.length is None or name == "raise":
-        assert one.endless or name == "raise"
+        assert one.is_endless or name == "raise"
         return
     assert isinstance(one.length, int)
     assert {one(one.length + later) for later in (0, 1, 13, 10**6)} == {one(one.length)}
@@ -133,7 +133,7 @@ def test_compositions_are_schedules(one: Schedule) -> None:
     assert close(together, [one(t) for t in range(80)], 1e-12)
     assert Schedule.from_json(one.to_json()) == one
     assert parse(repr(one)) == one
-    if not one.endless:
+    if not one.is_endless:
         assert isinstance(one.length, int)
         assert one(one.length) == one(one.length + 5)
 

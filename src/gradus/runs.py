@@ -11,7 +11,7 @@ from typing import Any
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.schedules import Absolute, Finding, Schedule
-from gradus.schedules.lint import mistakes
+from gradus.schedules.check import mistakes
 
 __all__ = ["Row", "Run"]
 
@@ -94,7 +94,7 @@ class Run:
         Raises:
             InvalidInput: the schedule can't be counted in this run.
         """
-        if "tokens_per_step" in self.schedule._missing:
+        if "tokens_per_step" in self.schedule._needs:
             raise InvalidInput(f"a run has no tokens to count, only epochs and samples; its schedule is {self.schedule!r}")
         if self.per == "epoch":
             return self.schedule.resolve(self.epochs, steps_per_epoch=1, samples_per_step=steps_per_epoch * self.batch_size)

@@ -235,7 +235,7 @@ def _rescaled(here: Mapping[str, Hyperparameter], saved: SavedState, trusted: bo
 
 def _longest(schedules: list[Schedule]) -> int:
     """The longest length among schedules; 0 where one has no end."""
-    return 0 if any(schedule.endless for schedule in schedules) else max(map(len, schedules), default=0)
+    return 0 if any(schedule.is_endless for schedule in schedules) else max(map(len, schedules), default=0)
 
 
 def _printed(texts: list[str]) -> str:

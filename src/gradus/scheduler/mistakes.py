@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from gradus.distributed import is_main
 from gradus.errors import ScheduleMistake
 from gradus.schedules import Schedule
-from gradus.schedules.lint import mistakes
+from gradus.schedules.check import mistakes
 
 __all__ = ["unwarned", "warn_of_cycled_base", "warn_of_mistakes"]
 

@@ -390,7 +390,7 @@ def _concrete(name: str, schedule: Any, units: Units) -> Schedule:
     if not isinstance(schedule, Schedule):
         hint = did_you_mean(name, _ARGUMENTS)
         raise InvalidInput(f"{name}{hint} must be a schedule, such as Cosine(1000); got {schedule!r}")
-    missing = sorted(need for need in schedule._missing if getattr(units, need) is None)
+    missing = sorted(need for need in schedule._needs if getattr(units, need) is None)
     if missing:
         arguments = ", ".join(f"{need}=..." for need in missing)
         ours = ", ".join(f"{need}=..." for need in missing if need in ("total_steps", "steps_per_epoch"))

@@ -5,15 +5,28 @@ Numbers, flags and words have theirs in `gradus.checks`; here are lengths, lists
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gradus.checks import Check, as_whole, finite, flag, one_of, optional, shown, whole
 from gradus.errors import InvalidInput
 from gradus.schedules.spans import LENGTH_LIMIT, Span
 
-__all__ = ["PLACES", "PLAIN", "Length", "MaybePeriod", "Milestones", "Period", "Points", "RepeatCount", "check_of"]
+__all__ = [
+    "PLACES",
+    "PLAIN",
+    "Length",
+    "MaybePeriod",
+    "Milestones",
+    "Period",
+    "Points",
+    "RepeatCount",
+    "check_of",
+    "checks_of",
+    "refuse_overrides",
+]
 
 
 def _steps(least: int) -> Check:
@@ -157,3 +170,52 @@ def _row(what: str, kinds: tuple[Any, ...]) -> Check:
         return tuple(one(f"each of {what}", member) for one, member in zip(checks, members, strict=True))
 
     return check
+
+
+# What a class of schedules may declare
+
+_INSTEAD = {
+    "__init__": "declare its fields",
+    "__post_init__": "check them in validate(self)",
+    "__call__": "define its formula, at(self, t, ops)",  # compositions ask that
+}
+
+
+def refuse_overrides(kind: type) -> None:
+    """Refuse a class that overrides what makes a schedule a value."""
+    for name, instead in _INSTEAD.items():
+        if name in vars(kind):
+            raise InvalidInput(f"{kind.__name__} can't have a {name} of its own: a schedule is a value; {instead} instead")
+
+
+def checks_of(kind: Any, reserved: frozenset[str]) -> tuple[tuple[str, Check], ...]:
+    """The fields of a class of schedules with their checks.
+
+    Args:
+        kind: the class, a dataclass by now.
+        reserved: names that no field may have.
+
+    Raises:
+        InvalidInput: a field that can't be one.
+    """
+    declared = fields(kind)
+    hints: dict[str, Any] = {}
+    if any(isinstance(one.type, str) for one in declared):  # under `from __future__ import annotations`
+        try:
+            hints = get_type_hints(kind, include_extras=True)
+        except (NameError, TypeError, SyntaxError) as error:
+            raise InvalidInput(f"the annotations of {kind.__name__} can't be read: {error}") from None
+    for one in declared:
+        if not one.init:
+            raise InvalidInput(f"{kind.__name__}'s {one.name} must be given when it is made; make what follows a property")
+        if one.name == "kind" or one.name in reserved:
+            raise InvalidInput(
+                f"{kind.__name__} can't have a field {one.name!r}: a schedule has something else by that name"
+            )
+    return tuple((one.name, _field_check(kind, one.name, hints.get(one.name, one.type))) for one in declared)
+
+
+def _field_check(kind: type, name: str, annotation: Any) -> Check:
+    if name == "length" and get_origin(annotation) is not Annotated:  # whatever it is called, it is counted in steps
+        annotation = int | Span | None if NoneType in get_args(annotation) else Length
+    return check_of(f"{kind.__name__}'s {name}", annotation)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar
 from gradus.checks import NonNegative, Positive, Real, UnitBelowOne, number, one_of, shown
 from gradus.errors import InvalidInput
 from gradus.names import imported
-from gradus.schedules.codec import importable_name
 from gradus.schedules.evaluation import SCALARS, between
 from gradus.schedules.fields import Length, Milestones, Period, Points
+from gradus.schedules.json import importable_name
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -29,7 +29,7 @@ __all__ = [
     "Piecewise",
     "Polynomial",
     "PowerLaw",
-    "Rectification",
+    "RAdamWarmup",
     "Rex",
     "Step",
     "Tanh",
@@ -385,7 +385,7 @@ class InverseSqrt(Schedule):
         return PowerLaw.at(self, t, ops)  # type: ignore[arg-type]  # it has the fields, one of them for the class
 
 
-class Rectification(Schedule):
+class RAdamWarmup(Schedule):
     """RAdam's variance rectification as a warmup: η(t) = √((ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ)).
 
     Here ρ∞ = 2/(1 − beta2) − 1 and ρ = ρ∞ − 2s·beta2^s/(1 − beta2^s), with s = t + s₀ and s₀ the first s for which ρ > 4;
@@ -397,7 +397,7 @@ class Rectification(Schedule):
     Source: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, algorithm 2; as a warmup: Ma and
     Yarats, On the Adequacy of Untuned Warmup for Adaptive Optimization, AAAI 2021.
 
-    >>> [round(Rectification()(t), 3) for t in (0, 10, 1000, 10**6)]
+    >>> [round(RAdamWarmup()(t), 3) for t in (0, 10, 1000, 10**6)]
     [0.017, 0.069, 0.647, 1.0]
     """
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar
 
 from gradus.checks import AtLeastOne, NonNegative, UnitInside, one_of, whole
 from gradus.errors import InvalidInput
-from gradus.schedules.schedule import Absolute, Product, Schedule
+from gradus.schedules.algebra import Absolute, Product
+from gradus.schedules.schedule import Schedule
 
 __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
 
@@ -28,7 +29,7 @@ _ThresholdMode = Annotated[str, one_of("rel", "abs")]
 class MetricFactor(Schedule, abstract=True):
     """A factor that moves when a metric is observed. As a schedule it is what it is before the first one: 1."""
 
-    _driven: ClassVar[bool] = True
+    _metric_driven: ClassVar[bool] = True
 
     def at(self, t: Any, ops: Any) -> Any:
         return ops.full(t, 1.0)

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 from gradus.checks import is_number, unit_below_one, whole
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, hinting
+from gradus.schedules.algebra import Absolute
 from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Logarithmic, Polynomial
-from gradus.schedules.schedule import Absolute, Maximum, Minimum, Schedule, joined
+from gradus.schedules.schedule import Schedule, joined
 from gradus.schedules.spans import Span, fraction, rest
 
 __all__ = [
@@ -78,7 +79,7 @@ def min(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> min(Linear(10), 0.5)(0)
     0.5
     """
-    return joined(Minimum, *_given(schedules))
+    return joined("Minimum", *_given(schedules))
 
 
 def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's own name
@@ -88,7 +89,7 @@ def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> max(Linear(10), 0.5)(10)
     0.5
     """
-    return joined(Maximum, *_given(schedules))
+    return joined("Maximum", *_given(schedules))
 
 
 def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, ...]:

@@ -6,14 +6,15 @@ from typing import Any, cast
 
 import numpy as np
 
+from gradus.schedules.algebra import After, Repeat
+from gradus.schedules.check.laws import Finding, Rank
+from gradus.schedules.check.plan import Plan
+from gradus.schedules.check.timeline import Placed, is_cyclic, is_level, looked_at
 from gradus.schedules.cycles import CosineRestarts, Cyclic
+from gradus.schedules.explain import number
 from gradus.schedules.leaves import Constant, Exponential, InverseSqrt, MultiStep, Piecewise, PowerLaw, Step
-from gradus.schedules.lint.laws import Finding, Rank
-from gradus.schedules.lint.plan import Plan
-from gradus.schedules.lint.timeline import Placed, is_cyclic, is_level, looked_at
 from gradus.schedules.noise import Noise
-from gradus.schedules.schedule import After, Repeat, Schedule
-from gradus.schedules.words import number
+from gradus.schedules.schedule import Schedule
 
 __all__ = ["PlannedRun"]
 

@@ -6,9 +6,9 @@ from typing import Any
 from gradus.checks import finite, optional, whole
 from gradus.errors import InvalidInput
 from gradus.names import hinting
-from gradus.schedules.lint.laws import LAWS, Finding, Law
-from gradus.schedules.lint.plan import Plan
-from gradus.schedules.lint.run import PlannedRun
+from gradus.schedules.check.laws import LAWS, Finding, Law
+from gradus.schedules.check.plan import Plan
+from gradus.schedules.check.run import PlannedRun
 from gradus.schedules.schedule import Schedule
 
 __all__ = ["LAWS", "Finding", "Law", "check", "mistakes"]

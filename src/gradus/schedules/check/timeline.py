@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradus.schedules import schedule as algebra
+from gradus.schedules import algebra
 from gradus.schedules.cycles import CosineRestarts, Cyclic
 from gradus.schedules.leaves import Constant, Lambda, MultiStep, Piecewise, Step
 from gradus.schedules.metric import MetricFactor
