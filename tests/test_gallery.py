@@ -556,9 +556,13 @@ def test_slopes_are_the_derivatives_of_heights(name):
 
 
 def test_every_optimizer_races():
-    """Each optimizer of `gradus.optim` is in the race, but SparseAdam, which is Adam where gradients are dense."""
+    """Each optimizer of `gradus.optim` is in the race, but SparseAdam and SophiaH, which are Adam and SophiaG there."""
     kinds = {one for one in vars(gradus.optim).values() if isinstance(one, type) and issubclass(one, torch.optim.Optimizer)}
-    assert {racer.optimizer for racer in RACERS.values()} == kinds - {gradus.optim.Optimizer, gradus.optim.SparseAdam}
+    assert {racer.optimizer for racer in RACERS.values()} == kinds - {
+        gradus.optim.Optimizer,
+        gradus.optim.SparseAdam,
+        gradus.optim.SophiaH,
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in RACERS if name != "L-BFGS"])

@@ -59,6 +59,24 @@ def test_it_is_torchs(name: str, options: dict[str, Any], shapes: list[tuple[int
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("scale_parameter", [True, False])
+@pytest.mark.parametrize("pace", [{"relative_step": False}, {"relative_step": True}, {"warmup_init": True}], ids=str)
+@pytest.mark.parametrize("beta1", [None, 0.9])
+def test_adafactor_takes_transformers_options(beta1: float | None, pace: dict[str, Any], scale_parameter: bool) -> None:
+    """Thirty updates under Transformers' options, which pytorch_optimizer has too, go where its optimizer goes."""
+    theirs = pytest.importorskip("pytorch_optimizer")
+    ours, others = _params([*SHAPES, (4,)]), _params([*SHAPES, (4,)])
+    shared = {"lr": 1e-2, "scale_parameter": scale_parameter, **pace}
+    got = Adafactor(ours, eps=(1e-30, 1e-3), beta1=beta1, **shared)
+    want = theirs.AdaFactor(others, betas=(beta1, 0.999), momentum_dtype=torch.float64, foreach=False, **shared)
+    for step in range(30):
+        _step(got, step)
+        _step(want, step)
+    for a, b in zip(ours, others, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert all(("exp_avg" in kept) == (beta1 is not None) for kept in got.state.values())
+
+
 def test_muon_updates_are_orthogonal() -> None:
     """A matrix moves by lr times a matrix whose singular values all lie about 1 (Jordan et al. 2024: from 0.7 to 1.2)."""
     (param,) = _params([(8, 8)])
@@ -313,7 +331,7 @@ def test_muon_is_its_authors() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda p: Adafactor([p], eps=(-1.0, 0.0)), r"eps must be two numbers that aren't negative, or None"),
+        (lambda p: Adafactor([p], eps=(-1.0, 0.0)), r"eps\[0\] must be a finite number that isn't negative"),
         (lambda p: Muon([p], ns_steps=0), r"ns_steps must be a whole number from 1; got 0"),
         (
             lambda p: Muon([p], adjust_lr_fn="half"),

@@ -27,7 +27,7 @@ from gradus.optim.classical import (
 from gradus.optim.groups import Groups, groups
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
-from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG
+from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, SophiaH
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.prodigy import Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
@@ -63,6 +63,7 @@ __all__ = [
     "Rprop",
     "SGDScheduleFree",
     "SophiaG",
+    "SophiaH",
     "SparseAdam",
     "cautious",
     "groups",

@@ -34,6 +34,7 @@ from gradus.optim.modern import LAMB as _LAMB
 from gradus.optim.modern import LARS as _LARS
 from gradus.optim.modern import Lion as _Lion
 from gradus.optim.modern import SophiaG as _SophiaG
+from gradus.optim.modern import SophiaH as _SophiaH
 from gradus.optim.optimizer import Optimizer as Optimizer
 from gradus.optim.prodigy import Prodigy as _Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree as _AdamWScheduleFree
@@ -71,6 +72,7 @@ __all__ = [
     "Rprop",
     "SGDScheduleFree",
     "SophiaG",
+    "SophiaH",
     "SparseAdam",
     "cautious",
     "groups",
@@ -252,6 +254,10 @@ class Adafactor(_Adafactor):
         weight_decay: float | Tensor = 0.0,
         *,
         maximize: bool = False,
+        scale_parameter: bool = True,
+        relative_step: bool = True,
+        warmup_init: bool = False,
+        beta1: float | Tensor | None = None,
         foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
@@ -409,6 +415,7 @@ class CautiousAdamW(_CautiousAdamW):
         *,
         maximize: bool = False,
         decoupled_weight_decay: bool = True,
+        correct_bias: bool = True,
         cautious_factor: float | Tensor = 0.0,
         cautious_wd: bool = False,
         foreach: bool | None = None,
@@ -664,6 +671,28 @@ class SophiaG(_SophiaG):
         betas: tuple[float | Tensor, float | Tensor] = (0.965, 0.99),
         rho: float | Tensor = 0.04,
         eps: float | Tensor = 1e-15,
+        weight_decay: float | Tensor = 0.1,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        backend: Backend = "auto",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        skip_nonfinite: bool = False,
+        stochastic_rounding: bool = False,
+    ) -> None: ...
+
+class SophiaH(_SophiaH):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 0.0001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.96, 0.99),
+        rho: float | Tensor = 0.01,
+        eps: float | Tensor = 1e-12,
         weight_decay: float | Tensor = 0.1,
         *,
         maximize: bool = False,

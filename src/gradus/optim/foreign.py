@@ -23,6 +23,7 @@ _QUANTIZED = frozenset(("absmax1", "absmax2", "qmap1", "qmap2"))
 # Hyperparameters that came to the optimizer of a rule later than the others; before, it was as with the default.
 _LATER = {
     "adagrad": frozenset(("eps", "initial_accumulator_value")),
+    "adafactor": frozenset(("beta1",)),
     "lars": frozenset(("dampening",)),
     "cautious_adamw": frozenset(("cautious_factor",)),
     "cautious_lion": frozenset(("cautious_factor",)),

@@ -13,12 +13,13 @@ __all__ = ["SOAP", "Adafactor", "Muon"]
 
 
 class Adafactor(Optimizer, rule=matrix.adafactor):
-    """Adam's second moment kept as one row and one column of a matrix, and no first moment.
+    """Adam's second moment kept as one row and one column of a matrix, and no first moment unless asked.
 
     R ← R + (mean over columns of g² − R)·t^c, C likewise over rows; V̂ = RC/mean(R); u = g/√V̂;
     θ ← θ − max(ε₂, RMS(θ))·min(γ, 1/√t) · u/max(1, RMS(u)/d).
 
-    Kept for each parameter: row_var and col_var, one number for each row and each column; variance for a vector.
+    Kept for each parameter: row_var and col_var, one number for each row and each column; variance for a vector;
+    exp_avg with beta1.
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either.
@@ -28,8 +29,12 @@ class Adafactor(Optimizer, rule=matrix.adafactor):
         d: the greatest root mean square of an update, at least 1, as torch wants it.
         weight_decay: λ; γλθ is taken off θ itself.
         maximize: whether to climb instead.
+        scale_parameter: whether the rate is relative to a parameter's size: else the factor max(ε₂, RMS(θ)) is left out.
+        relative_step: whether the rate is at most 1/√t; else it is γ.
+        warmup_init: whether the rate is at most 10⁻⁶t too, a warmup of 10,000 updates with the default γ.
+        beta1: β₁ of an average of the updates, which then takes the update's place; None for none.
 
-    Source: Shazeer and Stern 2018, Algorithms 4 and 5; torch's variant.
+    Source: Shazeer and Stern 2018, Algorithms 4 and 5; torch's variant, with the last four options of Transformers'.
 
     >>> param = torch.nn.Parameter(torch.ones(2, 3))
     >>> param.grad = torch.full((2, 3), 0.5)

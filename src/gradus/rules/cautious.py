@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,6 @@ def cautious(plain: Rule) -> Rule:
     Source: Liang et al. 2024, Cautious Optimizers, Algorithms 1 and 2.
     """
 
-    @functools.wraps(plain.function)
     def masked(
         param: Any, grad: Any, *slots: Any, cautious_factor: Any = 0.0, cautious_wd: Any = False, **hypers: Any
     ) -> Any:
@@ -45,10 +45,7 @@ def cautious(plain: Rule) -> Rule:
             decayed = ops.where(moved * param > 0, decayed, 0.0)
         return param - decayed - moved, *kept
 
-    masked.__name__ = f"cautious_{plain.name}"
-    masked.__annotations__ = {**plain.function.__annotations__, "cautious_factor": Unit, "cautious_wd": Flag}
-    masked.__signature__ = _extended(inspect.signature(plain.function), cautious_factor=0.0, cautious_wd=False)  # type: ignore[attr-defined]
-    return Rule(masked, plain.start)
+    return _extended(masked, plain, f"cautious_{plain.name}", cautious_factor=(Unit, 0.0), cautious_wd=(Flag, False))
 
 
 def _decay(hypers: Mapping[str, Any]) -> Any:
@@ -59,10 +56,22 @@ def _decay(hypers: Mapping[str, Any]) -> Any:
     return lr * weight_decay
 
 
-def _extended(signature: inspect.Signature, **more: Any) -> inspect.Signature:
-    """A signature with further hyperparameters at its end."""
-    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in more.items()]
-    return signature.replace(parameters=[*signature.parameters.values(), *named])
+def _extended(function: Any, plain: Rule, name: str, **more: tuple[Any, Any]) -> Rule:
+    """A function as a rule with another rule's arguments, and hyperparameters more: the check and default of each."""
+    functools.update_wrapper(function, plain.function)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(hyper, keyword, default=default) for hyper, (_, default) in more.items()]
+    signature = inspect.signature(plain.function)
+    function.__name__ = name
+    function.__annotations__ = {**plain.function.__annotations__, **{hyper: check for hyper, (check, _) in more.items()}}
+    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])
+    return Rule(function, plain.start)
 
 
-cautious_adamw, cautious_lion = cautious(adamw), cautious(lion)
+def _correcting(*args: Any, step: Any, correct_bias: bool = True, **hypers: Any) -> Any:
+    """AdamW, whose averages may stay uncorrected: after infinitely many updates there is no bias to correct."""
+    return adamw(*args, step=step if correct_bias else math.inf, **hypers)
+
+
+cautious_adamw = cautious(_extended(_correcting, adamw, "adamw", correct_bias=(Flag, True)))
+cautious_lion = cautious(lion)

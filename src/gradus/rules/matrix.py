@@ -20,6 +20,8 @@ from gradus.checks import (
     Whole,
     as_float,
     at_least,
+    each_by,
+    nonnegative,
     one_of,
     optional,
     several,
@@ -41,33 +43,48 @@ def _columns(shape: Shape, _: Mapping[str, Any]) -> Shape | None:
     return (*shape[:-2], 1, shape[-1]) if len(shape) > 1 else None
 
 
-def _epsilons(name: str, value: Any) -> None:
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(x is None or x >= 0 for x in value):
-        raise InvalidInput(f"{name} must be two numbers that aren't negative, or None for the dtype's own; got {value!r}")
+_EPSILONS = each_by("two numbers that aren't negative, the first or None", optional(nonnegative), nonnegative)
 
 
-@matrix_rule(row_var=_rows, col_var=_columns, variance=lambda shape, _: None if len(shape) > 1 else shape)
+def _if_first_moment(shape: Shape, hypers: Mapping[str, Any]) -> Shape | None:
+    return None if hypers["beta1"] is None else shape
+
+
+@matrix_rule(
+    row_var=_rows,
+    col_var=_columns,
+    variance=lambda shape, _: None if len(shape) > 1 else shape,
+    exp_avg=_if_first_moment,
+)
 def adafactor(
     param: Any,
     grad: Any,
     row_var: Any,
     col_var: Any,
     variance: Any,
+    exp_avg: Any,
     *,
     step: int,
     lr: NonNegative = 1e-2,
     beta2_decay: NonPositive = -0.8,
-    eps: Annotated[tuple[float | None, float], _epsilons] = (None, 1e-3),
+    eps: Annotated[tuple[float | None, float], _EPSILONS] = (None, 1e-3),
     d: Annotated[float, at_least(1.0)] = 1.0,
     weight_decay: NonNegative = 0.0,
     maximize: Flag = False,
+    scale_parameter: Flag = True,
+    relative_step: Flag = True,
+    warmup_init: Flag = False,
+    beta1: Annotated[float | None, optional(unit_below_one)] = None,
 ) -> tuple[Any, ...]:
     """θ ← θ − α g/√V̂, V̂ of rank one, clipped to a root mean square of d, α relative to θ's own."""
     eps1, eps2 = array_namespace(param).finfo(param.dtype).eps if eps[0] is None else eps[0], eps[1]
     grad = -grad if maximize else grad
     share = float(step) ** beta2_decay
-    size = ops.norm(param) / max(1, param.numel()) ** 0.5
-    rate = size.clamp(min=eps2) * ops.minimum(lr, step**-0.5)
+    rate = ops.minimum(lr, 1e-6 * step) if warmup_init else lr
+    if relative_step:
+        rate = ops.minimum(rate, step**-0.5)
+    if scale_parameter:
+        rate = rate * (ops.norm(param) / max(1, param.numel()) ** 0.5).clamp(min=eps2)
     if weight_decay != 0:
         param = param * (1 - lr * weight_decay)
     squares = grad * grad
@@ -80,7 +97,10 @@ def adafactor(
         estimate = variance
     update = grad * estimate.clamp(min=eps1 * eps1).rsqrt()
     spread = ops.norm(update) / (max(1, update.numel()) ** 0.5 * d)
-    return param - rate / spread.clamp(min=1.0) * update, row_var, col_var, variance
+    update = rate / spread.clamp(min=1.0) * update
+    if beta1 is not None:
+        update = exp_avg = exp_avg + (1 - beta1) * (update - exp_avg)
+    return param - update, row_var, col_var, variance, exp_avg
 
 
 def _as_matrices(tensor: Any, batched: bool) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "schedule_free_radam",
     "schedule_free_sgd",
     "sophia",
+    "sophia_h",
 ]
 
 Three = Annotated[tuple[float, float, float], decays(3)]
@@ -156,6 +157,25 @@ def sophia(
     ratio = exp_avg / ops.maximum(rho * hessian, eps)
     clipped = ops.maximum(ops.minimum(ratio, 1.0), -1.0)
     return param * (1 - lr * weight_decay) - lr * clipped, exp_avg, hessian
+
+
+@rule
+def sophia_h(
+    param,
+    grad,
+    exp_avg,
+    hessian,
+    *,
+    lr: NonNegative = 1e-4,
+    betas: Betas = (0.96, 0.99),
+    rho: NonNegative = 0.01,
+    eps: NonNegative = 1e-12,
+    weight_decay: NonNegative = 0.1,
+    maximize: Flag = False,
+):
+    """`sophia`, with the defaults for Hutchinson's estimate."""
+    options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+    return sophia(param, grad, exp_avg, hessian, **options)
 
 
 def _ratio(known, length, other):
