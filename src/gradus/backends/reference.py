@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,51 +11,9 @@ from gradus.backends.layout import paired, real
 from gradus.backends.local import gathered, is_shared, keep_part, local, summed
 from gradus.backends.rounding import HALF, rounded_by_chance
 from gradus.backends.row import Row
-from gradus.rules import ops
 from gradus.rules.trace import Program
 
 __all__ = ["Reference"]
-
-
-def _either(function: Any) -> Any:
-    """A torch function of two tensors, of which one may be a number."""
-
-    def call(a: Any, b: Any) -> Any:
-        like = a if isinstance(a, Tensor) else b
-        return function(*(x if isinstance(x, Tensor) else _full(x, like.dtype, like.device) for x in (a, b)))
-
-    return call
-
-
-def _where(condition: Any, a: Any, b: Any) -> Any:
-    if not isinstance(condition, Tensor):
-        return a if condition else b
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return torch.where(condition, a, b)
-    return torch.where(condition, *(_full(x, torch.float64, condition.device) for x in (a, b)))  # or it would be float32
-
-
-def _full(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A number as a tensor, filled there and not copied there, which a CUDA graph couldn't repeat."""
-    return torch.full((), number, dtype=dtype, device=device)
-
-
-ops.machine(
-    Tensor,
-    SimpleNamespace(
-        sqrt=torch.sqrt,
-        exp=torch.exp,
-        log=torch.log,
-        abs=torch.abs,
-        sign=torch.sign,
-        norm=torch.linalg.vector_norm,
-        mean=lambda x: torch.mean(x if x.is_floating_point() else x.double()),
-        power=torch.pow,
-        maximum=_either(torch.maximum),
-        minimum=_either(torch.minimum),
-        where=_where,
-    ),
-)
 
 
 class Reference:
@@ -131,7 +88,7 @@ class Reference:
         changed = {name: _apart(new[name], given) for name in slots if new[name] is not slots[name]}
         new_param = new_param if new_param is x else _apart(new_param, given)
         if self._stochastic and param.dtype in HALF:
-            new_param = rounded_by_chance(new_param, row.seed(), number, param.dtype)
+            new_param = rounded_by_chance(new_param.to(x.dtype), row.seed(), number, param.dtype)
         _write(param, where, new_param)
         for name, value in changed.items():
             if torch.is_grad_enabled() and where is None:

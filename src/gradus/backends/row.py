@@ -160,7 +160,7 @@ def fill(table: np.ndarray, program: Program, rows: Sequence[Row], scale: float 
         if not row.read():
             return None
         try:
-            result = program.numbers_of_floats(*row.inputs(scale))
+            result = program.numbers(*row.inputs(scale))
         except ArithmeticError as error:
             raise row.out_of_range(error) from error
         if result is None:

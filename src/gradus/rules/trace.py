@@ -64,7 +64,6 @@ class Program:
         arguments: the names of the numbers of the step that the nodes use, those of the stages too.
         numbers: `(step, *hyperparameters, *scalar slots) -> (arguments, new scalar slots)`, on floats or on arrays of them;
             None where a condition comes out otherwise than in this program.
-        numbers_of_floats: the same on floats alone, which is a third of the time, because it need not look what they are.
     """
 
     stages: tuple[Stage, ...]
@@ -73,8 +72,6 @@ class Program:
     writes: Mapping[str, str]
     arguments: tuple[str, ...]
     numbers: Callable[..., Any]
-    numbers_of_floats: Callable[..., Any]
-    source: str
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -185,7 +182,8 @@ class _Number(_Traced):
         condition = (
             self.name if isinstance(self.value, (bool, np.bool_)) else f"{self.name} != 0"
         )  # `if decay:` asks a number
-        self.tape.lines.append(f"if not held({condition}, {outcome}): return None")
+        # Of floats it is True or False itself; of arrays and tensors `held` looks at every row.
+        self.tape.lines.append(f"if ({condition}) is not {outcome} and not held({condition}, {outcome}): return None")
         return outcome
 
     def __float__(self) -> float:
@@ -257,7 +255,7 @@ class _Traces:
 
 
 _TRACES = _Traces()
-ops.machine(_Traced, _TRACES)
+ops.register(_Traced, _TRACES)
 
 
 def flattened(hypers: Mapping[str, Any]) -> tuple[list[float], tuple[Any, ...]]:
@@ -302,7 +300,7 @@ def trace(
         InvalidInput: the rule does something that no program can be made of; the message says what.
     """
     if rule.of_tensors:
-        return Program((), {slot: slot for slot in rule.slots}, (), {}, (), _no_numbers, _no_numbers, "")
+        return Program((), {slot: slot for slot in rule.slots}, (), {}, (), _no_numbers)
     tape = _Tape()
     names: list[str] = []
 
@@ -348,8 +346,7 @@ def trace(
     kept = [_text(new[name]) for name in rule.slots if name in rule.scalars]
     body = [*tape.lines, f"return ({_listed(arguments)}), ({_listed(kept)})"]
     source = "\n    ".join([f"def numbers({', '.join(names)}):", *body])
-    numbers, numbers_of_floats = _defined(source, ops, _held), _defined(source, ops.FLOATS, operator.eq)
-    return Program(stages, _reads(inputs, nodes, ends), nodes, writes, arguments, numbers, numbers_of_floats, source)
+    return Program(stages, _reads(inputs, nodes, ends), nodes, writes, arguments, _defined(source))
 
 
 def _stages(nodes: Sequence[Node], ends: Collection[str], inputs: Mapping[str, str]) -> tuple[Stage, ...]:
@@ -398,8 +395,8 @@ def _held(outcome: Any, expected: bool) -> bool:
     return bool(outcome == expected)
 
 
-def _defined(source: str, operations: Any, held: Callable[[Any, bool], bool]) -> Callable[..., Any]:
-    names: dict[str, Any] = {"ops": operations, "held": held, "inf": float("inf"), "nan": float("nan")}
+def _defined(source: str) -> Callable[..., Any]:
+    names: dict[str, Any] = {"ops": ops, "held": _held, "inf": float("inf"), "nan": float("nan")}
     exec(compile(source, "<numbers of the step>", "exec"), names)  # built above from names and numbers alone
     defined: Callable[..., Any] = names["numbers"]
     return defined
