@@ -19,17 +19,19 @@ from gradus.lr_scheduler.base import (
     all_or_nothing,
     checked_optimizer,
     floats,
-    lengthwise,
     own_rate,
     per_group,
-    put,
     require_position,
+    set_value,
+    with_lengths,
 )
-from gradus.lr_scheduler.plain import copied, half_wave, held_by
+from gradus.lr_scheduler.plain import callable_state, copied
 from gradus.lr_scheduler.states import is_number
 from gradus.names import did_you_mean
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
+
+progress: Callable[[float, float], float] = SCALARS.progress
 
 __all__ = ["SWALR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"]
 
@@ -130,48 +132,41 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
 
     def _initial_step(self) -> None:
         for group, low in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            put(group, "lr", low)
+            set_value(group, "lr", low)
         super()._initial_step()
 
     def _base_of(self, group: dict[str, Any]) -> float:
         return own_rate(group) * (self.base_lrs[0] / self.max_lrs[0] if self.max_lrs[0] else 1.0)
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         """A group that is added later has its own rate for its tips."""
         self.max_lrs.append(own_rate(group))
         if self.cycle_momentum:
             self.base_momentums.append(self.base_momentums[0])
             self.max_momentums.append(self.max_momentums[0])
             self._keep_momentum(group, self.base_momentums[0], self.max_momentums[0])
-        super()._join(group)
+        super()._add_group(group)
 
     def _values(self, position: float) -> Values:
-        height = self._height(position)
+        height = self._curve_at(position)
         rates = [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]  # noqa: B905 - for speed
         if not self.cycle_momentum:
             return rates, None
         pairs = zip(self.max_momentums, self.base_momentums)  # noqa: B905
         return rates, [top + (base - top) * height for top, base in pairs]
 
-    def _height(self, t: float) -> float:
-        """0 at the feet, 1 at the first tip."""
-        up, (cycle, since) = self.total_size * self.step_ratio, divmod(t, self.total_size)
-        height = since / up if since < up else 1 - (since - up) / (self.total_size - up)
-        if self._scale_fn_custom is None and self.mode == "triangular":
-            return height
-        return height * self.scale_fn(t if self.scale_mode == "iterations" else 1 + cycle)
-
-    def _heights(self) -> Schedule:
+    def _curve(self) -> Schedule:
+        """The height: 0 at the feet, 1 at the first tip."""
         up, custom = self.total_size * self.step_ratio, self._scale_fn_custom
         mode = "triangular2" if custom is None and self.mode == "triangular2" else "triangular"
-        triangles = lengthwise([up, self.total_size - up], partial(Cyclic, mode=mode))
+        triangles = with_lengths([up, self.total_size - up], partial(Cyclic, mode=mode))
         if custom is not None:
             return triangles * Lambda(partial(_by_cycle, custom, self.total_size) if self.scale_mode == "cycle" else custom)
         return triangles * Exponential(self.gamma) if self.mode == "exp_range" else triangles
 
     def _rate(self, index: int) -> Schedule:
         low, high = float(self.base_lrs[index]), float(self.max_lrs[index])
-        return low + (high - low) * self._heights()
+        return low + (high - low) * self._curve()
 
     def scale_fn(self, x: float) -> float:
         """The factor on the height, of the cycle or of the iterations, whichever `scale_mode` says."""
@@ -190,12 +185,12 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
     def state_dict(self) -> dict[str, Any]:
         """The state; of a scale_fn, what a callable object holds."""
         custom = self._scale_fn_custom
-        return {**super().state_dict(), "_scale_fn_custom": None if custom is None else held_by(custom)}
+        return {**super().state_dict(), "_scale_fn_custom": None if custom is None else callable_state(custom)}
 
     _elsewhere = ("_scale_fn_custom",)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         held = state.get("_scale_fn_custom")
         if not (held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))):
             raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {shown(held)}")
@@ -208,9 +203,9 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         twin.__dict__["_scale_fn_custom"] = copied(self._scale_fn_custom)
         return twin
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         custom, held = self._scale_fn_custom, state.get("_scale_fn_custom")
-        super()._take(state)
+        super()._update_from(state)
         self._scale_fn_custom = custom
         if custom is not None and held:
             vars(custom).update(held)
@@ -286,7 +281,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     def _base_of(self, group: dict[str, Any]) -> float:
         return float(group["initial_lr"])
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         """A group that is added later has its own rate for its highest."""
         first = self.optimizer.param_groups[0]
         if "max_lr" not in group:
@@ -294,7 +289,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
             _set_rates(group, own_rate(group), top / initial, initial / float(first["min_lr"]))
         if self.cycle_momentum and "max_momentum" not in group:
             self._keep_momentum(group, first["base_momentum"], first["max_momentum"])
-        super()._join(group)
+        super()._add_group(group)
 
     def _values(self, position: float) -> Values:
         if position > self.total_steps:
@@ -307,8 +302,10 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
             if position < phase["end_step"]:
                 break
             begin = max(begin, phase["end_step"])
-        left = _left(self._anneal_func_type, position - begin, phase["end_step"] - begin)
-        done, groups, start, end = 1 - left, self.optimizer.param_groups, phase["start_lr"], phase["end_lr"]
+        done = progress(position - begin, phase["end_step"] - begin)
+        if self._anneal_func_type == "cos":
+            done = (1 - math.cos(math.pi * done)) * 0.5
+        left, groups, start, end = 1 - done, self.optimizer.param_groups, phase["start_lr"], phase["end_lr"]
         rates = [float(left * group[start] + done * group[end]) for group in groups]
         if not self.cycle_momentum:
             return rates, None
@@ -329,8 +326,8 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
 
     _elsewhere = ("_schedule_phases",)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         phases, last = state.get("_schedule_phases", self._schedule_phases), state.get("total_steps", self.total_steps) - 1
         try:
             peak, whole = float(phases[0]["end_step"]), _count("total_steps", last + 1)
@@ -340,11 +337,11 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
         if not known or state.get("_anneal_func_type", "cos") not in ("cos", "linear"):
             raise InvalidInput("a OneCycleLR's state has phases that end one after the other, by 'cos' or 'linear'")
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
         if "anneal_func" in state and "_anneal_func_type" not in state:  # saved by a torch that kept the function itself
             state["_anneal_func_type"] = "linear" if "linear" in state["anneal_func"].__name__ else "cos"
-        super()._take(state)
+        super()._update_from(state)
 
 
 def _by_cycle(function: Callable[[float], float], length: float, t: float) -> float:
@@ -459,8 +456,8 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
             begin, period = begin + period, period * self.T_mult
         return period, position - begin
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         _count("T_i", state.get("T_i", self.T_i))
         if state.get("T_cur", 0) < UNSTARTED:
             raise InvalidInput(f"a CosineAnnealingWarmRestarts' state can't have 'T_cur': {state['T_cur']}")
@@ -469,12 +466,12 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
     def _part(self) -> float:  # type: ignore[override]
         return self.T_cur % 1
 
-    def _arrive(self, position: float, rates: list[float]) -> None:
+    def _set_position(self, position: float, rates: list[float]) -> None:
         period, since = self._cycle(position) if position >= 0 else (self.T_0, 0)
         self.__dict__["T_i"], self.__dict__["T_cur"] = period, since
-        DropIn._arrive(self, math.floor(position), rates)  # as super() does, which takes a tenth of a step
+        DropIn._set_position(self, math.floor(position), rates)  # as super() does, which takes a tenth of a step
 
-    def _asked_for(self, epoch: Any) -> float:
+    def _checked_epoch(self, epoch: Any) -> float:
         if not (isinstance(epoch, (int, float)) and 0 <= epoch < math.inf):
             raise InvalidInput(f"epoch must be a number from 0; got {epoch!r}")
         return epoch
@@ -513,12 +510,12 @@ class SWALR(DropIn, torch_swa.SWALR):
                 group["swa_lr"] = rate
             super().__init__(optimizer, last_epoch)
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
-        super()._join(group)
+        super()._add_group(group)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         _checked_strategy(state.get("_anneal_strategy", "cos"))
 
     @property
@@ -530,24 +527,21 @@ class SWALR(DropIn, torch_swa.SWALR):
     def _ends(self) -> list[float]:
         return [float(group["swa_lr"]) for group in self.optimizer.param_groups]
 
+    def _curve(self, start: float = 1.0, end: float = 0.0) -> Schedule:
+        return (Cosine if self._anneal_strategy == "cos" else Linear)(self.anneal_epochs, start=start, end=end)
+
     def _values(self, position: float) -> Values:
-        left = _left(self._anneal_strategy, position, self.anneal_epochs)
+        left = self._curve_at(position)
         return [(1 - left) * end + left * base for base, end in zip(self.base_lrs, self._ends)], None  # noqa: B905
 
     def _rate(self, index: int) -> Schedule:
-        kind = Cosine if self._anneal_strategy == "cos" else Linear
-        return kind(self.anneal_epochs, start=self.base_lrs[index], end=self._ends[index])
+        return self._curve(self.base_lrs[index], self._ends[index])
 
-    def _entered(self, rates: list[float], values: list[float]) -> list[float]:
+    def _rates_on_entry(self, rates: list[float], values: list[float]) -> list[float]:
         return rates if self.anneal_epochs else values
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
+    def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
         """From whatever rates there are: what is left of the way shrinks as the schedule's does."""
-        left, remaining = (_left(self._anneal_strategy, max(t, 0), self.anneal_epochs) for t in (before, after))
+        left, remaining = (self._curve_at(max(t, 0)) for t in (before, after))
         kept = remaining / left if left else 0.0
         return [end + (rate - end) * kept for rate, end in zip(rates, self._ends)]  # noqa: B905
-
-
-def _left(strategy: str, t: float, length: float) -> float:
-    """What is left of a way at step t: 1 at 0, 0 from `length` on."""
-    return half_wave(min(t, length), length) if strategy == "cos" else 1 - SCALARS.progress(t, length)

@@ -1,8 +1,6 @@
 """The drop-ins whose schedule is a factor of each group's own rate, and the cosine between two rates."""
 
 import copy
-import math
-import operator
 import types
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,9 +11,8 @@ from torch.optim import lr_scheduler as torch_lr
 
 from gradus.checks import shown
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
+from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, per_group, with_lengths
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
-from gradus.schedules.evaluation import SCALARS
 
 __all__ = [
     "ConstantLR",
@@ -27,34 +24,23 @@ __all__ = [
     "MultiplicativeLR",
     "PolynomialLR",
     "StepLR",
+    "callable_state",
     "copied",
-    "half_wave",
-    "held_by",
 ]
-
-power: Callable[[float, float], float] = SCALARS.power
-progress: Callable[[float, float], float] = SCALARS.progress
 
 Factor = Callable[[int], float]
 LONGEST = 10**7  # the farthest position that is reached by a running product
 
 
 class _Factor(DropIn):
-    """Each group's own rate times one factor."""
-
-    def _factor(self, t: float) -> float:
-        raise NotImplementedError
-
-    def _schedule(self) -> Schedule:
-        """The factor as a schedule."""
-        raise NotImplementedError
+    """Each group's own rate times one factor, the curve."""
 
     def _values(self, position: float) -> Values:
-        factor = self._factor(position)
+        factor = self._curve_at(position)
         return [base * factor for base in self.base_lrs], None
 
     def _rate(self, index: int) -> Schedule:
-        return self.base_lrs[index] * self._schedule()
+        return self.base_lrs[index] * self._curve()
 
 
 class StepLR(_Factor, torch_lr.StepLR):
@@ -76,10 +62,7 @@ class StepLR(_Factor, torch_lr.StepLR):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, t // self.step_size)
-
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return Step(self.step_size, gamma=self.gamma)
 
 
@@ -98,14 +81,17 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
         _require_counts(self.milestones.values())
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         _require_counts(state.get("milestones", self.milestones).values())
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
+    def _curve_at(self, position: float) -> float:
+        if self.__dict__.get("_counted") != self.milestones:  # a Counter, which can be changed in place
+            self.__dict__["_counted"] = self.milestones.copy()
+            self.__dict__.pop("_evaluate", None)
+        return super()._curve_at(position)
 
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return MultiStep(tuple(sorted(self.milestones.elements())), gamma=self.gamma)
 
 
@@ -124,11 +110,8 @@ class ConstantLR(_Factor, torch_lr.ConstantLR):
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return self.factor if t < self.total_iters else 1.0
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
 
 
 class LinearLR(_Factor, torch_lr.LinearLR):
@@ -155,12 +138,8 @@ class LinearLR(_Factor, torch_lr.LinearLR):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        done = progress(t, self.total_iters)
-        return (1 - done) * self.start_factor + done * self.end_factor
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
 
 
 class ExponentialLR(_Factor, torch_lr.ExponentialLR):
@@ -174,10 +153,7 @@ class ExponentialLR(_Factor, torch_lr.ExponentialLR):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, t)
-
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return Exponential(self.gamma)
 
 
@@ -195,11 +171,8 @@ class PolynomialLR(_Factor, torch_lr.PolynomialLR):
         self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return float((1 - progress(t, self.total_iters)) ** self.power)
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Polynomial(length, power=self.power))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Polynomial(length, power=self.power))
 
 
 class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
@@ -225,14 +198,16 @@ class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch, verbose)
 
+    def _curve(self, start: float = 1.0, end: float = 0.0) -> Schedule:
+        return with_lengths([self.T_max], lambda length: Cosine(length, start=start, end=end).after("mirror"))
+
     def _values(self, position: float) -> Values:
-        left = half_wave(position, self.T_max)
+        left = self._curve_at(position)
         low = (1 - left) * self.eta_min
         return [low + left * base for base in self.base_lrs], None
 
     def _rate(self, index: int) -> Schedule:
-        base = self.base_lrs[index]
-        return lengthwise([self.T_max], lambda length: Cosine(length, start=base, end=self.eta_min).after("mirror"))
+        return self._curve(self.base_lrs[index], self.eta_min)
 
 
 class _Lambdas(DropIn):
@@ -254,14 +229,18 @@ class _Lambdas(DropIn):
         return self.lr_lambdas
 
     def _values(self, position: float) -> Values:
-        factors = [function(position) for function in self._functions()]
-        return list(map(float, map(operator.mul, self.base_lrs, factors))), None
+        bases, functions = self.base_lrs, self._functions()
+        first = functions[0]
+        if functions.count(first) == len(functions):  # one for all groups is asked once
+            factor = first(position)
+            return [float(base * factor) for base in bases], None
+        return [float(base * function(position)) for base, function in zip(bases, functions)], None  # noqa: B905 - for speed
 
     def _rate(self, index: int) -> Schedule:
         function = self._functions()[index]
         return self.base_lrs[index] * (function if isinstance(function, Schedule) else Lambda(function))
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         if len(self.lr_lambdas) == len(self.base_lrs):
             if any(function is not self.lr_lambdas[0] for function in self.lr_lambdas):
                 raise InvalidInput(
@@ -269,14 +248,14 @@ class _Lambdas(DropIn):
                     f"append the new one's to lr_lambdas"
                 )
             self.lr_lambdas.append(self.lr_lambdas[0])
-        super()._join(group)
+        super()._add_group(group)
 
     _elsewhere = ("lr_lambdas", "_running")
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         held = state.get("lr_lambdas", [])
-        if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_held, held)):
+        if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_callable_state, held)):
             raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {shown(held)}")
 
     def _twin(self, optimizer: Any) -> DropIn:
@@ -286,11 +265,11 @@ class _Lambdas(DropIn):
 
     def state_dict(self) -> dict[str, Any]:
         """The state; of the functions, what callable objects hold, and None for others."""
-        return {**super().state_dict(), "lr_lambdas": [held_by(function) for function in self.lr_lambdas]}
+        return {**super().state_dict(), "lr_lambdas": [callable_state(function) for function in self.lr_lambdas]}
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         functions = self.lr_lambdas
-        super()._take({key: value for key, value in state.items() if key != "_running"})
+        super()._update_from({key: value for key, value in state.items() if key != "_running"})
         self.lr_lambdas = functions
         for function, held in zip(functions, state.get("lr_lambdas", []), strict=False):
             if held:
@@ -322,8 +301,8 @@ class MultiplicativeLR(_Lambdas, torch_lr.MultiplicativeLR):
         TypeError: what is no function; torch raises it too.
     """
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         if state["last_epoch"] > LONGEST:
             raise InvalidInput(
                 f"a MultiplicativeLR goes to a position by all the factors before it, at most {LONGEST:,}; the state's "
@@ -358,12 +337,7 @@ class _Running:
         return products[t]
 
 
-def half_wave(t: float, length: float) -> float:
-    """(1 + cos(π·t/length))/2: from 1 at 0 to 0 at `length`, and back."""
-    return 0.5 + 0.5 * math.cos(math.pi * (t % (2 * length) / length)) if length else 0.0
-
-
-def held_by(function: Any) -> dict[str, Any] | None:
+def callable_state(function: Any) -> dict[str, Any] | None:
     """What a callable object holds; None for functions and schedules, which are defined where they are written."""
     if isinstance(function, (types.FunctionType, Schedule)) or not hasattr(function, "__dict__"):
         return None
@@ -372,11 +346,11 @@ def held_by(function: Any) -> dict[str, Any] | None:
 
 def copied(function: Any) -> Any:
     """A callable object of the same content, which may be changed without changing the first; functions as they are."""
-    return function if held_by(function) is None else copy.copy(function)
+    return function if callable_state(function) is None else copy.copy(function)
 
 
-def _is_held(held: Any) -> bool:
-    """Whether this is what `held_by` gives."""
+def _is_callable_state(held: Any) -> bool:
+    """Whether this is what `callable_state` gives."""
     return held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))
 
 
