@@ -6,7 +6,7 @@ import operator
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class DropIn(LRScheduler):
     _schedules_momentum: bool | property = False
     _overrides = False  # whether a class of somebody's own says what the rates are, or how to step
     _torch_class: Any  # torch's class of the same name
+    _evaluate: Any = None  # the curve's formula, once it has been asked for
     _part: float | property = 0  # how far the position is past `last_epoch`, where torch lets it stand between two steps
 
     optimizer: Optimizer
@@ -129,7 +130,7 @@ class DropIn(LRScheduler):
 
     def _curve_at(self, position: float) -> float:
         """The curve's value at a position; the curve is made anew once something has been set."""
-        evaluate = self.__dict__.get("_evaluate")
+        evaluate = self._evaluate
         if evaluate is None:
             evaluate = self.__dict__["_evaluate"] = self._curve().at
         return evaluate(position, SCALARS)  # type: ignore[no-any-return]
@@ -168,10 +169,10 @@ class DropIn(LRScheduler):
             InvalidInput: `epoch` is no whole number from 0.
         """
         record, groups = written_rates(self.optimizer), self.optimizer.param_groups
-        if epoch is None and record.written_by is self._last_lr and record.is_untouched(groups):  # the short way
+        if epoch is None and record.written_by is self._last_lr and record.is_held(groups):  # the short way
             after = self.last_epoch + self._part + 1
             rates, momentums = self._values(after)
-            record.write(groups, rates)
+            record.rewrite(groups, rates)
             if momentums is not None:
                 set_momentums(groups, momentums)
             self._set_position(after, rates)
@@ -261,9 +262,9 @@ class DropIn(LRScheduler):
         scheduled = vars(self.optimizer).pop("_gradus_scheduled", False)  # by a `gradus.Scheduler`, which left its rate
         ours, rates = scheduled or left.is_untouched(groups), rates_of(groups)
         if ours and left.origin is not None and not (composed and last_epoch >= 0):
-            ground, start = left.origin, left.origin if composed else rates
+            origin, start = left.origin, left.origin if composed else rates
         else:
-            ground = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
+            origin = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
         if start != rates:
             left.write(groups, start)
         if self._steps_as_torch:
@@ -272,7 +273,7 @@ class DropIn(LRScheduler):
         else:
             values, momentums = self._values(last_epoch + 1)
             self._write(last_epoch + 1, self._rescale_external(start, UNSTARTED, last_epoch + 1, values), momentums, values)
-        left.origin = ground
+        left.origin = origin
 
     def _write(self, position: float, rates: list[float], momentums: list[float] | None, values: list[float]) -> None:
         """Be at a position, with these rates and momentums in the groups, where the schedules said `values`."""
@@ -420,21 +421,33 @@ _RATE = itemgetter("lr")
 class _WrittenRates:
     """What drop-ins last wrote into an optimizer's groups; one for all drop-ins of an optimizer.
 
+    It tells whose the rates in the groups are, and so how a scheduler may step:
+
+        groups hold `written`?
+          no  -> somebody else has set a rate: torch's recurrence goes on from it (`_rescale_external`)
+          yes -> is `written_by` the list that this scheduler wrote last?
+                   no  -> another scheduler has written, or something was set by hand: the long way
+                   yes -> the short way: the values of the next position, and nothing is looked at
+
+        `write`  at each step               written, written_by = rates; origin = None
+        `note`   after torch's own code     written = what stands in the groups; written_by = origin = None
+        by hand  `scheduler.gamma = 0.5`    written_by = None
+        built    `StepLR(optimizer, 30)`    origin = what it started from, until a step is done: schedulers built side by
+                                            side multiply, and one composed of others starts from the origin again
+
     It lives with the optimizer, whose copies and pickles leave it out.
     """
 
     def __init__(self) -> None:
-        self.written: list[Any] = []  # the groups' rates since then: the numbers themselves, or tensors
+        self.written: list[Any] = []  # a rate for each group: the number itself, or the tensor
         self.versions: list[float] | None = None  # of the tensors, if there are any: how often each has been changed
-        self.written_by: list[float] | None = (
-            None  # the very list that was written, where it is its scheduler's values alone
-        )
-        self.origin: list[float] | None = None  # what those began from that were built since a step was done
+        self.written_by: list[float] | None = None  # `_last_lr` of the scheduler that wrote it, if from its values alone
+        self.origin: list[float] | None = None  # the rates before the schedulers that were built since the last step
 
     def write(self, groups: list[dict[str, Any]], rates: list[float]) -> None:
         numbers = True
-        for group, rate in zip(groups, rates):  # noqa: B905 - the keyword costs as much as the rest
-            if type(group["lr"]) is float:  # the cheap question first
+        for group, rate in zip(groups, rates, strict=False):
+            if type(group["lr"]) is float:
                 group["lr"] = rate
             else:
                 set_value(group, "lr", rate)
@@ -442,6 +455,16 @@ class _WrittenRates:
         self.written_by, self.origin = rates, None
         self.written = rates if numbers else list(map(_RATE, groups))
         self.versions = None if numbers else self._versions()
+
+    def rewrite(self, groups: list[dict[str, Any]], rates: list[float]) -> None:
+        """The same for groups that hold the very numbers that were written, in less time."""
+        if self.versions is not None:
+            self.write(groups, rates)
+            return
+        for group, rate in zip(groups, rates):  # noqa: B905 - the keyword costs as much as the rest
+            group["lr"] = rate
+        self.written = self.written_by = rates
+        self.origin = None
 
     def note(self, groups: list[dict[str, Any]]) -> None:
         """Take note of rates that torch's own code has written for a drop-in."""
@@ -452,6 +475,13 @@ class _WrittenRates:
     def is_untouched(self, groups: list[dict[str, Any]]) -> bool:
         """Whether the groups hold what drop-ins wrote. No tensor has to be waited for."""
         return list(map(_RATE, groups)) == self.written and (self.versions is None or self._versions() == self.versions)
+
+    def is_held(self, groups: list[dict[str, Any]]) -> bool:
+        """Whether the groups hold the very objects that were written: the quick way to know that they are untouched."""
+        written = self.written
+        if len(groups) != len(written) or not all(map(is_, map(_RATE, groups), written)):
+            return False
+        return self.versions is None or self._versions() == self.versions
 
     def _versions(self) -> list[float]:
         tensors = (rate for rate in self.written if isinstance(rate, Tensor))

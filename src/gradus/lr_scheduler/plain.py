@@ -86,8 +86,8 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
         _require_counts(state.get("milestones", self.milestones).values())
 
     def _curve_at(self, position: float) -> float:
-        if self.__dict__.get("_counted") != self.milestones:  # a Counter, which can be changed in place
-            self.__dict__["_counted"] = self.milestones.copy()
+        if dict.__ne__(self.milestones, self.__dict__.get("_counted", {})):  # they can be changed in place
+            self.__dict__["_counted"] = dict(self.milestones)
             self.__dict__.pop("_evaluate", None)
         return super()._curve_at(position)
 

@@ -489,6 +489,11 @@ class After(_Wrapper):
     schedule: EndingMember
     mode: Annotated[str, one_of("mirror", "raise")]
 
+    _end: ClassVar[int]  # the length, which a step in Python should not ask for again
+
+    def validate(self) -> None:
+        object.__setattr__(self, "_end", len(self.schedule))
+
     @property
     def is_endless(self) -> bool:
         return self.mode == "mirror"
@@ -497,7 +502,7 @@ class After(_Wrapper):
         return None if self.is_endless else self.schedule._extent(count)
 
     def at(self, t: Any, ops: Any) -> Any:
-        length = len(self.schedule)
+        length = self._end
         if self.mode == "mirror" and length:
             there_and_back = t % (2 * length)
             return self.schedule.at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
