@@ -102,7 +102,7 @@ def _momentums(scheduler: Any) -> list[Schedule]:
     twin: Any = _twin(scheduler)
     if name == "CyclicLR":
         bounds = zip(scheduler.base_momentums, scheduler.max_momentums, strict=True)
-        return [float(high) + (float(low) - float(high)) * twin._heights() for low, high in bounds]
+        return [float(high) + (float(low) - float(high)) * twin._curve() for low, high in bounds]
     momentums = []
     for index, group in enumerate(scheduler.optimizer.param_groups):
         high, low = float(group["max_momentum"]), float(group["base_momentum"])

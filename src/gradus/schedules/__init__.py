@@ -8,7 +8,7 @@
 
 from typing import Any
 
-from gradus.names import did_you_mean
+from gradus.names import no_attribute
 from gradus.schedules.algebra import Absolute
 from gradus.schedules.check import Finding, check
 from gradus.schedules.cycles import Chebyshev, CosineRestarts, Cyclic, OneCycle
@@ -107,7 +107,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in FORMER_NAMES:  # in what has been pickled
         return globals()[FORMER_NAMES[name]]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{did_you_mean(name, __all__)}")
+    raise no_attribute(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:

@@ -390,7 +390,7 @@ class Schedule:
 
     def plot(self, steps: int | None = None, **options: Any) -> Any:
         """A picture of it, and of the budget it spends; see `gradus.compare_schedules` for the options."""
-        return opened("compare_schedules")({repr(self): self}, steps, **options)  # pictures stand floors above
+        return hinting(opened("compare_schedules"))({repr(self): self}, steps, **options)  # pictures stand floors above
 
     # Text and JSON
 
