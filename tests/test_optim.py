@@ -149,7 +149,7 @@ def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> 
     before = [param.detach().clone() for param in (dense, table)]
     table.grad = None
     table.grad = torch.eye(4, 2).to_sparse(1)
-    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients: .*; got a sparse one of shape \(4, 2\)\. Make"):
+    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients, .*; got a sparse one of shape \(4, 2\)\. Make"):
         optimizer.step()
     assert all(map(torch.equal, (dense, table), before))
 

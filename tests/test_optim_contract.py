@@ -256,7 +256,7 @@ def test_a_slot_that_begins_beyond_its_dtype(name: str, options: dict[str, Any])
             optimizer.step()
             assert bool(param.isfinite().all())
             continue
-        with pytest.raises(InvalidInput, match=rf"begins at .*, its {next(iter(options))}; torch.float32"):
+        with pytest.raises(InvalidInput, match=rf"starts at .*, its {next(iter(options))}; torch.float32"):
             optimizer.step()
         assert torch.equal(param, before)
 

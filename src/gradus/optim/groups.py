@@ -14,7 +14,7 @@ __all__ = ["Groups", "groups"]
 
 
 class Groups(list[dict[str, Any]]):
-    """Parameter groups, as an optimizer takes them; printed, they say what fell where."""
+    """Parameter groups for an optimizer; printed, they show which parameters are in which group."""
 
     def __str__(self) -> str:
         return "\n".join(_line(group) for group in self)

@@ -1,4 +1,4 @@
-"""Optimizers that see a parameter as a matrix: Adafactor, Muon and SOAP. Their rules are of whole tensors."""
+"""Optimizers that treat a parameter as a matrix: Adafactor, Muon and SOAP."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["SOAP", "Adafactor", "Muon"]
 class Adafactor(Optimizer, rule=matrix.adafactor):
     """Adam's second moment kept as one row and one column of a matrix, and no first moment unless asked.
 
-    R ← R + (mean over columns of g² − R)·t^c, C likewise over rows; V̂ = RC/mean(R); u = g/√V̂;
+    R ← R + (mean over columns of g² − R)·t^c, C the same over rows; V̂ = RC/mean(R); u = g/√V̂;
     θ ← θ − max(ε₂, RMS(θ))·min(γ, 1/√t) · u/max(1, RMS(u)/d).
 
     Kept for each parameter: row_var and col_var, one number for each row and each column; variance for a vector;
@@ -23,10 +23,10 @@ class Adafactor(Optimizer, rule=matrix.adafactor):
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either.
-        lr: γ, the greatest relative rate.
+        lr: γ, the largest relative rate.
         beta2_decay: c, how fast the averages slow down.
         eps: ε₁, below which averages aren't divided by (None: the dtype's own), and ε₂, the least size of a parameter.
-        d: the greatest root mean square of an update, at least 1, as torch wants it.
+        d: the largest root mean square of an update, at least 1, as in torch.
         weight_decay: λ; γλθ is taken off θ itself.
         maximize: whether to climb instead.
         scale_parameter: whether the rate is relative to a parameter's size: else the factor max(ε₂, RMS(θ)) is left out.
@@ -53,7 +53,7 @@ def _is_muons(param: Tensor, group: Mapping[str, Any]) -> bool:
 
 
 class Muon(Optimizer, rule=matrix.muon, fallback=matrix.muon_adamw, uses_rule=_is_muons, group_keys=("muon",)):
-    """Momentum made orthogonal, for matrices; and AdamW, for everything else, in the same optimizer.
+    """Orthogonalized momentum for matrices, and AdamW for everything else, in one optimizer.
 
     m ← βm + (1 − β)g; θ ← (1 − γλ)θ − γ√max(1, rows/columns) · UVᵀ, where UΣVᵀ = (1 − β)g + βm with Nesterov, else m.
 
@@ -123,8 +123,8 @@ class SOAP(Optimizer, rule=matrix.soap):
     authors' code's (nikhilvyas/SOAP); Algorithm 3 has matrices only.
 
     Kept for each parameter: exp_avg, exp_avg_sq, and 2Σn² numbers in preconditioner and basis, over the dimensions n that
-    are preconditioned. **The default is dear for embeddings**: one of 2,000 × 16 has a state of 252 times its own size. Give
-    them `max_precond_dim=1000`, in a group of their own or for all; it is twice their size then, as Adam's.
+    are preconditioned. **The default is expensive for embeddings**: one of 2,000 × 16 has a state of 252 times its
+    own size. Give them `max_precond_dim=1000`, in a group of their own or for all; it is twice their size then, as Adam's.
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either.
@@ -134,7 +134,7 @@ class SOAP(Optimizer, rule=matrix.soap):
         eps: ε of Adam.
         weight_decay: λ; γλθ is taken off θ itself.
         precondition_frequency: f.
-        max_precond_dim: the largest dimension that is preconditioned; along others the axes stay as they are.
+        max_precond_dim: the largest dimension that is preconditioned; other dimensions keep their axes.
         merge_dims: whether dimensions that follow each other count as one, as long as their product isn't above
             `max_precond_dim`: a matrix of 64 × 64 then has one preconditioner of 4,096 × 4,096.
         precondition_1d: whether vectors are preconditioned; else Adam updates them.

@@ -1,7 +1,6 @@
 """Optimizers of recent papers, each with its rule.
 
-θ is a parameter, g its gradient, t the number of the update from 1. Beside what is listed, each takes the arguments that
-`Optimizer` names.
+θ is a parameter, g its gradient, t the number of the update from 1. Each also takes the arguments of `Optimizer`.
 """
 
 import sys
@@ -185,7 +184,7 @@ class SophiaG(_Sophia, rule=modern.sophia):
 
     _asked_by_scaler = False  # a GradScaler has taken a step
     _supports_amp_scaling = False
-    _took_unsaid = False  # an estimate has been taken without a word of one
+    _took_unsaid = False  # an estimate was made without `scaler`
 
     @property
     def _step_supports_amp_scaling(self) -> bool:  # a GradScaler asks for it before a step; so do frameworks that have none

@@ -1,4 +1,4 @@
-"""`Plan`: which backend updates which tensors of an optimizer, worked out once and kept until something changes."""
+"""`Plan`: which backend updates which tensors of an optimizer; made once, and valid until something changes."""
 
 import operator
 from collections import defaultdict
@@ -28,17 +28,17 @@ class Plan:
     Args:
         rule_for: the rule that updates a parameter of a group.
         groups: the parameter groups.
-        state: what is kept for each parameter; slots are made when they are first needed.
+        state: the optimizer's state; slots are made when they are first needed.
         backend: the one to use, or "auto".
-        scaled: whether gradients are multiplied by a number as they are read.
-        stochastic: whether parameters in half precision are rounded up or down by chance.
-        bound: what each element of a gradient is clipped to.
+        scaled: whether gradients are multiplied by a factor as they are read.
+        stochastic: whether parameters in half precision are rounded stochastically.
+        bound: the absolute value that gradients' elements are clipped to, if any.
 
     Raises:
-        InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
+        InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't support a tensor.
     """
 
-    # Without a dict: whoever keeps an optimizer's attributes to put them back has no need of what follows from the state.
+    # Without a __dict__, so that tools which save and restore objects' attributes leave it alone: it follows from the state.
     __slots__ = (
         "_groups",
         "_idle",
@@ -97,7 +97,7 @@ class Plan:
         _count_on_device(
             [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
         )
-        # Below it, the squares of gradients, which most rules keep, and their sums are finite where they are kept.
+        # Up to this norm the squares of gradients, which most rules keep, and their sums are finite.
         wide = [_WIDE.get(row.params[0].dtype, row.params[0].dtype) for row in self.rows]
         self.largest_norm = min((torch.finfo(dtype).max ** 0.5 for dtype in wide), default=float("inf"))
         self.batches = [
@@ -105,7 +105,7 @@ class Plan:
         ]
 
     def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
-        """Whether everything is still as it was planned; the gradients are taken note of."""
+        """Whether the plan still fits; binds the gradients."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
         watch = self.watch
@@ -123,7 +123,7 @@ class Plan:
         for param in self._idle:
             if param.grad is not None:
                 return False
-        for batch in self.batches:  # noqa: SIM110 - at a few microseconds a step, a generator is a part of it
+        for batch in self.batches:  # noqa: SIM110 - a generator would be a good part of a step
             if not batch.holds():
                 return False
         return True
@@ -133,11 +133,11 @@ class Plan:
         return ops.sqrt(sum(batch.squares() for batch in self.batches))
 
     def prepare(self, scale: Any) -> bool:
-        """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
+        """Compute the step's constants; whether the plan was made for them. Nothing is changed yet."""
         if scale is None and self._scaled:
             scale = 1.0
         self._scale = scale
-        for batch in self.batches:  # noqa: SIM110 - likewise
+        for batch in self.batches:  # noqa: SIM110 - as above
             if not batch.prepare(scale):
                 return False
         return True
@@ -151,13 +151,13 @@ class Plan:
             watch.catch_up()
 
     def as_read(self, grad: Tensor) -> Tensor:
-        """A gradient as the last update has read it: scaled and clipped."""
+        """A gradient as the last update read it: scaled and clipped."""
         scaled = grad if self._scale is None else grad * self._scale
         return scaled if self.bound is None else scaled.clamp(-self.bound, self.bound)
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody may have the state."""
+        """Whether somebody may hold the state."""
         return self.watch is not None and self.watch.is_watched
 
     def show(self) -> None:
@@ -177,14 +177,14 @@ class Plan:
 
 
 def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
-    """Parameters that share memory with others, which must be updated in turn and not at once; each has its own number."""
+    """A number for each parameter that shares memory with an earlier one: they must be updated one after another."""
     params = [param for group in groups for param in group["params"] if param.grad is not None]
-    lying = [param for param in params if has_memory(local(param))]
-    return {lying[place]: place for place in overlapping([*map(local, lying)])}
+    strided = [param for param in params if has_memory(local(param))]
+    return {strided[place]: place for place in overlapping([*map(local, strided)])}
 
 
 def empty_slot(rule: Rule, slot: str, param: Tensor, hypers: Mapping[str, Any]) -> Tensor | None:
-    """An empty slot for a parameter: laid out as it is, and single precision for half; None where it has no such slot."""
+    """An empty slot in the parameter's memory format, single precision for half; None if it has no such slot."""
     shape, dtype = rule.shape(slot, tuple(param.shape), hypers), _WIDE.get(param.dtype, param.dtype)
     if shape is None:
         return None
@@ -197,7 +197,7 @@ def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> d
 
 
 def _scalar(value: Any, group: Mapping[str, Any]) -> Any:
-    """A number; or the tensor of one that autograd is to follow."""
+    """A number; or a tensor of one element if autograd is to follow it."""
     return value if group["differentiable"] and isinstance(value, Tensor) else float(value)
 
 
@@ -212,44 +212,44 @@ def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str,
 
 
 def _begun(slot: Tensor, rule: Rule, name: str, group: Mapping[str, Any]) -> Tensor:
-    """A slot with what it holds before the first update."""
+    """Fill a slot with its value before the first update."""
     start, most = rule.begun(name, group), torch.finfo(slot.dtype).max
     if not abs(start) <= most:
         raise InvalidInput(
-            f"{rule.name}'s {name} begins at {start:g}, its {rule.start[name]}; {slot.dtype} holds {most:g} at most"
+            f"{rule.name}'s {name} starts at {start:g}, its {rule.start[name]}; {slot.dtype} holds {most:g} at most"
         )
-    # Of a complex number both parts begin alike: they are updated one by one.
+    # Both parts of a complex number start at this value: they are updated separately.
     (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(start)
     return slot
 
 
 def used_slots(rule: Rule, param: Tensor, group: Mapping[str, Any]) -> list[str]:
-    """What the rule keeps for a parameter with a group's hyperparameters, beside the step."""
+    """The slots that the rule uses for a parameter with a group's hyperparameters."""
     scalars = {name: rule.begun(name, group) for name in rule.slots if name in rule.scalars}
     used = Row(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
     return [*(name for name in used if rule.shape(name, tuple(param.shape), group) is not None), *scalars]
 
 
 def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> bool:
-    """Whether a slot lies as one that is made for the parameter would."""
+    """Whether a slot has the dtype, device, shape and strides of a new one."""
     dtype, device = _WIDE.get(param.dtype, param.dtype), param.device
     shape = rule.shape(name, tuple(param.shape), group)
     if slot.dtype != dtype or slot.device != device or slot.shape != shape:
         return False
-    # A slot of a shape of its own is read by torch's operations, wherever it lies.
+    # A slot of another shape than its parameter's is read by torch's operations, whatever its strides.
     return slot.shape != param.shape or (
         slot.stride() == param.stride() or slot.stride() == torch.empty_like(param, device="meta").stride()
     )
 
 
 def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """A slot laid out anew: its parameter has been moved to another dtype, device or memory format since."""
+    """Copy a slot to its parameter's dtype, device and memory format, which have changed."""
     new = empty_slot(rule, name, param, group)
     if new is None or new.shape != slot.shape:
         raise InvalidInput(
             f"the state's {name} must have the shape that its parameter of shape {tuple(param.shape)} and the group's "
-            f"hyperparameters give it; got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what "
-            f"doesn't fit; what decides on shapes can't be changed between updates"
+            f"hyperparameters give it; got {tuple(slot.shape)}; load states by load_state_dict, which says what doesn't "
+            f"fit; hyperparameters that decide on shapes can't be changed between updates"
         )
     return new.copy_(slot)
 
@@ -258,14 +258,14 @@ def _not_capturable(rule: Rule, param: Tensor) -> InvalidInput:
     why = "is a rule of whole matrices" if rule.of_tensors else f"has a {param.dtype} parameter on {param.device}"
     return InvalidInput(
         f"capturable=True takes the CUDA backend, which needs Triton, and dense parameters and gradients on a GPU; "
-        f"{rule.name} {why} that it doesn't take; leave capturable out"
+        f"{rule.name} {why}, which it doesn't support; leave capturable out"
     )
 
 
 def _count_on_device(rows: Sequence[Row], idle: Sequence[Mapping[str, Any]]) -> None:
-    """Have steps and scalar slots be tensors in the states, of each row its own.
+    """Make steps and scalar slots tensors in the states, shared within a row.
 
-    Those that there are stay the same tensors: a captured graph counts on them.
+    Present tensors are kept, because a captured graph refers to them.
     """
     taken = {id(value) for kept in idle for value in kept.values()}
     for row in rows:

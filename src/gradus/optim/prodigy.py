@@ -1,4 +1,4 @@
-"""Prodigy: Adam that finds its own rate. One number couples all tensors, so it isn't a rule of each."""
+"""`Prodigy`: Adam that estimates its own rate, from all tensors together."""
 
 import math
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from gradus.rules import matrix
 
 __all__ = ["Prodigy"]
 
-# What every group holds beside hyperparameters: the estimate before an update and after it, the greatest one found, its
-# numerator, and the updates so far.
+# Further keys of every group: the estimate before and after an update, the largest estimate so far, its numerator, and the
+# number of updates.
 _KEPT = ("d", "d_next", "d_max", "d_numerator", "k")
 
 
@@ -48,7 +48,7 @@ class Prodigy(Optimizer, rule=matrix.prodigy, group_keys=_KEPT):
         d0: where the estimate begins, below any sensible rate.
         d_coef: c; the way to tune the rate.
         growth_rate: by what d grows at most from update to update, once it has left d₀.
-        slice_p: estimate from every so-many-th element, which saves the memory of s and p0.
+        slice_p: estimate from every `slice_p`-th element only, which saves memory for s and p0.
 
     Source: Mishchenko and Defazio 2023, Algorithm 4, as its authors run it.
 
@@ -120,7 +120,7 @@ def _beta3(group: Mapping[str, Any]) -> float:
 def _part(
     plan: Plan, group: Mapping[str, Any], param: Tensor, kept: dict[str, Any], *, is_first: bool
 ) -> tuple[float, float]:
-    """A parameter's part in r and in ‖s‖₁, of what lies in this process where it is sharded; s and p0 are refreshed."""
+    """Update s and p0 of a parameter; its part of r and ‖s‖₁, in this process where it is sharded."""
     s, p0, every = local(kept["s"]), local(kept["p0"]), group["slice_p"]
     at = _elements(param, s, every)
     if is_first:
@@ -138,6 +138,6 @@ def _part(
 
 
 def _elements(tensor: Any, s: Tensor, every: int) -> Tensor:
-    """A tensor's elements in the precision of s: all that lie here, or every so-many-th of the whole."""
+    """A tensor's elements in the precision of s: the local ones, or every `every`-th of the full tensor."""
     values = local(tensor.detach()) if every == 1 else gathered(tensor.detach()).reshape(-1)[::every]
     return values.to(s.dtype)

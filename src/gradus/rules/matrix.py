@@ -229,7 +229,7 @@ class _Folding:
         return tensor.reshape([self._shape[axis] for axis in _CHANNELS_FIRST]).permute(_CHANNELS_LAST)
 
     def matrices(self, together: Any) -> list[Any]:
-        """The square matrices that lie in a vector, None for a dimension without one."""
+        """The square matrices in a vector, None for a dimension without one."""
         found: list[Any] = []
         begin = 0
         for size in self.sides:
@@ -270,8 +270,8 @@ class _Folding:
 
 
 def _eigenbasis(matrix: Any) -> Any:
-    """The eigenvectors of a symmetric matrix, that of the greatest eigenvalue first."""
-    finite = ops.where(matrix.isfinite(), matrix, 0.0)  # else it raises, when other parameters have been updated
+    """The eigenvectors of a symmetric matrix, largest eigenvalue first."""
+    finite = ops.where(matrix.isfinite(), matrix, 0.0)  # or it would raise after other parameters were updated
     return array_namespace(matrix).linalg.eigh(finite).eigenvectors.flip(-1)
 
 
@@ -389,16 +389,16 @@ def correction(betas: tuple[float, float], updates: float, wanted: bool) -> floa
 def estimated(
     d: Any, d_max: Any, numerator: Any, size: Any, *, d0: float, d_coef: float = 1.0, growth_rate: float = math.inf
 ) -> tuple[Any, Any]:
-    """The next estimate and the greatest one found: d̂ = c·r/‖s‖₁; numbers, or arrays of them.
+    """The next estimate and the largest d̂ = c·r/‖s‖₁ so far; numbers, or arrays of them.
 
     Args:
         d: the estimate before.
-        d_max: the greatest d̂ before.
+        d_max: the largest d̂ before.
         numerator: r, with this update's part.
         size: ‖s‖₁ of all tensors, with this update's part.
         d0: where the estimate began.
         d_coef: c.
-        growth_rate: by what the estimate grows at most, once it has left d₀.
+        growth_rate: the largest factor between estimates, once they have left d₀.
     """
     found = d_coef * numerator / ops.where(size > 0, size, math.inf)
     begun = ops.where(d == d0, ops.maximum(d, found), d)

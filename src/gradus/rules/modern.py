@@ -1,4 +1,4 @@
-"""Update rules of recent papers, one by one; those of whole tensors are beside their optimizers."""
+"""Update rules of one element from recent papers; each optimizer's docstring has the formula and the source."""
 
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ __all__ = [
 
 Three = Annotated[tuple[float, float, float], decays(3)]
 Warmup = Annotated[float | None, optional(nonnegative)]
-# What a schedule-free rule mixes by: of y = (1 − β)z + βx the average x can be told for β above 0 alone.
+# What a schedule-free rule mixes by: the average x follows from y = (1 − β)z + βx only if β is above 0.
 MixAndDecay = Annotated[tuple[float, float], each_by("two numbers below 1, the first above 0", unit_inside, unit_below_one)]
 
 
@@ -245,7 +245,7 @@ def _normalized(grad, exp_avg_sq, step, beta2, eps):
 
 
 def _averaged(param, direction, z, lr_max, weight_sum, *, step, rate, beta, weight_decay, r, weight_lr_power):
-    """y, z, the greatest rate so far and the sum of weights, after a step of this rate along a direction."""
+    """y, z, the largest rate so far and the sum of weights, after a step of this rate along a direction."""
     lr_max = ops.maximum(rate, lr_max)
     weight = step**r * lr_max**weight_lr_power
     weight_sum = weight_sum + weight
