@@ -109,14 +109,14 @@ def current_folder_first() -> Iterator[None]:
 
 
 def imported(path: str, what: str = "an import path") -> Any:
-    """What an import path names: `package.module:name`; the name may lie deeper, as in `module:Class.method`.
+    """What an import path names: `package.module:name`; the name may be a path itself, as in `module:Class.method`.
 
     This is the one rule for tasks, models, optimizers and functions of a user's own, on the command line and in Python:
-    the module lies in the current folder or on Python's path, in this order.
+    the module is in the current folder or on Python's path, in this order.
 
     Args:
         path: such as "mytask:speech".
-        what: what it is for, as the error message calls it.
+        what: its purpose, for the error message.
 
     Raises:
         InvalidInput: the path isn't of that form, there is no such module, it fails when it is imported, or it has no such

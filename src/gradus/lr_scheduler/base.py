@@ -1,4 +1,4 @@
-"""What all drop-ins have in common: a position, the groups' base rates, and the way from one position to another."""
+"""The base class of the drop-ins: a position, the groups' base rates, and the way from one position to the next."""
 
 import contextlib
 import math
@@ -51,21 +51,21 @@ UNSTARTED = -1  # the position before the first value; there each group holds wh
 
 
 class DropIn(LRScheduler):
-    """A scheduler with torch's name, signature, attributes and state, that says which schedule it is.
+    """A scheduler with torch's name, signature, attributes and state, which can name its schedule.
 
     Each drop-in inherits torch's class of its name too, and has two ways to step.
 
     - By its values: the position is one integer, `last_epoch`, and the values follow from it in closed form. So it goes
       as long as the groups hold what the drop-in wrote and nothing of it has been set by hand.
-    - By torch's own `get_lr`, which makes the next rate of the one that stands in the group. So it goes where somebody
-      else has changed the rate, or an attribute (`_follows` says where torch documents that this counts), and in
+    - By torch's own `get_lr`, which makes the next rate from the one in the group. So it goes where other code
+      has changed the rate, or an attribute (`_follows` says where torch documents that this counts), and in
       subclasses that override `get_lr`, `step` or `_get_closed_form_lr` (`_overrides`).
     """
 
     _follows = True  # whether changes made to the rate by others are kept, as torch documents it
     _sets_rate = False  # whether the rate is given outright, not as a factor of each group's own
     _schedules_momentum: bool | property = False
-    _overrides = False  # whether a class of somebody's own says what the rates are, or how to step
+    _overrides = False  # whether a user's subclass overrides the rates, or how to step
     _torch_class: Any  # torch's class of the same name
     _evaluate: Any = None  # the curve's formula, once it has been asked for
     _part: float | property = 0  # how far the position is past `last_epoch`, where torch lets it stand between two steps
@@ -114,7 +114,7 @@ class DropIn(LRScheduler):
         if "optimizer" in self.__dict__:
             written_rates(self.optimizer).written_by = None
 
-    # What each drop-in says of itself
+    # What each drop-in defines
 
     def _rate(self, index: int) -> Schedule:
         """The learning rate of group `index`, as a schedule."""
@@ -140,7 +140,7 @@ class DropIn(LRScheduler):
         return own_rate(group)
 
     def _set_position(self, position: Any, rates: list[float]) -> None:
-        """Take note of a position, and of the rates that have been written there."""
+        """Record a position, and the rates that have been written there."""
         own = self.__dict__  # not set by hand
         own["last_epoch"], own["_step_count"], own["_last_lr"] = position, position + 1, rates
 
@@ -163,7 +163,7 @@ class DropIn(LRScheduler):
     # Moving
 
     def step(self, epoch: float | None = None) -> None:
-        """One update further; or, as torch still allows, to the position `epoch`.
+        """Go on by one update; or, as torch still allows, to the position `epoch`.
 
         Raises:
             InvalidInput: `epoch` is no whole number from 0.
@@ -196,7 +196,7 @@ class DropIn(LRScheduler):
             self._print_changes(before)
 
     def _checked_epoch(self, epoch: Any) -> float:
-        """A position that is asked for, if it can be had."""
+        """A position that `step` is given, if it is one."""
         warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
         try:
             whole = operator.index(epoch)
@@ -221,7 +221,7 @@ class DropIn(LRScheduler):
         self._write(after, rates, momentums, values)
 
     def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
-        """What becomes at position `after`, where the schedules say `values`, of rates found at `before`."""
+        """The rates at position `after`, where the schedules give `values`, for rates found at position `before`."""
         if not self._follows:
             return values
         kinds = [group["lr"] for group in self.optimizer.param_groups]
@@ -240,7 +240,7 @@ class DropIn(LRScheduler):
         return values
 
     def _torch_rates(self, before: float, after: float) -> list[float]:
-        """What torch's own `get_lr` makes of the rates that stand in the groups."""
+        """What torch's own `get_lr` makes of the rates in the groups."""
         own = dict(self.__dict__)
         moved = {"last_epoch": after, "_step_count": after + 1, "_is_initial": before == UNSTARTED}
         self.__dict__.update(moved, _get_lr_called_within_step=True)
@@ -256,7 +256,7 @@ class DropIn(LRScheduler):
         """Enter the position after `last_epoch`, from the rates that the groups have been given.
 
         Schedulers that are built side by side multiply; a composed one takes the place of its members. A rate that an
-        earlier scheduler has left behind is nobody's choice, so a new one starts from the base rates.
+        earlier scheduler has left behind isn't the user's choice, so a new one starts from the base rates.
         """
         groups, left = self.optimizer.param_groups, written_rates(self.optimizer)
         scheduled = vars(self.optimizer).pop("_gradus_scheduled", False)  # by a `gradus.Scheduler`, which left its rate
@@ -276,7 +276,7 @@ class DropIn(LRScheduler):
         left.origin = origin
 
     def _write(self, position: float, rates: list[float], momentums: list[float] | None, values: list[float]) -> None:
-        """Be at a position, with these rates and momentums in the groups, where the schedules said `values`."""
+        """Write rates and momentums into the groups and record the position; `values` are the schedules' own rates there."""
         groups, record = self.optimizer.param_groups, written_rates(self.optimizer)
         before = rates_of(groups) if self.verbose else None
         record.write(groups, rates)
@@ -289,12 +289,12 @@ class DropIn(LRScheduler):
         self._set_position(position, rates)
 
     def _print_changes(self, before: list[float]) -> None:
-        """Print torch's line for each group whose rate has changed."""
+        """Print torch's line for each group with a changed rate."""
         for index, rate in changes(self.optimizer, before):
             print(f"Adjusting learning rate of group {index} to {rate:.4e}.")  # noqa: T201 - asked for
 
     def _add_groups(self) -> None:
-        """Let groups join that have been added."""
+        """Add the groups that have been added to the optimizer."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self._add_group(group)
 
@@ -307,7 +307,7 @@ class DropIn(LRScheduler):
     def get_lr(self) -> list[float | Tensor]:
         """The rates that the schedules give at the present position, computed anew.
 
-        Called by a subclass's own `get_lr` it is torch's: what becomes of the rates that stand in the groups.
+        Called by a subclass's own `get_lr` it is torch's: the next rates from those in the groups.
         """
         if self._steps_as_torch:
             return super().get_lr()
@@ -338,9 +338,9 @@ class DropIn(LRScheduler):
         return {key: value for key, value in vars(self).items() if key not in _UNSAVED} | {"_last_lr": present}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up a state, Gradus's or torch's, and write its rates into the groups.
+        """Load a state, Gradus's or torch's, and write its rates into the groups.
 
-        The order doesn't matter in which the optimizer and its scheduler are built and loaded.
+        The optimizer and its scheduler may be built and loaded in any order.
 
         Raises:
             InvalidInput: this is no state of this scheduler. Nothing is changed then.
@@ -402,7 +402,7 @@ class DropIn(LRScheduler):
         return twin
 
     def _update_from(self, state: Mapping[str, Any]) -> None:
-        """Take up a state; nothing is written."""
+        """Load a state into the attributes; nothing is written into the groups."""
         taken = {key: value for key, value in state.items() if key not in IGNORED}
         self.__dict__.update(taken)
         self.__dict__.update({name: floats(state[name]) for name in _NUMBERS & state.keys()})
@@ -421,10 +421,10 @@ _RATE = itemgetter("lr")
 class _WrittenRates:
     """What drop-ins last wrote into an optimizer's groups; one for all drop-ins of an optimizer.
 
-    It tells whose the rates in the groups are, and so how a scheduler may step:
+    It tells who wrote the rates in the groups, and so how a scheduler may step:
 
         groups hold `written`?
-          no  -> somebody else has set a rate: torch's recurrence goes on from it (`_rescale_external`)
+          no  -> other code has set a rate: torch's recurrence goes on from it (`_rescale_external`)
           yes -> is `written_by` the list that this scheduler wrote last?
                    no  -> another scheduler has written, or something was set by hand: the long way
                    yes -> the short way: the values of the next position, and nothing is looked at
@@ -435,7 +435,7 @@ class _WrittenRates:
         built    `StepLR(optimizer, 30)`    origin = what it started from, until a step is done: schedulers built side by
                                             side multiply, and one composed of others starts from the origin again
 
-    It lives with the optimizer, whose copies and pickles leave it out.
+    It is an attribute of the optimizer, and copies and pickles of the optimizer leave it out.
     """
 
     def __init__(self) -> None:
@@ -467,7 +467,7 @@ class _WrittenRates:
         self.origin = None
 
     def note(self, groups: list[dict[str, Any]]) -> None:
-        """Take note of rates that torch's own code has written for a drop-in."""
+        """Record rates that torch's own code has written for a drop-in."""
         self.written_by = self.origin = None
         self.written = list(map(_RATE, groups))
         self.versions = self._versions()
@@ -533,7 +533,7 @@ def own_rate(group: dict[str, Any]) -> float:
 
 
 def rates_of(groups: list[dict[str, Any]]) -> list[float]:
-    """The rates that stand in the groups."""
+    """The rates in the groups."""
     return [float(group["lr"]) for group in groups]
 
 

@@ -32,9 +32,9 @@ __all__ = ["ChainedScheduler", "ReduceLROnPlateau", "SequentialLR"]
 
 
 class _Composed(DropIn):
-    """Schedulers in place of which this one acts; they are told where they stand, and write nothing themselves.
+    """A scheduler made of others: it writes the rates in their place and sets their positions.
 
-    Where one of them is somebody's own, whose rates don't follow from a position, torch's code steps them all in turn.
+    If one of them is a user's own, with rates that don't follow from a position, torch's code steps them all in turn.
     """
 
     _schedulers: Sequence[DropIn]
@@ -42,7 +42,7 @@ class _Composed(DropIn):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Any], last_epoch: int, verbose: Any = False) -> None:
         self.optimizer = optimizer
         self._schedulers = schedulers
-        self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member is told
+        self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member's position is set
         if verbose is True:
             self.verbose = True
         self._start(last_epoch, composed=True)
@@ -74,7 +74,7 @@ class _Composed(DropIn):
 
     @property
     def _leading(self) -> DropIn:
-        """The member whose rates aren't factors; where all are, the first."""
+        """The member that gives the rates outright; where all give factors, the first."""
         return next((member for member in reversed([*self._drop_ins]) if member._sets_rate), self._schedulers[0])
 
     @property
@@ -189,7 +189,7 @@ class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # a
             raise InvalidInput(f"a SequentialLR's state has {len(self._milestones)} milestones and its last_epoch")
 
     def _active(self, position: float) -> tuple[DropIn, float]:
-        """The member whose phase it is, and where it stands."""
+        """The active member, and its own position."""
         milestones = self._milestones
         index = bisect_right(milestones, position)
         return self._schedulers[index], position - milestones[index - 1] if index else position
@@ -317,7 +317,16 @@ class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[mi
 class ReduceLROnPlateau(torch_lr.ReduceLROnPlateau):
     """torch's own, which needs no schedule; loading its state writes the rates into the groups, in any order.
 
-    The arguments, the rule and the state are torch's. `step` takes the metric.
+    After more than `patience` bad metrics in a row, η ← max(factor · η, min_lr). The arguments, the rule and the state are
+    torch's. `step` takes the metric.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> scheduler = ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
+    >>> for loss in (1.0, 0.9, 0.9):
+    ...     scheduler.step(loss)
+    >>> scheduler.get_last_lr()
+    [0.05]
     """
 
     verbose = False
@@ -409,7 +418,7 @@ def _require_together(positions: Sequence[int]) -> None:
 
 
 def _position_in(state: Mapping[str, Any]) -> Any:
-    """The position that a state tells; a chain's is its members', since torch's chain has none or an old one."""
+    """The position in a state; a chain's is its members', since torch's chain has none or an old one."""
     if "_schedulers" in state and "_milestones" not in state:
         return _position_in(state["_schedulers"][0])
     return state.get("last_epoch")

@@ -83,6 +83,12 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         InvalidInput: an unknown mode, a list of the wrong length, no momentum to cycle.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = CyclicLR(optimizer, 0.1, 0.5, step_size_up=2, cycle_momentum=False).schedules
+    >>> [round(rate(t), 3) for t in range(5)]
+    [0.1, 0.3, 0.5, 0.3, 0.1]
     """
 
     def __init__(
@@ -215,7 +221,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     """Up to max_lr, then far down, in total_steps steps: `gradus.schedules.OneCycle`; momentum goes the other way.
 
     It begins at max_lr/div_factor, is at max_lr at step pct_start·total_steps − 1, and ends at step total_steps − 1 with
-    the initial rate/final_div_factor. Where there is no step to rise in, it begins at max_lr. The rates lie in the groups,
+    the initial rate/final_div_factor. Where there is no step to rise in, it begins at max_lr. The groups hold the rates,
     as in torch; what the user had given stays under "user_lr" and "user_momentum", and `restore()` puts it back.
 
     Args:
@@ -236,6 +242,12 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
         InvalidInput: no length, an argument out of its range, no momentum to cycle, or a step past total_steps.
 
     Source: Smith and Topin, Super-Convergence, 2018, section 3; the cosine form is fastai's.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = OneCycleLR(optimizer, max_lr=0.5, total_steps=11, cycle_momentum=False).schedules
+    >>> [round(rate(t), 3) for t in (0, 2, 10)]
+    [0.02, 0.48, 0.0]
     """
 
     def __init__(
@@ -369,7 +381,7 @@ def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
 
 
 def _phases(peak: float, last: int, three_phase: bool) -> list[Any]:
-    """The phases: where each ends, and under which names the values from and to which it goes lie in the groups."""
+    """The phases: where each ends, and the keys in the groups of the values from and to which it goes."""
     knots = [(0.0, "initial_lr", "max_momentum"), (peak, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
     if three_phase:
         knots.insert(2, (2 * peak, "initial_lr", "max_momentum"))
@@ -407,6 +419,11 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         InvalidInput: a length or a factor below 1 or not whole; an eta_min that is no number; a negative epoch.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=2).schedules
+    [CosineRestarts(10, start=0.5, growth=2.0, endpoint=False)]
     """
 
     _follows = False
@@ -441,7 +458,7 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         return [low + left * base for base in self.base_lrs], None
 
     def _cycle(self, position: float) -> tuple[int, float]:
-        """The length of the cycle that a position lies in, and how far it is from its beginning."""
+        """The length of the cycle at a position, and how far the position is from the cycle's beginning."""
         last, present, period = self.last_epoch, self.T_cur, self.T_i
         since = position - last + present // 1
         if last >= 0 and present <= since <= present + 1:  # from where it stands, maybe set by hand
@@ -489,6 +506,11 @@ class SWALR(DropIn, torch_swa.SWALR):
         InvalidInput: an unknown strategy, a length that is negative or not whole, a list of the wrong length.
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> SWALR(optimizer, swa_lr=0.05, anneal_epochs=5).schedules
+    [Cosine(5, start=0.5, end=0.05)]
     """
 
     def __init__(

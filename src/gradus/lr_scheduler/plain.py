@@ -72,6 +72,11 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
     Args:
         milestones: the steps from which the next stair holds; one named twice counts twice.
         gamma: the factor from one stair to the next.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> MultiStepLR(optimizer, [30, 60]).schedules
+    [Constant(0.5) * MultiStep((30, 60))]
     """
 
     def __init__(
@@ -101,6 +106,11 @@ class ConstantLR(_Factor, torch_lr.ConstantLR):
     Args:
         factor: from 0 to 1.
         total_iters: how many steps it lasts.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> ConstantLR(optimizer, factor=0.5, total_iters=4).schedules
+    [Constant(0.5) * (Constant(0.5).take(4) >> Constant())]
     """
 
     def __init__(
@@ -121,6 +131,11 @@ class LinearLR(_Factor, torch_lr.LinearLR):
         start_factor: the factor at step 0, above 0 and at most 1.
         end_factor: the factor from step total_iters on, from 0 to 1.
         total_iters: the length of the way.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> LinearLR(optimizer, start_factor=0.1, total_iters=5).schedules
+    [Constant(0.5) * Linear(5, start=0.1, end=1.0)]
     """
 
     def __init__(
@@ -147,6 +162,11 @@ class ExponentialLR(_Factor, torch_lr.ExponentialLR):
 
     Args:
         gamma: the factor from one step to the next, 0 or more.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> ExponentialLR(optimizer, gamma=0.9).schedules
+    [Constant(0.5) * Exponential(0.9)]
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1, verbose: Any = False) -> None:
@@ -163,6 +183,11 @@ class PolynomialLR(_Factor, torch_lr.PolynomialLR):
     Args:
         total_iters: the length of the way down.
         power: above 0; 1 is a straight line.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> PolynomialLR(optimizer, total_iters=100, power=2.0).schedules
+    [Constant(0.5) * Polynomial(100, power=2.0)]
     """
 
     def __init__(
@@ -185,6 +210,11 @@ class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
         eta_min: the rate at step T_max.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> CosineAnnealingLR(optimizer, T_max=10, eta_min=0.1).schedules
+    [Cosine(10, start=0.5, end=0.1).after('mirror')]
     """
 
     def __init__(
@@ -285,6 +315,12 @@ class LambdaLR(_Lambdas, torch_lr.LambdaLR):
     Raises:
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = LambdaLR(optimizer, lambda t: 0.9**t).schedules
+    >>> rate(0), rate(2)
+    (0.5, 0.405)
     """
 
     _follows = False  # torch sets the rate to the initial one times the function
@@ -299,6 +335,12 @@ class MultiplicativeLR(_Lambdas, torch_lr.MultiplicativeLR):
     Raises:
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = MultiplicativeLR(optimizer, lambda _: 0.9).schedules
+    >>> rate(0), rate(2)
+    (0.5, 0.405)
     """
 
     def _check_state(self, state: Any) -> None:
@@ -345,7 +387,7 @@ def callable_state(function: Any) -> dict[str, Any] | None:
 
 
 def copied(function: Any) -> Any:
-    """A callable object of the same content, which may be changed without changing the first; functions as they are."""
+    """A copy of a callable object, which can be changed without changing the first; functions themselves."""
     return function if callable_state(function) is None else copy.copy(function)
 
 

@@ -1,4 +1,4 @@
-"""What a saved state of a scheduler may be: looked at as a whole before anything is taken up."""
+"""What a saved state of a scheduler may be; it is checked as a whole before anything is loaded."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from gradus.errors import InvalidInput
 
 __all__ = ["IGNORED", "is_number", "require_like", "stand_in"]
 
-# What torch's states hold beside a scheduler's own fields; it isn't taken up.
+# Fields of torch's states that aren't a scheduler's own; they are ignored.
 IGNORED = {"_is_initial", "_get_lr_called_within_step", "_scale_fn_ref", "anneal_func", "verbose", "is_better"}
 LONGEST = 10**6  # of lists, and of what a mapping counts
 
@@ -22,7 +22,7 @@ def require_like(scheduler: Any, state: Any, elsewhere: Collection[str] = ()) ->
     """Refuse what can't be a state of this scheduler: its fields must be of the kinds that the scheduler's own are.
 
     Args:
-        scheduler: whose state it is to be.
+        scheduler: the one that is to load the state.
         state: what was saved.
         elsewhere: fields that are looked at otherwise.
 

@@ -13,7 +13,7 @@ __all__ = ["unwarned", "warn_of_cycled_base", "warn_of_mistakes"]
 
 _ABOUT_HEIGHTS = {"rate-as-factor", "factor-as-rate"}  # found whatever the run's length is
 
-_told: set[str] = set()  # what has been warned of: a notebook's cell runs many times
+_warned: set[str] = set()  # what has been warned of: a notebook's cell runs many times
 
 
 def warn_of_mistakes(
@@ -55,14 +55,14 @@ def warn_of_cycled_base(name: str, group: int, base: float | None) -> None:
 
 
 def _warn_once(definition: str, message: str) -> None:
-    if definition not in _told:
-        _told.add(definition)
+    if definition not in _warned:
+        _warned.add(definition)
         warnings.warn(ScheduleMistake(message), stacklevel=4)
 
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """No such warning: for schedules that the library makes itself, or whose mistakes have been shown already."""
+    """Suppress the warning: for schedules that the library makes, or with mistakes that have been shown already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScheduleMistake)
         yield

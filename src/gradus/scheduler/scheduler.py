@@ -43,7 +43,7 @@ class Scheduler(LRScheduler):
         count_updates: whether `step()` goes to the number of updates that the optimizer has really done, so that those
             which a GradScaler skips don't count; they are counted by torch's public hook, of the optimizer that does them
             where this one is a wrapper of it (its `optimizer`, as in Accelerate).
-        on_change: what `load_state_dict` does where the state differs, unless that is told; see there.
+        on_change: what `load_state_dict` does where the state differs, unless it is given there; see there.
         total_steps: the optimizer updates of the run, if known; with `steps_per_epoch` it makes templates concrete.
         steps_per_epoch: the updates in one pass over the data, if known.
         **schedules: a `Schedule` or `absolute(Schedule)` for each hyperparameter, by its name in the groups: `lr`,
@@ -140,7 +140,7 @@ class Scheduler(LRScheduler):
     def step(  # type: ignore[override]  # torch's takes an epoch only
         self, x: float | Tensor | None = None, *, epoch: int | None = None, metrics: float | Tensor | None = None
     ) -> None:
-        """One update further; or what frameworks and torch mean by an argument.
+        """Go on by one update; or do what frameworks and torch mean by an argument.
 
         Args:
             x: a metric, where a schedule follows one: it is observed, and the position goes one further. Where none does, a
@@ -184,12 +184,12 @@ class Scheduler(LRScheduler):
         self.set_step(position)
 
     def set_step(self, step: int) -> None:
-        """To the position after `step` updates, from wherever it is."""
+        """Go to the position after `step` updates."""
         self._go(whole("set_step's step", step, most=STEP_LIMIT - 1))
         self._updates_done = self._step
 
     def advance(self, *, samples: int | None = None, tokens: int | None = None) -> None:
-        """So many samples or tokens further, on a clock that counts those; the schedules' lengths are in them too.
+        """Go on by a number of samples or tokens, on a clock that counts those; the schedules' lengths are in them too.
 
         Args:
             samples: training examples of the update, over all processes.
@@ -243,9 +243,9 @@ class Scheduler(LRScheduler):
     # Metrics
 
     def observe(self, metric: float | Tensor) -> None:
-        """Tell the metric-driven factors what has been measured, and write the values that follow; the position stays.
+        """Pass a metric to the metric-driven factors and write the values that follow; the position stays.
 
-        So a warmup per update goes beside a plateau per epoch: `step()` after an update, `observe(metric)` after an epoch.
+        So a warmup per update works with a plateau per epoch: `step()` after an update, `observe(metric)` after an epoch.
         Under torch.distributed every process must call it, and all go by the first one's metric, so that they agree.
 
         Args:
@@ -349,7 +349,7 @@ class Scheduler(LRScheduler):
         Args:
             state_dict: what `state_dict` gave.
             on_change: what to do where the saved schedules or bases aren't this Scheduler's; by default, what its
-                constructor was told, and otherwise it is an error. "keep": go on with the saved schedules on the saved
+                constructor was given, and otherwise it is an error. "keep": go on with the saved schedules on the saved
                 bases. "new": go on with these from the saved step, where a base has changed on the new one. "rescale": the
                 same from the step at which these are as far through as the saved ones were. "splice": what was followed up
                 to here, then these from their 0; a state that was saved after that is known again, and not spliced twice.

@@ -36,7 +36,7 @@ class SavedHyperparameter:
         return next((number for number, one in enumerate(self.groups) if index in one), None)
 
     def groups_below(self, known: int) -> list[list[int]] | None:
-        """Of the first so many groups, those that followed each schedule; None where one was for all."""
+        """Of the first `known` groups, those that followed each schedule; None where one was for all."""
         return None if self.groups is None else [[index for index in one if index < known] for one in self.groups]
 
 

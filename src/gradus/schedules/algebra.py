@@ -212,7 +212,7 @@ def _laid(phases: tuple[Schedule, ...], units: Units) -> list[Schedule]:
 
 
 def _none_or(combine: Callable[[Any], Any], lengths: list[float | None]) -> float | None:
-    """Lengths combined into one, which there is none of where one of them has no end."""
+    """Lengths combined into one; None if one of them has no end."""
     return None if None in lengths else combine(lengths)
 
 
@@ -343,7 +343,7 @@ class _Wrapper(_Node):
 
 
 class Repeat(_Wrapper):
-    """`a.repeat(times)`: a(t mod length), so many times in all or for ever; its end value is held after the last time."""
+    """`a.repeat(times)`: a(t mod length), `times` times in all or for ever; its end value is held after the last time."""
 
     schedule: EndingMember
     times: RepeatCount = None
@@ -508,14 +508,19 @@ class After(_Wrapper):
             return self.schedule.at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
         if self.mode == "raise" and ops.largest(t) > length:
             raise InvalidInput(
-                f"{self!r} was told to end at step {length}, and step {ops.largest(t):.0f} was asked for; "
+                f"{self!r} ends at step {length}, and step {ops.largest(t):.0f} was asked for; "
                 f'train no longer, or let it hold its last value: .after("hold")'
             )
         return self.schedule.at(t, ops)
 
 
 class Absolute(_Wrapper):
-    """`absolute(a)`: attached to an optimizer, a is the value itself and not a factor of each group's own."""
+    """`absolute(a)`: attached to an optimizer, a is the value itself and not a factor of each group's own.
+
+    >>> from gradus.schedules import Linear, absolute
+    >>> absolute(Linear(10, start=0.3, end=0.1))(5)
+    0.2
+    """
 
     schedule: Outermost
 

@@ -27,7 +27,7 @@ _ThresholdMode = Annotated[str, one_of("rel", "abs")]
 
 
 class MetricFactor(Schedule, abstract=True):
-    """A factor that moves when a metric is observed. As a schedule it is what it is before the first one: 1."""
+    """A factor that moves when a metric is observed. As a schedule it has its value before the first metric: 1."""
 
     _metric_driven: ClassVar[bool] = True
 
@@ -43,7 +43,7 @@ class MetricFactor(Schedule, abstract=True):
         raise NotImplementedError
 
     def checked(self, state: Any) -> State:
-        """A saved state of this factor, as it is taken up.
+        """A saved state of this factor, checked.
 
         Raises:
             InvalidInput: it can't be one.
@@ -99,7 +99,7 @@ class Plateau(MetricFactor):
     `min_factor`; unless `mode` has changed, it keeps the best metric and the count of bad ones too, and what is left of a
     cooldown, if that is no more than the new one.
 
-    Source: torch's `ReduceLROnPlateau`, whose `min_lr` and `eps` speak of the rate where these speak of its factor.
+    Source: torch's `ReduceLROnPlateau`, with `min_lr` and `eps` of the rate where these are of its factor.
 
     >>> from gradus.schedules import Constant, warmup
     >>> (warmup(500) >> Constant()) * Plateau(patience=3)

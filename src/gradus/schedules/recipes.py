@@ -247,7 +247,7 @@ def cooldown(
     """The schedule up to step `at`, then down from the value that it has there.
 
     Args:
-        schedule: what is cut short, of any kind; a template is what it is in the whole run.
+        schedule: what is cut short, of any kind; a template keeps the meaning that it has in the whole run.
         at: the first step of the way down, in steps or as a span. With `rest()` the way down ends with the run: it is the
             last `length` of it, in whichever unit.
         length: of the way down; with `rest()` it goes on to the end of the run.
@@ -302,7 +302,7 @@ def _start_of_the_way_down(at: int | Span, length: int | Span) -> int | Span:
 
 @hinting
 def hyperbolic(length: int | Span, bound: int | Span, end: float = 0.0, *, exponential: bool = False) -> Schedule:
-    """Along a hyperbola whose beginning is the same for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
+    """Along a hyperbola that begins alike for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
 
     With h(t) = √((n − t)/U·(2 − (n + t)/U)). The exponential form is end^(h(0) − h(t)). At n it comes to 1 − (1 − end)·h(0),
     which is `end` for n = U.
@@ -357,7 +357,7 @@ def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) ->
 
 @hinting
 def sgdr(cycles: int, growth: float = 2.0, end: float = 0.0) -> Schedule:
-    """So many cosine cycles that fill the run, each `growth` times as long as the one before.
+    """`cycles` cosine cycles that fill the run, each `growth` times as long as the one before.
 
     The leaf `CosineRestarts` is the same with a given first cycle, and can go on for ever.
 

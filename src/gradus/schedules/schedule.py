@@ -57,7 +57,7 @@ class Schedule:
     _precedence: ClassVar[int] = 5  # how tightly its printed form binds: >> 1, + and - 2, * and / 3, ** 4, a call 5
     _metric_driven: ClassVar[bool] = False  # whether it is a factor that follows a metric: no function of the step alone
     __array_ufunc__: ClassVar[None] = None  # so that a NumPy number on the left leaves the operation to the schedule
-    _needs: frozenset[str]  # what `resolve` must be told before this schedule can be evaluated
+    _needs: frozenset[str]  # the arguments of `resolve` without which this schedule can't be evaluated
 
     if TYPE_CHECKING:  # leaves have it as a field, which a property of the base would shadow
 
@@ -68,7 +68,7 @@ class Schedule:
     _checks: ClassVar[tuple[tuple[str, Check], ...]]
 
     def __init_subclass__(cls, *, abstract: bool = False) -> None:
-        """Make the subclass a frozen dataclass whose fields are checked; `abstract` ones are no kind of their own."""
+        """Make the subclass a frozen dataclass whose fields are checked; with `abstract` it isn't a kind."""
         ours = cls.__module__.startswith("gradus.")
         if not ours:
             refuse_overrides(cls)
@@ -116,7 +116,7 @@ class Schedule:
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
 
-    # What each kind of schedule says of itself
+    # What each kind of schedule defines
 
     def at(self, t: Any, ops: Any) -> Any:  # noqa: ARG002 - for those who define it
         """The formula: the value at t, which is 0 or later and may be between two steps, in the operations of `ops`.
@@ -245,12 +245,12 @@ class Schedule:
 
     @hinting
     def repeat(self, times: int | None = None) -> "Schedule":
-        """Start again at each end, so many times in all or for ever: schedule(t mod length)."""
+        """Start again at each end, `times` times in all or for ever: schedule(t mod length)."""
         return _made("Repeat", self, times)
 
     @hinting
     def delay(self, steps: int | Span) -> "Schedule":
-        """Hold the first value for so many steps, then run: schedule(max(t - steps, 0)).
+        """Hold the first value for `steps` steps, then run: schedule(max(t - steps, 0)).
 
         With `rest()` it ends with the run:
 
@@ -267,7 +267,7 @@ class Schedule:
 
     @hinting
     def skip(self, steps: int | Span) -> "Schedule":
-        """Without its first so many steps: schedule(t + steps).
+        """Without its first `steps` steps: schedule(t + steps).
 
         >>> from gradus.schedules import Linear
         >>> Linear(4).skip(1)(0)
@@ -287,9 +287,9 @@ class Schedule:
 
     @hinting
     def take(self, steps: int | Span) -> "Schedule":
-        """Its first so many steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
+        """Its first `steps` steps, then held: schedule(min(t, steps)). It gives an endless schedule an end.
 
-        What is taken of a template is what it is in the whole run: `Cosine(rest()).take(500)` stops halfway in one of 1,000.
+        A template keeps the meaning that it has in the whole run: `Cosine(rest()).take(500)` stops halfway in one of 1,000.
 
         >>> from gradus.schedules import Constant, Linear
         >>> Constant().take(80) >> Linear(20)
@@ -299,7 +299,7 @@ class Schedule:
 
     @hinting
     def after(self, mode: Literal["hold", "repeat", "mirror", "raise"]) -> "Schedule":
-        """What comes after the end: the last value (as it is anyway), the same again, there and back, or an error."""
+        """What comes after the end: the last value (the default), the same again, there and back, or an error."""
         one_of("hold", "repeat", "mirror", "raise")("after's mode", mode)
         if mode == "hold":
             return self
@@ -325,7 +325,7 @@ class Schedule:
             tokens_per_step: tokens in one update, over all processes; for `tokens`.
 
         Raises:
-            InvalidInput: a span lacks what it is counted by, or the phases don't fit into the run.
+            InvalidInput: a span lacks the unit that counts it, or the phases don't fit into the run.
 
         >>> from gradus.schedules import Cosine, fraction, rest, warmup
         >>> (warmup(fraction(0.05)) >> Cosine(rest(), end=0.01)).resolve(total_steps=10_000)

@@ -85,8 +85,8 @@ def mistakes(schedule: Schedule, total_steps: int | None = None, **options: Any)
 
     Args:
         schedule: as `check` takes it.
-        total_steps: likewise.
-        **options: likewise.
+        total_steps: as there.
+        **options: as there.
     """
     try:
         found = check(schedule, total_steps, **options)

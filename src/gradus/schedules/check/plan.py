@@ -1,4 +1,4 @@
-"""A schedule by itself, however long the run is: its height beside the base, its joints, its milestones."""
+"""A schedule by itself, however long the run is: its height against the base, its joints, its milestones."""
 
 import math
 from collections.abc import Iterator
