@@ -552,3 +552,12 @@ def test_norms_of_ops_are_used() -> None:
     param.grad = torch.ones_like(param)
     Halving([param]).step()
     torch.testing.assert_close(before - param.detach(), torch.full_like(before, 0.5))
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "LBFGS"])
+def test_an_optimizers_docstring_is_whole(name: str) -> None:
+    """A public optimizer says what it keeps and what each argument is, names its source, and has an example."""
+    kind = getattr(gradus.optim, name)
+    assert all(part in kind.__doc__ for part in ("Kept ", "Args:", "Source: ", ">>> "))
+    arguments = getattr(kind, "hypers", None) or torch.optim.LBFGS([torch.ones(1)]).defaults
+    assert [argument for argument in arguments if argument not in kind.__doc__] == []

@@ -101,6 +101,15 @@ def test_a_type_of_ones_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -
         ops._functions_of.cache_clear()
 
 
+@pytest.mark.parametrize("one", [one for one in RULES.values() if not one.of_tensors], ids=str)
+def test_a_rule_is_a_function_of_numbers(one: Rule) -> None:
+    """Each rule of elements can be called on floats with its defaults, and gives the parameter and its slots."""
+    step = {"step": 3} if one.counts_steps else {}
+    new = one(1.0, 0.5, *(0.25 for _ in one.slots), **step)
+    assert len(new) == 1 + len(one.slots)
+    assert all(np.isfinite(value) for value in new)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("start", [0.0, 0.3, 2.0])
 def test_a_condition_may_be_a_number(start: float, backend: str) -> None:

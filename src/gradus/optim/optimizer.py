@@ -281,7 +281,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         packed = super().state_dict()
         if not self._has_rule:
             return packed
-        state = state_dicts.unshared(state_dicts.noted(self, packed["state"]))
+        state = state_dicts.unshared(state_dicts.with_unmade_slots(self, packed["state"]))
         return {**packed, "state": state, state_dicts.RULE: self.rule.name}
 
     def load_state_dict(  # type: ignore[override]  # torch returns nothing
@@ -359,7 +359,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         """Write the plan's numbers into the state, and make a new plan at the next step."""
         if self._plan is not None:
             self._is_watched = self._plan.is_watched
-            self._plan.write_back()
+            self._plan.sync_state()
             self._plan = None
 
     def _update(self) -> bool:
@@ -370,7 +370,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         if not self._takes_sparse:
             self._require_dense()
         plan = self._plan
-        if plan is None or plan.bound != self.clip_value or not plan.holds(self.param_groups, scale is not None):
+        if plan is None or plan.bound != self.clip_value or not plan.is_current(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
         if self.clip_norm is not None or self.skip_nonfinite:
             norm = plan.norm() * (1.0 if scale is None else scale)

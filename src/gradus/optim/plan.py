@@ -104,7 +104,7 @@ class Plan:
             batch_for(kind, rows, program, stochastic=stochastic) for (_, kind, program, *_), rows in together.items()
         ]
 
-    def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
+    def is_current(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
         """Whether the plan still fits; binds the gradients."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
@@ -167,7 +167,7 @@ class Plan:
         else:
             self.watch.look()
 
-    def write_back(self) -> None:
+    def sync_state(self) -> None:
         """Write the steps and the scalar slots into the tensors' states, unless they are there."""
         if self.watch is None:
             for row in self.rows:

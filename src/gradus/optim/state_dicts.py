@@ -19,7 +19,18 @@ from gradus.rules.rule import Rule
 if TYPE_CHECKING:
     from gradus.optim.optimizer import Optimizer
 
-__all__ = ["RULE", "Difference", "between_hooks", "count", "fill", "load", "noted", "number", "saved_groups", "unshared"]
+__all__ = [
+    "RULE",
+    "Difference",
+    "between_hooks",
+    "count",
+    "fill",
+    "load",
+    "number",
+    "saved_groups",
+    "unshared",
+    "with_unmade_slots",
+]
 
 RULE = "gradus.rule"  # the key of the rule's name in a state; torch ignores it
 _NOT_RESTORED = {
@@ -213,16 +224,16 @@ def _require_whole(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: M
         )
 
 
-def noted(optimizer: "Optimizer", states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+def with_unmade_slots(optimizer: "Optimizer", states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Packed states with None for each slot that is in use but not made yet."""
     places = ((param, group) for group in optimizer.param_groups for param in group["params"])
-    noted = dict(states)
+    states = dict(states)
     for number, (param, group) in enumerate(places):
-        if noted.get(number):
+        if states.get(number):
             with suppress(InvalidInput):  # a hyperparameter out of its range
                 used = used_slots(optimizer.rule_for(param, group), param, group)
-                noted[number] = {**noted[number], **{name: None for name in used if name not in noted[number]}}
-    return noted
+                states[number] = states[number] | dict.fromkeys(name for name in used if name not in states[number])
+    return states
 
 
 def number(name: str, value: Any, *, finite: bool = True) -> float:

@@ -29,11 +29,18 @@ def cautious(plain: Rule) -> Rule:
         plain: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
 
     Source: Liang et al. 2024, Cautious Optimizers, Algorithms 1 and 2.
+
+    >>> from gradus.rules.modern import lion
+    >>> param, momentum = cautious(lion)(1.0, 2.0, 0.5, lr=0.1)
+    >>> param, cautious(lion)(1.0, 2.0, -5.0, lr=0.1)[0]
+    (0.9, 1.0)
     """
+    defaults = {name: hyper.default for name, hyper in plain.hypers.items()}
 
     def masked(
         param: Any, grad: Any, *slots: Any, cautious_factor: Any = 0.0, cautious_wd: Any = False, **hypers: Any
     ) -> Any:
+        hypers = {**defaults, **hypers}
         without = {**hypers, "weight_decay": 0.0} if "weight_decay" in hypers else hypers
         new, *kept = plain(param, grad, *slots, **without)
         update = param - new

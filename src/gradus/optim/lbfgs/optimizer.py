@@ -60,7 +60,13 @@ class LBFGS(torch.optim.Optimizer):
             instead of skipping them.
 
     Raises:
-        InvalidInput: an argument out of its range, or a step without a closure.
+        InvalidInput: an argument is out of its range, or a step gets no closure.
+
+    Kept with the first parameter, for all: the pairs, d and t (the last step), prev_flat_grad, prev_loss, and the numbers of
+    iterations and evaluations, n_iter and func_evals.
+
+    Source: Liu and Nocedal 1989, "On the limited memory BFGS method for large scale optimization", Algorithm 2.1, and the
+    references above.
 
     >>> point = torch.nn.Parameter(torch.tensor([-1.5, 2.0]))
     >>> def rosenbrock():
