@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import gradus.optim
-from gradus.backends.cpu import team
+from gradus.backends.cpu import threads
 from gradus.errors import InvalidInput
 from optim_registry import ALL, BY_NAME, Case, give_gradients, params
 
@@ -376,7 +376,7 @@ def test_what_is_changed_in_the_state_holds() -> None:
 def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above some size shares of the work are taken by several threads, torch's or Python's, and each is done once."""
     if not openmp:
-        monkeypatch.setattr(team, "_openmp", lambda: None)
+        monkeypatch.setattr(threads, "_openmp", lambda: None)
     (ours,), (theirs,) = params(torch.float32, [(1_500_000,)]), params(torch.float32, [(1_500_000,)])
     got, want = gradus.optim.Adam([ours]), torch.optim.Adam([theirs])
     for step in range(3):

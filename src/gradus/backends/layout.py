@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["cut", "has_memory", "is_dense", "laid_out", "overlapping", "paired", "real"]
+__all__ = ["aligned", "chunked", "has_memory", "is_dense", "overlapping", "paired", "real"]
 
 
 def real(tensor: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 @torch.no_grad()
-def laid_out(grad: Tensor, param: Tensor) -> Tensor:
+def aligned(grad: Tensor, param: Tensor) -> Tensor:
     """A gradient whose elements lie as its parameter's do, as they are; copied where they don't."""
     same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
     # Elements that are to be negated, or zeros that aren't there, become so by being copied.
@@ -51,7 +51,7 @@ def overlapping(tensors: Sequence[Tensor]) -> set[int]:
     return found
 
 
-def cut(sizes: Sequence[int], piece: int) -> np.ndarray:
+def chunked(sizes: Sequence[int], piece: int) -> np.ndarray:
     """Tensors as pieces of at most so many elements: (tensor, first element, elements)."""
     pieces = [
         (tensor, begin, min(piece, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, piece)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradus.backends.local import is_shared
+from gradus.backends.sharding import is_sharded
 from gradus.checkpoint.file import DamagedCheckpoint, read
 from gradus.checkpoint.state import SHARDS, are_shared, mapped, set_random_state
 from gradus.distributed import all_or_none, rank, world_size
@@ -157,7 +157,7 @@ def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) 
         if where in read:
             return read[where]
         other = like(where)
-        if isinstance(value, Tensor) and is_shared(other) and other.shape == value.shape:
+        if isinstance(value, Tensor) and is_sharded(other) and other.shape == value.shape:
             from gradus.checkpoint.shards import laid_out
 
             return laid_out(value, other)

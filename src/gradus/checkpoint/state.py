@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradus.backends.local import is_shared
+from gradus.backends.sharding import is_sharded
 from gradus.checkpoint.file import packed
 from gradus.checks import whole
 from gradus.distributed import all_gather, all_or_none, is_main, made_by_main
@@ -69,7 +69,7 @@ class State:
         self._tree["parts"] = {name: mapped(state_of(name, part), name, leaf) for name, part in parts.items()}
 
     def _set_aside(self, value: Any, where: str) -> Any:
-        if not is_shared(value):
+        if not is_sharded(value):
             return copied(value, where)
         self.shards[where] = value.detach()
         return None
@@ -96,7 +96,7 @@ def are_shared(parts: Mapping[str, Any]) -> bool:
     """Whether parameters are shared out among processes."""
     groups = parts["optimizer"].param_groups if "optimizer" in parts else []
     model = parts["model"].state_dict().values() if "model" in parts else []  # FSDP2's own parameters are whole at times
-    return any(map(is_shared, chain(model, *(group["params"] for group in groups))))
+    return any(map(is_sharded, chain(model, *(group["params"] for group in groups))))
 
 
 def state_of(name: str, part: Any) -> Any:

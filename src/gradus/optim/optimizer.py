@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gradus.backends import require_real
+from gradus.backends import BACKENDS, require_real
 from gradus.backends.cuda import is_capturing
 from gradus.checks import flag
 from gradus.errors import GradusError, InvalidInput
@@ -63,7 +63,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
-        backend: "reference", "cpu", "cuda", or "auto" for the fastest that supports each tensor.
+        backend: "torch", "cpu", "cuda", a name in `gradus.backends.BACKENDS`, or "auto" for the fastest that supports each tensor.
         clip_norm: scale gradients down where their global norm is larger than this. The update scales them as it reads
             them; `param.grad` doesn't change.
         clip_value: clip each element of a gradient to [−clip_value, clip_value], in the same way.
@@ -76,7 +76,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         capturable: compute the constants of a step on the GPU, so that a CUDA graph can replay a captured step: steps are
             counted there, and hyperparameters that are tensors are read there. It needs the CUDA backend, and one ordinary
             step before the capture.
-        differentiable: let autograd record updates; it needs the reference backend.
+        differentiable: let autograd record updates; it needs the torch backend.
 
     Raises:
         InvalidInput: a hyperparameter is out of its range or unknown, or options exclude each other.
@@ -460,15 +460,14 @@ def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-_BACKENDS = ("auto", "reference", "cpu", "cuda")
-
-
 def _check_options(values: Mapping[str, Any]) -> None:
     backend, clip_norm = values["backend"], values["clip_norm"]
-    if backend not in _BACKENDS:
-        hint = did_you_mean("cuda" if backend == "gpu" else backend, _BACKENDS)
-        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}{hint}')
-    if values["capturable"] and (values["skip_nonfinite"] or backend in ("reference", "cpu")):
+    if backend not in ("auto", *BACKENDS):
+        known = ("auto", *BACKENDS)
+        hint = did_you_mean("cuda" if backend == "gpu" else backend, known)
+        listed = ", ".join(f'"{name}"' for name in known[:-1])
+        raise InvalidInput(f'backend must be {listed} or "{known[-1]}"; got {backend!r}{hint}')
+    if values["capturable"] and (values["skip_nonfinite"] or (backend != "auto" and not BACKENDS[backend].capturable)):
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
@@ -480,7 +479,7 @@ def _check_options(values: Mapping[str, Any]) -> None:
         raise InvalidInput("clip_norm and clip_value exclude each other; leave one of them out")
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
-    if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):
+    if values["differentiable"] and (values["fused"] or (backend != "auto" and not BACKENDS[backend].differentiable)):
         raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
     if values["differentiable"] and (values["stochastic_rounding"] or values["capturable"]):
         other = "stochastic_rounding" if values["stochastic_rounding"] else "capturable"

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradus.backends import batch_for, kind_for
+from gradus.backends import BACKENDS, choose_backend, kind_of, make_batch
 from gradus.backends.layout import has_memory, overlapping
-from gradus.backends.local import local
-from gradus.backends.row import Row
+from gradus.backends.sharding import local
+from gradus.backends.tensor_group import TensorGroup
 from gradus.errors import InvalidInput
 from gradus.optim.state_watch import StateWatch
 from gradus.rules import ops
@@ -69,7 +69,7 @@ class Plan:
         self.watch: StateWatch | None = None
         self._scale: Any = None  # of the last update
         self.capturable = any(group["capturable"] for group in groups)
-        rows: dict[Any, Row] = {}
+        rows: dict[Any, TensorGroup] = {}
         self._idle: list[Tensor] = []
         alone = _sharing_memory(groups)
         for index, group in enumerate(groups):
@@ -80,28 +80,28 @@ class Plan:
                 _check_gradient(param)
                 rule, kept = rule_for(param, group), state[param]
                 step, scalars = int(kept.get("step", 0)), _scalars(rule, group, kept)
-                kind = kind_for(rule, param, backend)
-                if group["capturable"] and not kind.startswith("cuda"):
+                chosen = choose_backend(rule, param, backend)
+                if group["capturable"] and not BACKENDS[chosen].capturable:
                     raise _not_capturable(rule, param)
-                key = (index, rule, step, *scalars.values(), alone.get(param), kind, param.dtype, param.grad.dtype)
-                row = rows.setdefault(key, Row(rule, group, step, scalars, bound))
+                key = (index, rule, step, *scalars.values(), alone.get(param), chosen, kind_of(param))
+                row = rows.setdefault(key, TensorGroup(rule, group, step, scalars, bound))
                 row.params.append(param)
                 row.states.append(kept)
-        together: defaultdict[Any, list[Row]] = defaultdict(list)
-        for (*_, turn, kind, dtype, grad_dtype), row in rows.items():
+        together: defaultdict[Any, list[TensorGroup]] = defaultdict(list)
+        for (*_, turn, chosen, kind), row in rows.items():
             program = row.program(1.0 if scaled else None)
             for param, kept in zip(row.params, row.states, strict=True):
-                _make_slots(row.rule, program.slots, param, kept, row.group)
-            together[turn, kind, program, dtype, grad_dtype, row.group["capturable"]].append(row)
+                _make_slots(row.rule, program.slots, param, kept, row.param_group)
+            together[turn, chosen, program, kind, row.param_group["capturable"]].append(row)
         self.rows = list(rows.values())
         _count_on_device(
-            [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
+            [row for row in self.rows if row.param_group["capturable"]], [state.get(param, {}) for param in self._idle]
         )
         # Up to this norm the squares of gradients, which most rules keep, and their sums are finite.
         wide = [_WIDE.get(row.params[0].dtype, row.params[0].dtype) for row in self.rows]
         self.largest_norm = min((torch.finfo(dtype).max ** 0.5 for dtype in wide), default=float("inf"))
         self.batches = [
-            batch_for(kind, rows, program, stochastic=stochastic) for (_, kind, program, *_), rows in together.items()
+            make_batch(chosen, rows, program, stochastic=stochastic) for (_, chosen, program, *_), rows in together.items()
         ]
 
     def is_current(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
@@ -124,7 +124,7 @@ class Plan:
             if param.grad is not None:
                 return False
         for batch in self.batches:  # noqa: SIM110 - a generator would be a good part of a step
-            if not batch.holds():
+            if not batch.is_current():
                 return False
         return True
 
@@ -226,7 +226,7 @@ def _begun(slot: Tensor, rule: Rule, name: str, group: Mapping[str, Any]) -> Ten
 def used_slots(rule: Rule, param: Tensor, group: Mapping[str, Any]) -> list[str]:
     """The slots that the rule uses for a parameter with a group's hyperparameters."""
     scalars = {name: rule.begun(name, group) for name in rule.slots if name in rule.scalars}
-    used = Row(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
+    used = TensorGroup(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
     return [*(name for name in used if rule.shape(name, tuple(param.shape), group) is not None), *scalars]
 
 
@@ -255,14 +255,14 @@ def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping
 
 
 def _not_capturable(rule: Rule, param: Tensor) -> InvalidInput:
-    why = "is a rule of whole matrices" if rule.of_tensors else f"has a {param.dtype} parameter on {param.device}"
+    why = "is a rule of whole matrices" if rule.needs_whole_tensor else f"has a {param.dtype} parameter on {param.device}"
     return InvalidInput(
         f"capturable=True takes the CUDA backend, which needs Triton, and dense parameters and gradients on a GPU; "
         f"{rule.name} {why}, which it doesn't support; leave capturable out"
     )
 
 
-def _count_on_device(rows: Sequence[Row], idle: Sequence[Mapping[str, Any]]) -> None:
+def _count_on_device(rows: Sequence[TensorGroup], idle: Sequence[Mapping[str, Any]]) -> None:
     """Make steps and scalar slots tensors in the states, shared within a row.
 
     Present tensors are kept, because a captured graph refers to them.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradus.backends.local import gathered, local, summed
+from gradus.backends.sharding import full_tensor, local, summed
 from gradus.checks import finite, nonnegative
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
@@ -97,7 +97,7 @@ class Prodigy(Optimizer, rule=matrix.prodigy, group_keys=_KEPT):
         """Refresh s and p0, and estimate."""
         first = self.param_groups[0]
         parts = [
-            (kept["s"], *_part(plan, row.group, param, kept, is_first=int(row.step) == 0))
+            (kept["s"], *_part(plan, row.param_group, param, kept, is_first=int(row.step) == 0))
             for row in plan.rows
             for param, kept in zip(row.params, row.states, strict=True)
         ]
@@ -139,5 +139,5 @@ def _part(
 
 def _elements(tensor: Any, s: Tensor, every: int) -> Tensor:
     """A tensor's elements in the precision of s: the local ones, or every `every`-th of the full tensor."""
-    values = local(tensor.detach()) if every == 1 else gathered(tensor.detach()).reshape(-1)[::every]
+    values = local(tensor.detach()) if every == 1 else full_tensor(tensor.detach()).reshape(-1)[::every]
     return values.to(s.dtype)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradus.backends.row import alone, counted
+from gradus.backends.tensor_group import scalar_tensor, step_tensor
 from gradus.checks import shown
 from gradus.errors import InvalidInput
 from gradus.optim.foreign import own_group, own_state
@@ -195,7 +195,7 @@ def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[s
         if value is None:  # torch writes an unused slot so
             continue
         if name in rule.scalars:
-            kept[name] = alone(number(name, value))
+            kept[name] = scalar_tensor(number(name, value))
             continue
         slot, shape = empty_slot(rule, name, param, group), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
@@ -212,7 +212,7 @@ def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[s
     step = count("step", saved.get("step", 0))
     if kept or step:
         _require_whole(rule, param, group, saved)
-    return {"step": counted(step), **kept, **others}
+    return {"step": step_tensor(step), **kept, **others}
 
 
 def _require_whole(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> None:

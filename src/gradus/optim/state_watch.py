@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradus.backends.row import Row
+from gradus.backends.tensor_group import TensorGroup
 
 __all__ = ["StateWatch"]
 
@@ -67,7 +67,7 @@ class StateWatch:
         "is_watched",
     )
 
-    def __init__(self, state: Mapping[Tensor, dict[str, Any]], rows: Sequence[Row]) -> None:
+    def __init__(self, state: Mapping[Tensor, dict[str, Any]], rows: Sequence[TensorGroup]) -> None:
         self._state, self._rows = state, rows
         self._params = [*chain.from_iterable(row.params for row in rows)]
         self._names = [name for row in rows for _ in row.states for name in ("step", *row.rule.slots)]
@@ -76,7 +76,7 @@ class StateWatch:
 
     def _lay_out(self) -> None:
         """Put the tensors into the state."""
-        counted = [row for row in self._rows if not row.group["capturable"]]  # others keep their numbers as tensors
+        counted = [row for row in self._rows if not row.param_group["capturable"]]  # others keep their numbers as tensors
         is_single = all(row.step < _EXACT for row in counted)
         self._most: float = _EXACT if is_single else math.inf
         dtype = np.dtype(np.float32 if is_single else np.float64)
@@ -179,7 +179,7 @@ class StateWatch:
         return [torch._C._storage_Use_Count(storage) for storage in sorted(storages)]
 
 
-def _spans(rows: Sequence[Row], counts: np.ndarray) -> Iterator[tuple[np.ndarray, Row]]:
+def _spans(rows: Sequence[TensorGroup], counts: np.ndarray) -> Iterator[tuple[np.ndarray, TensorGroup]]:
     """The elements of adjacent rows at the same step, with one of those rows."""
     begin = 0
     for _, some in groupby(rows, lambda row: row.step):

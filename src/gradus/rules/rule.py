@@ -61,7 +61,7 @@ class Rule:
                 f"{function.__name__} takes {inspect.signature(function)}"
             )
         self.function, self.start = function, start
-        self.of_tensors, self._shapes = shapes is not None, shapes or {}
+        self.needs_whole_tensor, self._shapes = shapes is not None, shapes or {}
         self.name, self.slots = function.__name__, tuple(given[2:])
         self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
         defaults = {name: parameters[name].default for name in named if name != "step"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.layout import paired, real
-from gradus.backends.local import gathered, keep_part, local, part_of
+from gradus.backends.sharding import copy_shard, full_tensor, local, shard_of
 from gradus.checks import flag, is_number, nonnegative, one_of, python_whole
 from gradus.errors import InvalidInput
 from gradus.optim import state_dicts
@@ -160,19 +160,19 @@ class LBFGS(torch.optim.Optimizer):
             if param.grad is None:
                 part.zero_()
             else:
-                part.copy_(real(param.grad.to_dense() if param.grad.is_sparse else gathered(param.grad)))
+                part.copy_(real(param.grad.to_dense() if param.grad.is_sparse else full_tensor(param.grad)))
         return vector
 
     def _move(self, direction: Tensor, t: float) -> None:
         for param, part in self._parts(direction):
-            local(param).add_(part_of(param, paired(part, param)), alpha=t)
+            local(param).add_(shard_of(param, paired(part, param)), alpha=t)
 
     def _place(self) -> Tensor:
-        return torch.cat([gathered(real(param)).reshape(-1) for param in self._params()])
+        return torch.cat([full_tensor(real(param)).reshape(-1) for param in self._params()])
 
     def _put(self, place: Tensor) -> None:
         for param, part in self._parts(place):
-            keep_part(param, paired(part, param))
+            copy_shard(param, paired(part, param))
 
     def _scaled(self, line: Direction, gradient: Tensor) -> Direction:
         """The direction with each group's part scaled by its rate over the common one."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradus.backends.cpu.kernels import Kernel, compiled
-from gradus.backends.cpu.team import run_together
+from gradus.backends.cpu.threads import parallel_run
 from gradus.optim.lbfgs.vectors import Direction, HistoryVectors
 
 __all__ = ["HistoryVectorsCpu"]
@@ -19,35 +19,35 @@ __all__ = ["HistoryVectorsCpu"]
 # gradient, 10 the coefficients, 11 the results float64 [pieces, rows, 2], 12 and 13 further vectors.
 _HEAD = '''"""{title}"""
 
-from gradus.backends.cpu.language import *
+from gradus.backends.cpu.intrinsics import *
 
 
 @kernel
 def run(pointer):
-    job = elements(pointer, 14)
+    job = view(pointer, 14)
     pieces, size, length, places, first, kept, rows = job[1], job[2], job[3], job[4], job[5], job[6], job[7]
-    piece = claimed(pointer)
+    piece = atomic_next(pointer)
     while piece < pieces:
         begin = piece * length
         count = min(length, size - begin)
-        gradient = elements(at_{real}(job[9], begin), count)
-        found = elements(at_float64(job[11], 2 * rows * piece), (rows, 2))
+        gradient = view(pointer_{real}(job[9], begin), count)
+        found = view(pointer_float64(job[11], 2 * rows * piece), (rows, 2))
 {before}
         for pair in range(kept):
             place = (first + pair) % places
-            step = elements(at_{real}(job[8], 2 * place * size + begin), count)
-            change = elements(at_{real}(job[8], (2 * place + 1) * size + begin), count)
+            step = view(pointer_{real}(job[8], 2 * place * size + begin), count)
+            change = view(pointer_{real}(job[8], (2 * place + 1) * size + begin), count)
 {each}
 {after}
-        piece = claimed(pointer)
+        piece = atomic_next(pointer)
 '''
-_PRODUCTS = "found[pair, 0], found[pair, 1] = dots(gradient, step, change)"
+_PRODUCTS = "found[pair, 0], found[pair, 1] = dot2(gradient, step, change)"
 _WRITE = """\
 if pair == kept - 1:
     for i in range(count):
         step[i] = t * direction[i]
         change[i] = gradient[i] - old[i]
-    found[kept, 0], found[kept, 1] = dots(change, step, change)"""
+    found[kept, 0], found[kept, 1] = dot2(change, step, change)"""
 _COMBINE = """\
 a, b = numbers[pair], numbers[kept + pair]
 for i in range(count):
@@ -68,21 +68,21 @@ _PASSES = {
     "write": _Pass(
         "Write a pair after the others, and multiply the gradient with all of them, piece by piece.",
         """\
-direction, old = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[13], begin), count)
-t = at_{real}(job[10], 0)[0]""",
+direction, old = view(pointer_{real}(job[12], begin), count), view(pointer_{real}(job[13], begin), count)
+t = pointer_{real}(job[10], 0)[0]""",
         f"{_WRITE}\n{_PRODUCTS}",
     ),
     "combine": _Pass(
         "A linear combination of the gradient and the pairs, piece by piece.",
         """\
-direction, numbers = elements(at_{real}(job[12], begin), count), elements(at_{real}(job[10], 0), 2 * kept + 1)
+direction, numbers = view(pointer_{real}(job[12], begin), count), view(pointer_{real}(job[10], 0), 2 * kept + 1)
 scale = numbers[2 * kept]
 for i in range(count):
     direction[i] = scale * gradient[i]""",
         _COMBINE,
         """\
-found[0, 0] = dots(gradient, direction, direction)[0]
-found[0, 1] = greatest(direction)""",
+found[0, 0] = dot2(gradient, direction, direction)[0]
+found[0, 1] = max_abs(direction)""",
     ),
 }
 _PIECE = 1 << 14  # elements of a piece, at most
@@ -128,7 +128,7 @@ class HistoryVectorsCpu(HistoryVectors):
         addresses += [vector.data_ptr() for vector in vectors]
         job = np.array([0, self._pieces, self._size, self._length, len(self), first, kept, rows, *addresses], dtype=np.int64)
         threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _PER_THREAD)
-        run_together(_kernel(name, self._real), job.ctypes.data, threads)
+        parallel_run(_kernel(name, self._real), job.ctypes.data, threads)
         return found
 
 
