@@ -63,7 +63,8 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
-        backend: "torch", "cpu", "cuda", a name in `gradus.backends.BACKENDS`, or "auto" for the fastest that supports each tensor.
+        backend: a name in `gradus.backends.BACKENDS`: "torch", "cpu", "cuda" or your own; or "auto" for the fastest that
+            supports each tensor.
         clip_norm: scale gradients down where their global norm is larger than this. The update scales them as it reads
             them; `param.grad` doesn't change.
         clip_value: clip each element of a gradient to [−clip_value, clip_value], in the same way.
