@@ -1033,3 +1033,35 @@ def test_a_refused_load_changes_nothing() -> None:
         with pytest.raises(InvalidInput):
             scheduler.load_state_dict({**state, **change})
         assert (held(optimizer), scheduler.state_dict()) == before
+
+
+def test_one_function_for_all_groups_is_asked_once_a_step() -> None:
+    """A function that all groups share is asked once a step, and groups with functions of their own are asked one by one."""
+    asked: list[int] = []
+
+    def halved(t: int) -> float:
+        asked.append(t)
+        return 0.5**t
+
+    scheduler = ours.LambdaLR(an_optimizer(), halved)
+    asked.clear()
+    scheduler.step()
+    assert asked == [1]
+    assert scheduler.get_last_lr() == [0.5 * base for base in scheduler.base_lrs]
+
+
+@pytest.mark.parametrize("changed", ["step", "twice"])
+def test_milestones_changed_in_place_count(changed: str) -> None:
+    """A milestone that is put into the Counter, or counted once more, counts from the next step on, as in torch."""
+    optimizers = [an_optimizer(), an_optimizer()]
+    pair = [
+        kind(one, [3])
+        for kind, one in zip((ours.MultiStepLR, torch.optim.lr_scheduler.MultiStepLR), optimizers, strict=True)
+    ]
+    for optimizer, scheduler in zip(optimizers, pair, strict=True):
+        optimizer.step()
+        scheduler.step()
+        scheduler.milestones[2 if changed == "step" else 3] += 1
+        for _ in range(3):
+            scheduler.step()
+    assert pair[0].get_last_lr() == pytest.approx(pair[1].get_last_lr(), rel=1e-12)

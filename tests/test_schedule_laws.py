@@ -214,7 +214,7 @@ def test_after_raise_refuses_late_steps() -> None:
     one = Linear(10).after("raise")
     assert one(10) == 0.0
     for late in (11, np.array([3, 11])):
-        with pytest.raises(schedule.InvalidInput, match=r"told to end at step 10, and step 11 was asked for"):
+        with pytest.raises(schedule.InvalidInput, match=r"ends at step 10, and step 11 was asked for"):
             one(late)
     assert (one >> Constant(0.5))(np.arange(40))[-1] == 0.5
 

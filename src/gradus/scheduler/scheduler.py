@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -176,12 +177,12 @@ class Scheduler(LRScheduler):
             self._observe(x if metrics is None else metrics, self.step)
             return
         position = x if epoch is None else epoch
-        if isinstance(position, Tensor) or as_whole(position) is None:  # a tensor is taken for a metric
+        if not isinstance(position, Integral) or as_whole(position) is None:  # an array or a tensor may be a metric
             raise InvalidInput(
                 f"step takes a position, a whole number, as long as no schedule follows a metric; got {position!r}. Leave "
                 f"it out, step(), or multiply a schedule by a factor that follows it, such as Plateau()"
             )
-        self.set_step(position)
+        self.set_step(int(position))
 
     def set_step(self, step: int) -> None:
         """Go to the position after `step` updates."""

@@ -504,8 +504,7 @@ class After(_Wrapper):
     def at(self, t: Any, ops: Any) -> Any:
         length = self._end
         if self.mode == "mirror" and length:
-            there_and_back = t % (2 * length)
-            return self.schedule.at(ops.where(there_and_back < length, there_and_back, 2 * length - there_and_back), ops)
+            return self.schedule.at(length - abs(length - t % (2 * length)), ops)
         if self.mode == "raise" and ops.largest(t) > length:
             raise InvalidInput(
                 f"{self!r} ends at step {length}, and step {ops.largest(t):.0f} was asked for; "
