@@ -106,7 +106,7 @@ def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Pa
     """Under FSDP2, unevenly shared matrices and vectors included, norms and factors are of the tensor and not of a part."""
     from optim_registry import CLASSES, OF_ELEMENTS, program_of  # which takes long, and every process imports this module
 
-    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).stages]
+    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).passes[1:]]
     names = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *with_norms]
     spawned(_train_whole, 2, str(tmp_path / "params"), names)
     for name in names:

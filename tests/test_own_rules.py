@@ -50,6 +50,16 @@ def test_every_rule_is_in_the_registry() -> None:
     assert {one.name: one for one in used} == RULES
 
 
+def test_other_defaults_are_the_same_rule() -> None:
+    """A rule with other defaults does what the rule does with these given, and refuses a name that it doesn't have."""
+    heavy = RULES["sgd"].with_defaults("heavy", {}, momentum=0.9)
+    assert (heavy.name, heavy.slots, RULES["sgd"].hypers["momentum"].default) == ("heavy", ("momentum_buffer",), 0)
+    assert heavy(1.0, 2.0, 0.5, step=2) == RULES["sgd"](1.0, 2.0, 0.5, step=2, momentum=0.9)
+    assert heavy(1.0, 2.0, 0.5, step=2, momentum=0.0) == RULES["sgd"](1.0, 2.0, 0.5, step=2)
+    with pytest.raises(InvalidInput, match="sgd has no hyperparameter 'momentun'"):
+        RULES["sgd"].with_defaults("heavy", {}, momentun=0.9)
+
+
 @pytest.mark.parametrize("torch_first", [True, False])
 def test_a_rule_takes_tensors_without_the_optimizers(torch_first: bool) -> None:
     """Where only torch and the rules are imported, in whichever order, a rule on tensors is its rule on arrays."""
@@ -101,7 +111,7 @@ def test_a_type_of_ones_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -
         ops._functions_of.cache_clear()
 
 
-@pytest.mark.parametrize("one", [one for one in RULES.values() if not one.of_tensors], ids=str)
+@pytest.mark.parametrize("one", [one for one in RULES.values() if not one.needs_whole_tensor], ids=str)
 def test_a_rule_is_a_function_of_numbers(one: Rule) -> None:
     """Each rule of elements can be called on floats with its defaults, and gives the parameter and its slots."""
     step = {"step": 3} if one.counts_steps else {}

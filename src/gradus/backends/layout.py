@@ -1,4 +1,4 @@
-"""What tensors' elements are, where they lie, and how they are cut into pieces of work."""
+"""What tensors' elements are, where they are in memory, and how they are cut into chunks of work."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ def overlapping(tensors: Sequence[Tensor]) -> set[int]:
 
 
 def chunked(sizes: Sequence[int], piece: int) -> np.ndarray:
-    """Tensors as pieces of at most so many elements: (tensor, first element, elements)."""
+    """Tensors cut into chunks of at most n elements, int64 [chunks, 3]: (tensor, first element, how many)."""
     pieces = [
         (tensor, begin, min(piece, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, piece)
     ]

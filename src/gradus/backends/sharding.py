@@ -1,4 +1,4 @@
-"""Tensors that are sharded among processes (DTensor): the part that lies here, and sums over all parts."""
+"""Tensors that are sharded among processes (DTensor): the local shard, and sums over all shards."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 
 def local(tensor: Any) -> Tensor:
-    """The part of a tensor that lies in this process."""
+    """The local shard of a tensor; the tensor itself if it isn't sharded."""
     part: Tensor = tensor._local_tensor if is_sharded(tensor) else tensor
     return part
 
@@ -38,7 +38,7 @@ def copy_shard(shared: Any, whole: Tensor) -> None:
 
 
 def shard_of(shared: Any, whole: Tensor) -> Tensor:
-    """What lies in this process of a whole tensor that is sharded as another one is; all of it if that isn't."""
+    """The local shard of a full tensor, sharded as another one is; all of it if that one isn't sharded."""
     if not is_sharded(shared):
         return whole
     from torch.distributed.tensor import distribute_tensor

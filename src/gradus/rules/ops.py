@@ -70,10 +70,12 @@ def mean(x: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition holds, else `b`; both are computed."""
+    if type(condition) is bool and type(a) is float and type(b) is float:
+        return a if condition else b
     return _functions_for(condition, a, b).where(condition, a, b)
 
 
-# Which functions compute these for which type.
+# Which functions compute these for which type. `sqrt` and `where` look for floats first: a small step asks them often.
 
 
 def register(kind: type, functions: Any) -> None:

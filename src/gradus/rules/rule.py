@@ -73,6 +73,32 @@ class Rule:
             raise InvalidInput(f"{self.name} has no slot {sorted(unknown)[0]!r} to start; it has {', '.join(self.slots)}")
         functools.update_wrapper(self, function)
 
+    def with_defaults(self, name: str, checks: Mapping[str, Any], /, **defaults: Any) -> "Rule":
+        """The same rule under another name, with other defaults.
+
+        Args:
+            name: the new rule's name.
+            checks: other annotations of hyperparameters, by name; {} for none.
+            defaults: the defaults that differ.
+
+        >>> from gradus.rules.classical import sgd
+        >>> sgd.with_defaults("heavy_ball", {}, momentum=0.9).hypers["momentum"].default
+        0.9
+        """
+
+        def renamed(*args: Any, **hypers: Any) -> Any:
+            return self.function(*args, **{**defaults, **hypers})
+
+        signature = inspect.signature(self.function)
+        if unknown := defaults.keys() - self.hypers.keys():
+            raise InvalidInput(f"{self.name} has no hyperparameter {min(unknown)!r}; it has {', '.join(self.hypers)}")
+        changed = [one.replace(default=defaults.get(one.name, one.default)) for one in signature.parameters.values()]
+        functools.update_wrapper(renamed, self.function)
+        renamed.__name__ = renamed.__qualname__ = name
+        renamed.__annotations__ = {**self.function.__annotations__, **checks}
+        renamed.__signature__ = signature.replace(parameters=changed)  # type: ignore[attr-defined]
+        return Rule(renamed, self.start, self._shapes if self.needs_whole_tensor else None)
+
     def __call__(self, *args: Any, **hypers: Any) -> Any:
         return self.function(*args, **hypers)
 

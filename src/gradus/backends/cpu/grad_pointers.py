@@ -35,10 +35,10 @@ FIND = Arguments(
     dtype="their dtype, as libtorch numbers it",
     word="at which word of a Python object its tensor's pointer is",
     layout="the address of each getter of libtorch",
-    is_contiguous="likewise",
-    numel="likewise",
-    get_dtype="likewise",
-    data_ptr="likewise",
+    is_contiguous="see layout",
+    numel="see layout",
+    get_dtype="see layout",
+    data_ptr="see layout",
     answer_at="int64 [1]: room for what a getter writes",
 )
 _SOURCE = f'''"""Find the elements of gradients, if all is as it was: 1 in the first slot says so, and 0 that it isn't."""

@@ -108,7 +108,7 @@ def call_aoti(context: Any, question: Any, tensor: Any, answer: Any) -> Any:  # 
 
 @intrinsic
 def prefetch(context: Any, address: Any) -> Any:  # noqa: ARG001
-    """Have the processor fetch what lies at an address, without waiting for it."""
+    """Have the processor fetch the memory at an address, without waiting for it."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)

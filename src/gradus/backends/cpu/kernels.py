@@ -154,7 +154,7 @@ def _folder() -> Path:
 
 
 def _kept(name: str, source: str) -> Kernel:
-    """The kernel in a file, compiled beside it; compiled anew where what lies there can't be read."""
+    """The kernel in a file, compiled beside it; compiled anew where the compiled file can't be read."""
     path = _folder() / f"{name}.py"
     if not (path.exists() and path.read_bytes() == source.encode()):
         write_whole(path, source.encode())
