@@ -384,9 +384,9 @@ def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPa
         got.step()
         want.step()
     torch.testing.assert_close(ours, theirs)
-    shares = got._plan.batches[0]._shares
-    assert [first for first, _ in shares[1:]] == [last for _, last in shares[:-1]]
-    assert len(shares) > 1
+    items = got._plan.batches[0]._work
+    assert [first for first, _ in items[1:]] == [last for _, last in items[:-1]]
+    assert len(items) > 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -541,7 +541,10 @@ REFUSED: list[tuple[Any, str]] = [
         lambda: gradus.optim.Adam([{"params": [one], "weight_decy": 0.1}]),
         "Adam has no hyperparameter 'weight_decy'; did you mean 'weight_decay'",
     ),
-    (lambda: gradus.optim.Adam([one], backend="gpu"), 'backend must be "auto", "reference", "cpu" or "cuda"; got \'gpu\''),
+    (
+        lambda: gradus.optim.Adam([one], backend="gpu"),
+        'backend must be "auto", "torch", "reference", "cpu" or "cuda"; got \'gpu\'',
+    ),
     (lambda: gradus.optim.Adam([one], clip_norm=0.0), r"clip_norm must be above 0, or None for no clipping; got 0\.0"),
     (lambda: gradus.optim.Adam([one], foreach=True, fused=True), "foreach=True and fused=True exclude each other"),
     (lambda: gradus.optim.Adam([one], clip_value=-1.0), "clip_value must be above 0, or None for no clipping; got -1.0"),

@@ -8,15 +8,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.backends.cpu.arguments import Arguments
 from gradus.backends.cpu.kernels import Kernel, compiled
 from gradus.backends.cpu.threads import parallel_run
 from gradus.optim.lbfgs.vectors import Direction, HistoryVectors
 
 __all__ = ["HistoryVectorsCpu"]
 
-# A job is int64 [14]. Numbers: 0 the next piece to claim, 1 pieces, 2 elements of a vector, 3 elements of a piece, 4 slots,
-# 5 the first pair's slot, 6 pairs, 7 rows that each piece writes. Addresses: 8 the pairs [slots, 2, elements], 9 the
-# gradient, 10 the coefficients, 11 the results float64 [pieces, rows, 2], 12 and 13 further vectors.
+PAIRS = Arguments(
+    next="the next piece, which threads claim",
+    pieces="how many pieces a vector has",
+    size="how many elements a vector has",
+    length="how many elements a piece has",
+    places="how many slots for pairs there are",
+    first="the first pair's slot",
+    kept="how many pairs",
+    rows="how many rows of results a piece writes",
+    pairs_at="real [places, 2, size]: steps and changes of the gradient",
+    gradient_at="real [size]",
+    numbers_at="real: the coefficients that go in",
+    found_at="float64 [pieces, rows, 2]: the results",
+    direction_at="real [size]: the direction, which `combine` writes",
+    old_at="real [size]: the gradient before",
+)
 _HEAD = '''"""{title}"""
 
 from gradus.backends.cpu.intrinsics import *
@@ -24,19 +38,18 @@ from gradus.backends.cpu.intrinsics import *
 
 @kernel
 def run(pointer):
-    job = view(pointer, 14)
-    pieces, size, length, places, first, kept, rows = job[1], job[2], job[3], job[4], job[5], job[6], job[7]
+{arguments}
     piece = atomic_next(pointer)
     while piece < pieces:
         begin = piece * length
         count = min(length, size - begin)
-        gradient = view(pointer_{real}(job[9], begin), count)
-        found = view(pointer_float64(job[11], 2 * rows * piece), (rows, 2))
+        gradient = view(pointer_{real}(gradient_at, begin), count)
+        found = view(pointer_float64(found_at, 2 * rows * piece), (rows, 2))
 {before}
         for pair in range(kept):
             place = (first + pair) % places
-            step = view(pointer_{real}(job[8], 2 * place * size + begin), count)
-            change = view(pointer_{real}(job[8], (2 * place + 1) * size + begin), count)
+            step = view(pointer_{real}(pairs_at, 2 * place * size + begin), count)
+            change = view(pointer_{real}(pairs_at, (2 * place + 1) * size + begin), count)
 {each}
 {after}
         piece = atomic_next(pointer)
@@ -68,14 +81,14 @@ _PASSES = {
     "write": _Pass(
         "Write a pair after the others, and multiply the gradient with all of them, piece by piece.",
         """\
-direction, old = view(pointer_{real}(job[12], begin), count), view(pointer_{real}(job[13], begin), count)
-t = pointer_{real}(job[10], 0)[0]""",
+direction, old = view(pointer_{real}(direction_at, begin), count), view(pointer_{real}(old_at, begin), count)
+t = pointer_{real}(numbers_at, 0)[0]""",
         f"{_WRITE}\n{_PRODUCTS}",
     ),
     "combine": _Pass(
         "A linear combination of the gradient and the pairs, piece by piece.",
         """\
-direction, numbers = view(pointer_{real}(job[12], begin), count), view(pointer_{real}(job[10], 0), 2 * kept + 1)
+direction, numbers = view(pointer_{real}(direction_at, begin), count), view(pointer_{real}(numbers_at, 0), 2 * kept + 1)
 scale = numbers[2 * kept]
 for i in range(count):
     direction[i] = scale * gradient[i]""",
@@ -93,7 +106,7 @@ _PER_THREAD = 1 << 14  # elements to read that are worth a thread
 def _kernel(name: str, real: str) -> Kernel:
     title, *parts = _PASSES[name]
     before, each, after = (indent(part.format(real=real), " " * by) for part, by in zip(parts, (8, 12, 8), strict=True))
-    return compiled(_HEAD.format(title=title, real=real, before=before, each=each, after=after))
+    return compiled(_HEAD.format(title=title, arguments=PAIRS.unpacked(), real=real, before=before, each=each, after=after))
 
 
 class HistoryVectorsCpu(HistoryVectors):
@@ -124,11 +137,22 @@ class HistoryVectorsCpu(HistoryVectors):
     ) -> np.ndarray:
         """Run a kernel over `kept` pairs from slot `first` on: its results, float64 `[pieces, rows, 2]`."""
         found = np.empty((self._pieces, rows, 2))
-        addresses = [self._rows.data_ptr(), gradient.data_ptr(), numbers.ctypes.data, found.ctypes.data]
-        addresses += [vector.data_ptr() for vector in vectors]
-        job = np.array([0, self._pieces, self._size, self._length, len(self), first, kept, rows, *addresses], dtype=np.int64)
+        arguments = PAIRS.packed(
+            pieces=self._pieces,
+            size=self._size,
+            length=self._length,
+            places=len(self),
+            first=first,
+            kept=kept,
+            rows=rows,
+            pairs_at=self._rows.data_ptr(),
+            gradient_at=gradient.data_ptr(),
+            numbers_at=numbers,
+            found_at=found,
+            **{name: vector.data_ptr() for name, vector in zip(("direction_at", "old_at"), vectors, strict=False)},
+        )
         threads = min(torch.get_num_threads(), self._pieces, 1 + kept * self._size // _PER_THREAD)
-        parallel_run(_kernel(name, self._real), job.ctypes.data, threads)
+        parallel_run(_kernel(name, self._real), arguments.ctypes.data, threads)
         return found
 
 
