@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 import gradus.optim
-from gradus.backends.cpu.language import at_float32, at_float64, claimed, elements, real_float32
-from gradus.backends.cpu.team import Task, run_together
+from gradus.backends.cpu.intrinsics import atomic_next, pointer_float32, pointer_float64, real_float32, view
+from gradus.backends.cpu.threads import Task, parallel_run
 
 SIZES = ((10_000, 100), (1_000_000, 10), (1_000_000, 100))  # parameters and pairs
 ROUNDS = 25
@@ -56,15 +56,15 @@ def iteration(make: Any, size: int, pairs: int) -> Callable[[], float]:
 @numba.cfunc(numba.void(numba.types.CPointer(numba.int64)), fastmath=True)
 def read(pointer: Any) -> None:
     """Add up all there is in two stretches of memory, side by side, by shares that threads claim."""
-    job = elements(pointer, 6)  # the next share, how many, elements of one, where each stretch begins, and where sums go
-    share = claimed(pointer)
+    job = view(pointer, 6)  # the next share, how many, elements of one, where each stretch begins, and where sums go
+    share = atomic_next(pointer)
     while share < job[1]:
-        one, other = at_float32(job[3], share * job[2]), at_float32(job[4], share * job[2])
+        one, other = pointer_float32(job[3], share * job[2]), pointer_float32(job[4], share * job[2])
         total = real_float32(0)
         for i in range(job[2]):
             total += one[i] + other[i]
-        at_float64(job[5], share)[0] = total
-        share = claimed(pointer)
+        pointer_float64(job[5], share)[0] = total
+        share = atomic_next(pointer)
 
 
 def floor(size: int, pairs: int) -> Callable[[], float]:
@@ -77,7 +77,7 @@ def floor(size: int, pairs: int) -> Callable[[], float]:
         for _ in range(2):
             places = steps.data_ptr(), changes.data_ptr(), sums.ctypes.data
             job = np.array([0, SHARES, steps.numel() // SHARES, *places], dtype=np.int64)
-            run_together(kernel, job.ctypes.data, torch.get_num_threads())
+            parallel_run(kernel, job.ctypes.data, torch.get_num_threads())
 
     return timed(twice)
 

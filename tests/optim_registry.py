@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.testing._internal.common_optimizers import optim_db
 
 import gradus.optim
-from gradus.backends.row import Row
-from gradus.rules.trace import Program
+from gradus.backends.tensor_group import TensorGroup
+from gradus.backends.trace import Program
 
 # How to run is asked for elsewhere.
 _RUNNING = {"foreach", "fused", "capturable", "differentiable"}
@@ -37,7 +37,7 @@ def _cases() -> Iterator[Case]:
     for info in optim_db:
         name = info.optim_cls.__name__
         rule = getattr(getattr(gradus.optim, name, None), "rule", None)
-        if rule is None or rule.of_tensors:
+        if rule is None or rule.needs_whole_tensor:
             continue
         for inputs in info.optim_inputs_func(device="cpu"):
             if not any(isinstance(value, Tensor) for value in inputs.kwargs.values()):
@@ -56,13 +56,15 @@ BY_NAME = {case.name: case for case in reversed(ALL)}  # one of each class
 
 # Every class of this library with a rule, by name; and those of them whose rule kernels run.
 CLASSES = {name: kind for name in gradus.optim.__all__ if hasattr(kind := getattr(gradus.optim, name), "rule")}
-OF_ELEMENTS = [name for name, kind in CLASSES.items() if not kind.rule.of_tensors]
+OF_ELEMENTS = [name for name, kind in CLASSES.items() if not kind.rule.needs_whole_tensor]
 
 
 def program_of(optimizer: Any, scale: float | None = None) -> Program:
     """What an optimizer's rule does in its first update."""
     rule, group = optimizer.rule, optimizer.param_groups[0]
-    return Row(rule, group, 0, {slot: rule.begun(slot, group) for slot in rule.slots if slot in rule.scalars}).program(scale)
+    return TensorGroup(
+        rule, group, 0, {slot: rule.begun(slot, group) for slot in rule.slots if slot in rule.scalars}
+    ).program(scale)
 
 
 SHAPES: list[tuple[int, ...]] = [(), (1,), (0,), (7,), (3, 5), (4, 0, 2), (2, 3, 4, 5), (70_001,)]

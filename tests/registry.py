@@ -25,7 +25,7 @@ from gradus.schedules import (
     Piecewise,
     Polynomial,
     PowerLaw,
-    Rectification,
+    RAdamWarmup,
     Rex,
     Schedule,
     Span,
@@ -110,8 +110,8 @@ SCHEDULES: dict[str, Schedule] = {
     "power law": PowerLaw(0.51, timescale=3, start=0.7),
     "inverse time": PowerLaw(1.0).stretch(2.5),
     "power law, steep": PowerLaw(300.0),
-    "rectification": Rectification(),
-    "rectification, short": Rectification(0.61),
+    "rectification": RAdamWarmup(),
+    "rectification, short": RAdamWarmup(0.61),
     "noise": Noise(0.3),
     "noise, seed": Noise(0.3, seed=2**32 - 1),
     "noise, normal": Noise(0.3, seed=5, center=0.0, distribution="normal"),
@@ -271,14 +271,14 @@ ENDLESS_LEAVES = st.one_of(
     st.builds(Step, _periods, gamma=_gammas, start=_heights),
     st.builds(InverseSqrt, _periods, start=_heights),
     st.builds(PowerLaw, st.floats(0, 5), timescale=_periods, start=_heights),
-    st.builds(Rectification, st.floats(0.61, 0.9999)),
+    st.builds(RAdamWarmup, st.floats(0.61, 0.9999)),
     st.builds(Noise, st.floats(0, 1), seed=st.integers(0, 2**32 - 1), distribution=st.sampled_from(["uniform", "normal"])),
     st.builds(Cyclic, _periods, _periods, low=_heights, high=_heights, mode=st.sampled_from(["triangular", "triangular2"])),
 )
 
 
 def _composed(members: st.SearchStrategy[Schedule]) -> st.SearchStrategy[Schedule]:
-    ending = members.map(lambda s: s.take(9) if s.endless else s)
+    ending = members.map(lambda s: s.take(9) if s.is_endless else s)
     repeatable = ending.map(lambda s: s if s.length else Linear(3))
     return st.one_of(
         st.tuples(ending, members).map(lambda pair: pair[0] >> pair[1]),

@@ -87,8 +87,8 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from gradus.backends.cuda.kernels import BLOCK, TOTALS, compiled, kernel_source, stage_source
-from gradus.rules.trace import NORM
+from gradus.backends.cuda.kernels import BLOCK, TOTALS, compiled, kernel_source
+from gradus.backends.trace import NORM
 from optim_registry import CLASSES, OF_ELEMENTS, params, program_of
 
 def machine_code(source, **kinds):
@@ -99,16 +99,17 @@ assert machine_code(TOTALS, sums="*fp64", ends="*i64", totals="*fp64", results="
 for dtype in ("float32", "float64", "bfloat16", "float16"):
     wide = "float64" if dtype == "float64" else "float32"
     real = "*fp64" if dtype == "float64" else "*fp32"
-    kinds = dict(addresses="*i64", pieces="*i64", sizes="*i64", rows="*i64", numbers=real, reduced=real, sums="*fp64")
+    kinds = dict(addresses="*i64", chunks="*i64", sizes="*i64", group_of="*i64", constants=real, reduced=real, sums="*fp64")
     for name in OF_ELEMENTS:
         program = program_of(CLASSES[name](params(getattr(torch, dtype), [(5,)]), lr=0.01), 1.0)
         dtypes = {{"param": dtype, "grad": dtype, **dict.fromkeys(program.slots, wide)}}
-        sources = [kernel_source(program, dtypes, name, stochastic=dtype == "bfloat16")]
-        sources += [stage_source(stage, dtypes, name, program.arguments, program.reduced) for stage in program.stages]
+        *reductions, update = program.passes
+        sources = [kernel_source(update, program, dtypes, name, stochastic=dtype == "bfloat16")]
+        sources += [kernel_source(one, program, dtypes, name) for one in reductions]
         if name == "SGD":
-            sources.append(stage_source(NORM, dtypes, "norms"))
+            sources.append(kernel_source(NORM, None, dtypes, "norms"))
         for source in sources:
-            made = machine_code(source, **kinds, tensors="i32", arguments="i32")
+            made = machine_code(source, **kinds, tensors="i32", columns="i32")
             assert made["cubin"] and "approx" not in made["ptx"] and "div.full" not in made["ptx"], name
 """
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
@@ -277,11 +278,11 @@ def test_what_cannot_be_captured_is_refused() -> None:
     """A rule of whole matrices, and a tensor that kernels don't take, say so at the first step and change nothing."""
     param = nn.Parameter(torch.ones(3, 3, dtype=torch.complex64))
     param.grad = torch.ones_like(param)
-    with pytest.raises(InvalidInput, match=r"adam has a torch\.complex64 parameter on cpu that it doesn't take"):
+    with pytest.raises(InvalidInput, match=r"adam has a torch\.complex64 parameter on cpu, which it doesn't support"):
         gradus.optim.Adam([param], capturable=True).step()
     (matrix,) = some(shapes=[(3, 3)])
     matrix.grad = torch.ones_like(matrix)
-    with pytest.raises(InvalidInput, match="muon is a rule of whole matrices that it doesn't take"):
+    with pytest.raises(InvalidInput, match="muon is a rule of whole matrices, which it doesn't support"):
         gradus.optim.Muon([matrix], capturable=True).step()
     with pytest.raises(InvalidInput, match=r"the cuda backend doesn't take a torch\.complex64 tensor"):
         gradus.optim.Adam([param], backend="cuda").step()
@@ -320,5 +321,5 @@ def test_a_first_step_is_not_captured() -> None:
     ours = some()
     give_gradients(ours, step=0)
     optimizer = gradus.optim.Adam(ours, capturable=True)
-    with pytest.raises(GradusError, match="after it has stepped once"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+    with pytest.raises(GradusError, match="only after an ordinary step"), torch.cuda.graph(torch.cuda.CUDAGraph()):
         optimizer.step()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import gradus.optim
+from gradus import distributed
 from gradus.schedules import Constant, Plateau
 from processes import spawned
 
@@ -105,7 +106,7 @@ def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Pa
     """Under FSDP2, unevenly shared matrices and vectors included, norms and factors are of the tensor and not of a part."""
     from optim_registry import CLASSES, OF_ELEMENTS, program_of  # which takes long, and every process imports this module
 
-    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).stages]
+    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).passes[1:]]
     names = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *with_norms]
     spawned(_train_whole, 2, str(tmp_path / "params"), names)
     for name in names:
@@ -209,3 +210,58 @@ def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str
         for ours, theirs in same:
             for mine, twins in zip(ours, theirs, strict=True):
                 assert torch.equal(mine, twins)
+
+
+def _act_as_one(rank: int, world: int, out: str) -> None:
+    """What each process sees of the others, and of their failures."""
+    said = {
+        "up": distributed.is_up(),
+        "main": distributed.is_main(),
+        "gathered": distributed.all_gather(rank),
+        "world": (distributed.world_size(), world),
+        "broadcast": distributed.broadcast(f"of {rank}"),
+        "made": distributed.made_by_main(lambda: f"by {rank}"),
+        "mean": distributed.mean_over_processes(torch.tensor([float(rank), 1.0])).tolist(),
+        "failures": [_failure(lambda: distributed.all_or_none(lambda: 1 // (1 - rank))), _failure(lambda: _of_main(rank))],
+    }
+    torch.save(said, f"{out}/{rank}.pt")
+
+
+def _of_main(rank: int) -> Any:
+    return distributed.made_by_main(lambda: [][rank])
+
+
+def _failure(make: Any) -> str:
+    try:
+        make()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "none"
+
+
+def test_processes_act_as_one(tmp_path: Path) -> None:
+    """All have what the main one has, gather in the order of ranks, and fail where one of them fails."""
+    spawned(_act_as_one, 2, str(tmp_path))
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first.pop("main")
+    assert not second.pop("main")
+    failures = (first.pop("failures"), second.pop("failures"))
+    assert (
+        first
+        == second
+        == {"up": True, "gathered": [0, 1], "world": (2, 2), "broadcast": "of 0", "made": "by 0", "mean": [0.5, 1.0]}
+    )
+    division, indexing = "integer division or modulo by zero", "list index out of range"
+    assert failures == (
+        [f"GradusError: process 1: {division}", f"IndexError: {indexing}"],
+        [f"ZeroDivisionError: {division}", f"GradusError: process 0: {indexing}"],
+    )
+
+
+def test_a_process_alone_acts_by_itself() -> None:
+    """Without torch.distributed everything is this process's own."""
+    assert (distributed.is_up(), distributed.rank(), distributed.world_size(), distributed.is_main()) == (False, 0, 1, True)
+    assert distributed.all_gather(1) == [1]
+    assert distributed.broadcast(1) == distributed.made_by_main(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        distributed.all_or_none(lambda: 1 // 0)

@@ -1,9 +1,11 @@
 """The manual: its pictures are its own lines', and what is public is in it."""
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -55,3 +57,14 @@ def test_every_public_room_is_in_the_reference() -> None:
     reference = (DOCS / "reference.md").read_text()
     for room in {*gradus._ROOMS.values(), "checkpoint", "lr_scheduler", "optim", "schedules"}:
         assert f"::: gradus.{room}\n" in reference, room
+
+
+ROOMS = [importlib.import_module(f"gradus.{room}") for room in ("schedules", "scheduler", "lr_scheduler", "integrations")]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_public_names_have_an_example_that_runs(room: Any) -> None:
+    """Each class and function that a room of schedules offers has an example, which the doctests run."""
+    public = {name: getattr(room, name) for name in room.__all__}
+    ours = {name: one for name, one in public.items() if callable(one) and one.__module__.startswith("gradus.")}
+    assert [name for name, one in ours.items() if ">>>" not in (one.__doc__ or "")] == []

@@ -7,6 +7,7 @@ import copy
 import math
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ SCRAPS += [
     torch.tensor(2.0),
     object(),
 ]
+UNPRINTABLE = Counter({1: 10**400, 2: float("inf"), 3: torch.tensor(2.0)})
 KEYS = ["step", "optimizer", "_values", "base_lrs", "_follows", "get_lr", "x", "T_max", "gamma", "_last_lr", 1, None]
 
 
@@ -107,11 +109,11 @@ def damaged(r: random.Random, state: Any) -> Any:
             node = node[key]
         action = r.random()
         if isinstance(node, dict) and (not keys or action < 0.15):
-            node[r.choice(KEYS)] = copy.deepcopy(r.choice(SCRAPS))
+            node[r.choice(KEYS)] = copy.deepcopy(r.choice([*SCRAPS, UNPRINTABLE]))
         elif keys and action < 0.3:
             del node[key]
         elif keys:
-            node[key] = copy.deepcopy(r.choice(SCRAPS))
+            node[key] = copy.deepcopy(r.choice([*SCRAPS, UNPRINTABLE]))
     return state
 
 

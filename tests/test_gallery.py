@@ -615,9 +615,13 @@ def test_slopes_are_the_derivatives_of_heights(name):
 
 
 def test_every_optimizer_races():
-    """Each optimizer of `gradus.optim` is in the race, but SparseAdam, which is Adam where gradients are dense."""
+    """Each optimizer of `gradus.optim` is in the race, but SparseAdam and SophiaH, which are Adam and SophiaG there."""
     kinds = {one for one in vars(gradus.optim).values() if isinstance(one, type) and issubclass(one, torch.optim.Optimizer)}
-    assert {entrant.optimizer for entrant in ENTRANTS.values()} == kinds - {gradus.optim.Optimizer, gradus.optim.SparseAdam}
+    assert {entrant.optimizer for entrant in ENTRANTS.values()} == kinds - {
+        gradus.optim.Optimizer,
+        gradus.optim.SparseAdam,
+        gradus.optim.SophiaH,
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRANTS if name != "L-BFGS"])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import gradus.optim
-from gradus.backends.cpu import finder
-from gradus.backends.cpu.finder import Finder
+from gradus.backends.cpu import grad_pointers
+from gradus.backends.cpu.grad_pointers import GradPointers
 from gradus.errors import InvalidInput
 
 SHAPES = [(4, 4), (), (300,), (0,)]
@@ -65,7 +65,7 @@ WAYS = ["reference", "cpu", "cpu without a finder", "cuda"]
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A backend by name; the CPU's also as it is where libtorch can't be asked."""
     if request.param == "cpu without a finder":
-        monkeypatch.setattr(Finder, "is_there", lambda: False)
+        monkeypatch.setattr(GradPointers, "is_there", lambda: False)
     return "auto" if "cpu" in request.param else str(request.param)
 
 
@@ -127,13 +127,13 @@ def test_parameters_that_share_memory_are_updated_in_turn(backend: str) -> None:
 
 def test_libtorch_can_be_asked_here() -> None:
     """Where this library's own tests run, gradients are found by libtorch and not one by one."""
-    assert Finder.is_there()
+    assert GradPointers.is_there()
 
 
 def test_a_finder_says_what_it_cant_find() -> None:
     """It finds contiguous gradients of its dtype for parameters that stay, and says of others that it doesn't."""
     params, found = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(()))], np.zeros(2, dtype=np.int64)
-    one = Finder(params, torch.float32, found)
+    one = GradPointers(params, torch.float32, found)
     grads: list[Any] = [torch.ones(2, 3), torch.ones(())]
     assert one.find(grads)
     assert found.tolist() == [grad.data_ptr() for grad in grads]
@@ -147,18 +147,18 @@ def test_a_finder_says_what_it_cant_find() -> None:
 def test_where_libtorch_cant_be_asked_there_is_no_finder(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A libtorch without these questions, or a Python whose objects lie otherwise, has no finder."""
     if reason == "no such function":
-        monkeypatch.setattr(finder, "_QUESTIONS", ("layout", "is_flat", "numel", "dtype", "data_ptr"))
+        monkeypatch.setattr(grad_pointers, "_AOTI_GETTERS", ("layout", "is_flat", "numel", "dtype", "data_ptr"))
     elif reason == "another interpreter":
-        monkeypatch.setattr(finder.sys.implementation, "name", "pypy")
+        monkeypatch.setattr(grad_pointers.sys.implementation, "name", "pypy")
     else:
         one = ctypes.c_int64(1)
         elsewhere = type("c_int64", (), {"from_address": staticmethod(lambda _: one)})
-        monkeypatch.setattr(finder.ctypes, "c_int64", elsewhere)
-    finder._access.cache_clear()
-    Finder.is_there.cache_clear()
+        monkeypatch.setattr(grad_pointers.ctypes, "c_int64", elsewhere)
+    grad_pointers._access.cache_clear()
+    GradPointers.is_there.cache_clear()
     try:
-        assert not Finder.is_there()
+        assert not GradPointers.is_there()
     finally:
         monkeypatch.undo()
-        finder._access.cache_clear()
-        Finder.is_there.cache_clear()
+        grad_pointers._access.cache_clear()
+        GradPointers.is_there.cache_clear()

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import gradus.optim
-from gradus.backends.cpu.pairs import Piecewise
-from gradus.backends.pairs import Pairs
 from gradus.errors import InvalidInput
-from gradus.optim import LBFGS, history
-from gradus.optim.history import History
+from gradus.optim import LBFGS
+from gradus.optim.lbfgs import history
+from gradus.optim.lbfgs.history import History
+from gradus.optim.lbfgs.vectors import HistoryVectors
+from gradus.optim.lbfgs.vectors_cpu import HistoryVectorsCpu
 
-KINDS = {"kernels": Piecewise, "torch's operations": Pairs}
+KINDS = {"kernels": HistoryVectorsCpu, "torch's operations": HistoryVectors}
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the history's passes over its vectors run."""
-    monkeypatch.setattr(history, "pairs_for", KINDS[request.param])
+    monkeypatch.setattr(history, "vectors_for", KINDS[request.param])
     return str(request.param)
 
 
@@ -85,7 +87,7 @@ def test_the_direction_is_the_two_loops(pairs: int) -> None:
         step, before = torch.randn(size, dtype=torch.float64), gradient
         change = step * (torch.rand(size, dtype=torch.float64) + 0.5) * (-1) ** number
         gradient = before + change
-        line = remembered.newton(step / 2, 2.0, gradient, before, torch.empty_like(gradient), damped=False)
+        line = remembered.direction(step / 2, 2.0, gradient, before, torch.empty_like(gradient), damped=False)
         kept = kept if number % 2 else [*kept, (step, change)][-7:]
     q, alphas = -gradient, []
     for step, change in reversed(kept):
@@ -95,9 +97,9 @@ def test_the_direction_is_the_two_loops(pairs: int) -> None:
     r = q * (step @ change) / (change @ change)
     for (step, change), alpha in zip(kept, reversed(alphas), strict=True):
         r = r + step * (alpha - change @ r / (step @ change))
-    torch.testing.assert_close(line.direction, r, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(line.vector, r, rtol=1e-9, atol=1e-11)
     assert line.slope == pytest.approx(float(gradient @ r), rel=1e-9)
-    assert line.greatest == pytest.approx(float(r.abs().max()), rel=1e-9)
+    assert line.largest == pytest.approx(float(r.abs().max()), rel=1e-9)
 
 
 # Of vectors: shorter than what is added at once, of one piece, and of several, the last of which is shorter.
@@ -175,14 +177,14 @@ def test_a_line_is_its_sum(engine: str, dtype: torch.dtype, size: int, data: st.
     """A direction is the sum in double precision but for a rounding a term, with its slope and its greatest element."""
     passes = Passes(engine, dtype, size, data)
     numbers = torch.randn(2, passes.kept, generator=passes.generator, dtype=torch.float64)
-    line = passes.pairs.line(passes.first, numbers.numpy(), -1.3, passes.gradient, torch.empty(size, dtype=dtype))
+    line = passes.pairs.combine(passes.first, numbers.numpy(), -1.3, passes.gradient, torch.empty(size, dtype=dtype))
     rows = [row for pair in passes.rows for row in pair]
     scales = numbers.to(dtype).double().T.flatten().tolist()
     terms = torch.stack([-1.3 * passes.gradient.double()] + [a * row.double() for a, row in zip(scales, rows, strict=True)])
     rounding = 2 * len(terms) * torch.finfo(dtype).eps
-    assert ((line.direction - terms.sum(0)).abs() <= rounding * terms.abs().sum(0)).all()
-    passes.check_product(line.slope, line.direction, passes.gradient)
-    assert line.greatest == float(line.direction.abs().max() if size else 0)
+    assert ((line.vector - terms.sum(0)).abs() <= rounding * terms.abs().sum(0)).all()
+    passes.check_product(line.slope, line.vector, passes.gradient)
+    assert line.largest == float(line.vector.abs().max() if size else 0)
 
 
 @given(size=LENGTHS, data=st.data())
@@ -195,8 +197,8 @@ def test_any_number_of_threads_finds_the_same(size: int, data: st.DataObject) ->
         for count in (1, 2, 5):
             torch.set_num_threads(count)
             products = passes.pairs.products(passes.first, passes.kept, passes.gradient)
-            line = passes.pairs.line(passes.first, numbers, 0.3, passes.gradient, torch.empty(size))
-            found.append((products.tolist(), line.direction.tolist(), line.slope, line.greatest))
+            line = passes.pairs.combine(passes.first, numbers, 0.3, passes.gradient, torch.empty(size))
+            found.append((products.tolist(), line.vector.tolist(), line.slope, line.largest))
     finally:
         torch.set_num_threads(threads)
     assert found[0] == found[1] == found[2]
@@ -258,6 +260,22 @@ def test_a_copy_goes_on_bit_for_bit(copied: Callable[..., Any], steps: int) -> N
     problem.losses(optimizer, steps)
     other, again = copied((problem, optimizer))
     assert other.losses(again, 3) == problem.losses(optimizer, 3)
+
+
+def test_an_old_pickle_goes_on() -> None:
+    """An optimizer pickled before its history had modules of its own takes the same next step as it did then."""
+    point, optimizer = pickle.loads((Path(__file__).parent / "assets" / "lbfgs_0.pickle").read_bytes())
+    (param,) = optimizer.param_groups[0]["params"]
+    assert torch.equal(param, point)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (1 - param[0]) ** 2 + 100 * (param[1] - param[0] ** 2) ** 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(param.detach(), torch.tensor([-1.4157015085220337, 2.0127391815185547]))
 
 
 def test_products_of_an_older_state_are_not_taken() -> None:
@@ -361,7 +379,7 @@ def test_groups_have_rates_of_their_own_and_nothing_else(group: dict[str, Any], 
         (lambda state, _: state.clear(), "this is no optimizer's state: it must have 'state' and 'param_groups'"),
         (
             lambda state, _: state["param_groups"][0]["params"].pop(),
-            r"groups of \[4\] parameters can't take up a saved state for groups of \[3\]",
+            r"must have groups of \[4\] parameters; it has groups of \[3\]",
         ),
         (
             lambda state, _: state["param_groups"][0].pop("max_eval"),
@@ -370,7 +388,7 @@ def test_groups_have_rates_of_their_own_and_nothing_else(group: dict[str, Any], 
         (lambda state, _: state["param_groups"][0].update(lr=-1), "lr must be a finite number that isn't negative; got -1"),
         (
             lambda state, _: state["state"].update({1: {}}),
-            "LBFGS keeps the state of all parameters with the first one; got one of 1 too",
+            "LBFGS keeps the state of all parameters with the first one; got one for 1 too",
         ),
         (lambda _, kept: kept.update(exp_avg=1), "the saved state isn't of LBFGS: it has 'exp_avg'; H_diag, al, "),
         (lambda _, kept: kept.update(n_iter=-1), "a saved n_iter is a count; got -1"),
@@ -473,12 +491,12 @@ def test_complex_and_sparse_are_taken() -> None:
     ("options", "message"),
     [
         ({"lr": -1.0}, r"lr must be a finite number that isn't negative; got -1\.0"),
-        ({"line_search_fn": "armijo"}, r"line_search_fn must be 'strong_wolfe' or None; got 'armijo'"),
-        ({"max_iter": 0}, r"max_iter must be a whole number above 0; got 0"),
-        ({"max_eval": 2.5}, r"max_eval must be a whole number above 0; got 2\.5"),
+        ({"line_search_fn": "armijo"}, r"line_search_fn must be one of 'strong_wolfe', None; got 'armijo'"),
+        ({"max_iter": 0}, r"max_iter must be a whole number from 1; got 0"),
+        ({"max_eval": 2.5}, r"max_eval must be a whole number from 1; got 2\.5"),
         ({"tolerance_change": math.nan}, r"tolerance_change must be a number; got nan"),
         ({"damped": 1}, r"damped must be True or False; got 1"),
-        ({"history_size": 0}, r"history_size must be a whole number above 0; got 0"),
+        ({"history_size": 0}, r"history_size must be a whole number from 1; got 0"),
     ],
 )
 def test_refused_with_a_reason(options: dict[str, Any], message: str) -> None:

@@ -37,7 +37,7 @@ from gradus.schedules import (
     wsd,
     wsd_s,
 )
-from gradus.schedules.lint import LAWS, Law
+from gradus.schedules.check import LAWS, Law
 from registry import SCHEDULES
 
 START = {"start": 0.01}
@@ -291,8 +291,8 @@ def test_templates_are_made_for_the_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"total_steps": 0}, "check's total_steps must be a whole number above 0; got 0"),
-        ({"total_steps": 2.5}, r"check's total_steps must be a whole number above 0; got 2\.5"),
+        ({"total_steps": 0}, "check's total_steps must be a whole number from 1; got 0"),
+        ({"total_steps": 2.5}, r"check's total_steps must be a whole number from 1; got 2\.5"),
         ({"total_steps": 10, "beta2": 1.0}, r"check's beta2 must be at least 0 and below 1; got 1\.0"),
     ],
 )

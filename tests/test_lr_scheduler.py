@@ -911,8 +911,10 @@ REFUSED = [
     refused(
         lambda o: ours.LambdaLR(o, [halving]), "lr_lambda must have one value for each of the optimizer's 2 groups; got 1"
     ),
-    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 0), "T_0 must be a whole number from 1; got 0"),
-    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1.5), "T_mult must be a whole number from 1; got 1.5"),
+    refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 0), "T_0 must be a whole number from 1 to 2^63 - 1; got 0"),
+    refused(
+        lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1.5), "T_mult must be a whole number from 1 to 2^63 - 1; got 1.5"
+    ),
     refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3, 1, "x"), "eta_min must be a number; got 'x'"),
     refused(lambda o: ours.CosineAnnealingWarmRestarts(o, 3).step(-1), "epoch must be a number from 0; got -1"),
     refused(
@@ -929,7 +931,7 @@ REFUSED = [
         "cycle_momentum needs an optimizer with momentum or betas, and Rprop has neither; pass cycle_momentum=False",
     ),
     refused(lambda o: ours.OneCycleLR(o, 0.1), "OneCycleLR needs its length: total_steps, or epochs and steps_per_epoch"),
-    refused(lambda o: ours.OneCycleLR(o, 0.1, 0), "total_steps must be a whole number from 1; got 0"),
+    refused(lambda o: ours.OneCycleLR(o, 0.1, 0), "total_steps must be a whole number from 1 to 2^63 - 1; got 0"),
     refused(
         lambda o: ours.OneCycleLR(o, 0.1, epochs=2, steps_per_epoch=1.5), "steps_per_epoch must be a whole number from 1"
     ),
@@ -1031,3 +1033,35 @@ def test_a_refused_load_changes_nothing() -> None:
         with pytest.raises(InvalidInput):
             scheduler.load_state_dict({**state, **change})
         assert (held(optimizer), scheduler.state_dict()) == before
+
+
+def test_one_function_for_all_groups_is_asked_once_a_step() -> None:
+    """A function that all groups share is asked once a step, and groups with functions of their own are asked one by one."""
+    asked: list[int] = []
+
+    def halved(t: int) -> float:
+        asked.append(t)
+        return 0.5**t
+
+    scheduler = ours.LambdaLR(an_optimizer(), halved)
+    asked.clear()
+    scheduler.step()
+    assert asked == [1]
+    assert scheduler.get_last_lr() == [0.5 * base for base in scheduler.base_lrs]
+
+
+@pytest.mark.parametrize("changed", ["step", "twice"])
+def test_milestones_changed_in_place_count(changed: str) -> None:
+    """A milestone that is put into the Counter, or counted once more, counts from the next step on, as in torch."""
+    optimizers = [an_optimizer(), an_optimizer()]
+    pair = [
+        kind(one, [3])
+        for kind, one in zip((ours.MultiStepLR, torch.optim.lr_scheduler.MultiStepLR), optimizers, strict=True)
+    ]
+    for optimizer, scheduler in zip(optimizers, pair, strict=True):
+        optimizer.step()
+        scheduler.step()
+        scheduler.milestones[2 if changed == "step" else 3] += 1
+        for _ in range(3):
+            scheduler.step()
+    assert pair[0].get_last_lr() == pytest.approx(pair[1].get_last_lr(), rel=1e-12)

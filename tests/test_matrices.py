@@ -59,6 +59,24 @@ def test_it_is_torchs(name: str, options: dict[str, Any], shapes: list[tuple[int
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("scale_parameter", [True, False])
+@pytest.mark.parametrize("pace", [{"relative_step": False}, {"relative_step": True}, {"warmup_init": True}], ids=str)
+@pytest.mark.parametrize("beta1", [None, 0.9])
+def test_adafactor_takes_transformers_options(beta1: float | None, pace: dict[str, Any], scale_parameter: bool) -> None:
+    """Thirty updates under Transformers' options, which pytorch_optimizer has too, go where its optimizer goes."""
+    theirs = pytest.importorskip("pytorch_optimizer")
+    ours, others = _params([*SHAPES, (4,)]), _params([*SHAPES, (4,)])
+    shared = {"lr": 1e-2, "scale_parameter": scale_parameter, **pace}
+    got = Adafactor(ours, eps=(1e-30, 1e-3), beta1=beta1, **shared)
+    want = theirs.AdaFactor(others, betas=(beta1, 0.999), momentum_dtype=torch.float64, foreach=False, **shared)
+    for step in range(30):
+        _step(got, step)
+        _step(want, step)
+    for a, b in zip(ours, others, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert all(("exp_avg" in kept) == (beta1 is not None) for kept in got.state.values())
+
+
 def test_muon_updates_are_orthogonal() -> None:
     """A matrix moves by lr times a matrix whose singular values all lie about 1 (Jordan et al. 2024: from 0.7 to 1.2)."""
     (param,) = _params([(8, 8)])
@@ -313,20 +331,23 @@ def test_muon_is_its_authors() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda p: Adafactor([p], eps=(-1.0, 0.0)), r"eps must be two numbers that aren't negative, or None"),
-        (lambda p: Muon([p], ns_steps=0), r"ns_steps must be a whole number above 0; got 0"),
+        (lambda p: Adafactor([p], eps=(-1.0, 0.0)), r"eps\[0\] must be a finite number that isn't negative"),
+        (lambda p: Muon([p], ns_steps=0), r"ns_steps must be a whole number from 1; got 0"),
         (
             lambda p: Muon([p], adjust_lr_fn="half"),
-            r"adjust_lr_fn must be None or 'original' or 'match_rms_adamw'; got 'half'",
+            r"adjust_lr_fn must be one of None, 'original', 'match_rms_adamw'; got 'half'",
         ),
         (lambda p: Muon([p], ns_coefficients=(1, 2)), r"ns_coefficients must be 3 finite numbers; got \(1, 2\)"),
         (
             lambda p: SOAP([p], precondition_frequency=2.5),
-            r"precondition_frequency must be a whole number above 0; got 2\.5",
+            r"precondition_frequency must be a whole number from 1; got 2\.5",
         ),
         (lambda p: Adafactor([p], d=0.6), r"d must be a finite number of at least 1; got 0\.6"),
-        (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number above 0; got 0"),
-        (lambda p: SOAP([p], data_format="nhwc"), r"data_format must be 'channels_first' or 'channels_last'; got 'nhwc'"),
+        (lambda p: SOAP([p], max_precond_dim=0), r"max_precond_dim must be a whole number from 1; got 0"),
+        (
+            lambda p: SOAP([p], data_format="nhwc"),
+            r"data_format must be one of 'channels_first', 'channels_last'; got 'nhwc'",
+        ),
         (lambda p: SOAP([p], shampoo_beta=-1), r"shampoo_beta must be at least 0 and below 1; got -1"),
         (lambda p: SOAP([{"params": [p], "shampo_beta": 0.9}]), r"SOAP has no hyperparameter 'shampo_beta'; did you mean"),
     ],

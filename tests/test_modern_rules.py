@@ -13,7 +13,7 @@ from torch import nn
 
 import gradus.optim
 from gradus.errors import InvalidInput
-from gradus.optim import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree, SophiaG, cautious
+from gradus.optim import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree, SophiaG, SophiaH, cautious
 from gradus.rules import Rule, classical
 from optim_registry import CLASSES, give_gradients, params
 
@@ -100,12 +100,14 @@ def _cautious_adamw(
     weight_decay: float,
     cautious_factor: float = 0.0,
     cautious_wd: bool = False,
+    correct_bias: bool = True,
 ) -> Run:
     b1, b2 = betas
     m = v = np.zeros_like(w)
     for t, g in enumerate(grads, 1):
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+        first, second = (m / (1 - b1**t), v / (1 - b2**t)) if correct_bias else (m, v)
+        u = first / (np.sqrt(second) + 1e-8)
         mask = np.where(u * g > 0, 1.0, cautious_factor)
         u = u * mask / (max(mask.mean(), 1e-3) if mask.size else 1.0)
         decays = (u * w > 0) if cautious_wd else 1.0
@@ -138,7 +140,7 @@ CASES: dict[str, tuple[str, Callable[..., Run], dict[str, Any]]] = {
             _cautious_adamw,
             {"lr": 0.01, "betas": (0.9, 0.999), "weight_decay": 0.1, **more},
         )
-        for more in ({}, {"cautious_factor": 0.25, "cautious_wd": True})
+        for more in ({}, {"cautious_factor": 0.25, "cautious_wd": True}, {"correct_bias": False})
     },
 }
 
@@ -241,6 +243,75 @@ def test_sophia_is_the_papers() -> None:
         np.testing.assert_allclose(param.detach().numpy(), w, rtol=1e-12)
 
 
+def _curved(param: torch.Tensor) -> torch.Tensor:
+    """A loss with a Hessian that isn't diagonal, and changes."""
+    return (param.exp() * torch.linspace(0.5, 2, 6, dtype=param.dtype)).sum() + param.sum().square() / 10
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_sophia_h_is_pytorch_optimizers(samples: int) -> None:
+    """Updates with a new estimate every fourth are pytorch_optimizer's, which writes ρ as a factor of the rate."""
+    theirs = pytest.importorskip("pytorch_optimizer")
+    (ours,), (others,) = params(shapes=[(6,)]), params(shapes=[(6,)])
+    got = SophiaH([ours], lr=0.06 * 0.01, betas=(0.96, 0.9), rho=0.01, eps=0.01 * 1e-12, weight_decay=0.0)
+    want = theirs.SophiaH([others], lr=0.06, betas=(0.96, 0.9), p=0.01, update_period=4, num_samples=samples, foreach=False)
+    for step in range(12):
+        for optimizer, param in ((got, ours), (want, others)):
+            torch.manual_seed(step)
+            optimizer.zero_grad()
+            loss = _curved(param)
+            if optimizer is got and step % 4 == 0:
+                optimizer.update_hessian(loss, samples)
+            (param.grad,) = torch.autograd.grad(loss, param, create_graph=optimizer is want)
+            optimizer.step()
+    torch.testing.assert_close(ours, others, rtol=1e-10, atol=1e-12)
+
+
+def test_a_hessians_estimate_is_right_on_average() -> None:
+    """The mean of many samples is the Hessian's diagonal, negated for an ascent; gradients stay as they are."""
+    diagonal = torch.autograd.functional.hessian(_curved, params(shapes=[(6,)])[0].detach()).diagonal()
+    for maximize in (False, True):
+        (param,) = params(shapes=[(6,)])
+        loose = nn.Parameter(torch.ones(2))  # the loss doesn't depend on it
+        straight = nn.Parameter(torch.ones(2))  # nor its gradient on this
+        optimizer = SophiaH([param, loose, straight], betas=(0.9, 0.0), maximize=maximize)
+        generator = torch.Generator().manual_seed(0)
+        optimizer.update_hessian(_curved(param) + straight.sum(), 3000, generator)
+        assert param.grad is None
+        assert "hessian" not in optimizer.state[loose]
+        assert optimizer.state[straight]["hessian"].tolist() == [0.0, 0.0]
+        want = -diagonal if maximize else diagonal
+        torch.testing.assert_close(optimizer.state[param]["hessian"], want, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("loss", [1.0, torch.ones(()), torch.ones(2, requires_grad=True) * 2], ids=str)
+def test_what_is_no_loss_gives_no_estimate(loss: Any) -> None:
+    """What has several elements or no graph is refused, and so are complex parameters."""
+    param = nn.Parameter(torch.ones(2))
+    optimizer = SophiaH([param])
+    with pytest.raises(InvalidInput, match="a tensor of one element with its graph"):
+        optimizer.update_hessian(loss)
+    imaginary = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    with pytest.raises(InvalidInput, match=r"takes real parameters; got one of torch\.complex64"):
+        SophiaH([imaginary]).update_hessian(imaginary.abs().sum())
+    assert not optimizer.state
+
+
+def test_adan_restarts() -> None:
+    """After `restart_opt` an Adan goes on as a new one would, and what somebody else keeps in its state stays."""
+    ours, others = params(shapes=[(3, 4)]), params(shapes=[(3, 4)])
+    got = gradus.optim.Adan(ours, lr=0.01)
+    for step in range(5):
+        give_gradients(ours, step=step)
+        got.step()
+    got.state[ours[0]]["note"] = 7
+    got.restart_opt()
+    with torch.no_grad():
+        others[0].copy_(ours[0])
+    _agree(got, gradus.optim.Adan(others, lr=0.01), ours, others)
+    assert got.state[ours[0]]["note"] == 7
+
+
 def _schedule_free(
     w: Array, grads: list[Array], lr: float, beta: float, betas2: float | None, warmup: int
 ) -> tuple[Array, Array]:
@@ -321,41 +392,29 @@ def test_a_saved_mode_that_cannot_be_is_refused() -> None:
         assert [group["mode"] for group in optimizer.param_groups] == ["eval", "eval"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("name", ["SGDScheduleFree", "AdamWScheduleFree"])
-def test_every_option_of_schedule_free_is_its_authors(name: str, dtype: torch.dtype) -> None:
-    """Fifteen updates under every combination of options, and the averages in between, are schedulefree's."""
-    theirs = pytest.importorskip("schedulefree")
-    combinations = itertools.product([0.0, 0.1], [0, 6], [0.0, 1.5], [0.0, 2.0], [0.9, 0.6])
-    for weight_decay, warmup_steps, r, power, beta in combinations:
-        options = {"weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "weight_lr_power": power, "lr": 0.1}
-        options |= {"momentum": beta} if name == "SGDScheduleFree" else {"betas": (beta, 0.99), "eps": 1e-6}
-        ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
-        got, want = getattr(gradus.optim, name)(ours, **options), getattr(theirs, name)(others, **options)
-        for step in range(15):
-            for optimizer, some in ((got, ours), (want, others)):
-                optimizer.train()
-                give_gradients(some, step=step)
-                optimizer.step()
-                if step % 4 == 0:
-                    optimizer.eval()
-            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
-            torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
+def _combined(**choices: list[Any]) -> list[dict[str, Any]]:
+    """Every combination of options."""
+    return [dict(zip(choices, combination, strict=True)) for combination in itertools.product(*choices.values())]
+
+
+AVERAGING = {"lr": [0.1], "weight_decay": [0.0, 0.1], "r": [0.0, 1.5], "weight_lr_power": [0.0, 2.0]}
+SCHEDULE_FREE_OPTIONS = {
+    SGDScheduleFree: _combined(**AVERAGING, warmup_steps=[0, 6], momentum=[0.9, 0.6]),
+    AdamWScheduleFree: _combined(**AVERAGING, warmup_steps=[0, 6], betas=[(0.9, 0.99), (0.6, 0.99)], eps=[1e-6]),
+    RAdamScheduleFree: _combined(**AVERAGING, betas=[(0.9, 0.999), (0.6, 0.9)], eps=[1e-6], silent_sgd_phase=[False, True])
+    + _combined(**AVERAGING, betas=[(0.9, 0.55)], silent_sgd_phase=[False]),
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("silent", [False, True])
-def test_every_option_of_rectified_schedule_free_is_its_authors(silent: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", SCHEDULE_FREE_OPTIONS)
+def test_every_option_of_schedule_free_is_its_authors(kind: Any, dtype: torch.dtype) -> None:
     """Twenty updates under every combination of options, and the averages in between, are schedulefree's."""
-    theirs = pytest.importorskip("schedulefree")
-    combinations = itertools.product([0.0, 0.1], [0.0, 1.5], [0.0, 2.0], [(0.9, 0.999), (0.6, 0.9), (0.9, 0.55)])
-    for weight_decay, r, power, betas in combinations:
-        if silent and betas[1] <= 0.6:
-            continue  # refused here
-        options = {"weight_decay": weight_decay, "r": r, "weight_lr_power": power, "betas": betas, "eps": 1e-6, "lr": 0.05}
-        options |= {"silent_sgd_phase": silent}
+    theirs = getattr(pytest.importorskip("schedulefree"), kind.__name__)
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+    for options in SCHEDULE_FREE_OPTIONS[kind]:
         ours, others = params(dtype, [(3, 4)]), params(dtype, [(3, 4)])
-        got, want = RAdamScheduleFree(ours, **options), theirs.RAdamScheduleFree(others, **options)
+        got, want = kind(ours, **options), theirs(others, **options)
         for step in range(20):
             for optimizer, some in ((got, ours), (want, others)):
                 optimizer.train()
@@ -363,7 +422,6 @@ def test_every_option_of_rectified_schedule_free_is_its_authors(silent: bool, dt
                 optimizer.step()
                 if step % 4 == 0:
                     optimizer.eval()
-            tolerance = 1e-10 if dtype == torch.float64 else 1e-4
             torch.testing.assert_close(ours[0], others[0], rtol=tolerance, atol=tolerance, msg=f"{options} at {step}")
 
 
@@ -585,7 +643,7 @@ def test_sophia_leaves_out_gradients_that_a_scaler_overflowed(bad: float) -> Non
 )
 def test_schedule_free_needs_a_share_of_the_average(kind: Any, options: dict[str, Any]) -> None:
     """With β = 0 the average couldn't be told from the parameters, so it is refused."""
-    with pytest.raises(InvalidInput, match=r"must be above 0 and below 1; got 0\.0"):
+    with pytest.raises(InvalidInput, match=r"above 0 and below 1; got 0\.0"):
         kind([nn.Parameter(torch.ones(1))], **options)
 
 

@@ -131,7 +131,10 @@ def test_a_folder_that_is_gone_is_no_obstacle(folder):
             imported("own_nowhere:f")
 
 
-@pytest.mark.parametrize("module", ["gradus", "gradus.gallery"])
+@pytest.mark.parametrize(
+    "module",
+    ["gradus", "gradus.gallery", "gradus.schedules", "gradus.scheduler", "gradus.lr_scheduler", "gradus.integrations"],
+)
 def test_a_room_lists_its_public_names_and_offers_the_nearest(module):
     """dir() has each public name, each can be had, IPython completes it, and a mistyped one is told the name meant."""
     room = importlib.import_module(module)
@@ -228,6 +231,7 @@ DOORS = {  # what is typed wrong -> what was meant, and how it is typed
     "a range test's argument": ("progress", lambda: gradus.range_test(NET, TORCHS, None, [], progess=False)),
     "a range test's mode": ("linear", lambda: gradus.range_test(NET, TORCHS, None, [], mode="liner")),
     "a check's argument": ("total_steps", lambda: gradus.check(Cosine(3), total_step=3)),
+    "a picture's argument": ("budget", lambda: Cosine(3).plot(budgt=False)),
     "a picture's axis": ("epochs", lambda: Cosine(3).plot(axis="epocs")),
     "a comparison's argument": ("epochs", lambda: gradus.compare("digits", epocs=3)),
     "a comparison's schedule": ("cosine", lambda: gradus.compare("digits", only=["cosin"])),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import gradus.optim
-from gradus.backends.cpu import team
+from gradus.backends.cpu import threads
 from gradus.errors import InvalidInput
 from optim_registry import ALL, BY_NAME, Case, give_gradients, params
 
@@ -149,7 +149,7 @@ def test_sparse_gradients_are_refused_by_who_keeps_more_than_rows(name: str) -> 
     before = [param.detach().clone() for param in (dense, table)]
     table.grad = None
     table.grad = torch.eye(4, 2).to_sparse(1)
-    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients: .*; got a sparse one of shape \(4, 2\)\. Make"):
+    with pytest.raises(InvalidInput, match=rf"{name} needs dense gradients, .*; got a sparse one of shape \(4, 2\)\. Make"):
         optimizer.step()
     assert all(map(torch.equal, (dense, table), before))
 
@@ -376,7 +376,7 @@ def test_what_is_changed_in_the_state_holds() -> None:
 def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above some size shares of the work are taken by several threads, torch's or Python's, and each is done once."""
     if not openmp:
-        monkeypatch.setattr(team, "_openmp", lambda: None)
+        monkeypatch.setattr(threads, "_openmp", lambda: None)
     (ours,), (theirs,) = params(torch.float32, [(1_500_000,)]), params(torch.float32, [(1_500_000,)])
     got, want = gradus.optim.Adam([ours]), torch.optim.Adam([theirs])
     for step in range(3):
@@ -384,9 +384,9 @@ def test_work_is_shared_among_threads(openmp: bool, monkeypatch: pytest.MonkeyPa
         got.step()
         want.step()
     torch.testing.assert_close(ours, theirs)
-    shares = got._plan.batches[0]._shares
-    assert [first for first, _ in shares[1:]] == [last for _, last in shares[:-1]]
-    assert len(shares) > 1
+    items = got._plan.batches[0]._work
+    assert [first for first, _ in items[1:]] == [last for _, last in items[:-1]]
+    assert len(items) > 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -541,7 +541,10 @@ REFUSED: list[tuple[Any, str]] = [
         lambda: gradus.optim.Adam([{"params": [one], "weight_decy": 0.1}]),
         "Adam has no hyperparameter 'weight_decy'; did you mean 'weight_decay'",
     ),
-    (lambda: gradus.optim.Adam([one], backend="gpu"), 'backend must be "auto", "reference", "cpu" or "cuda"; got \'gpu\''),
+    (
+        lambda: gradus.optim.Adam([one], backend="gpu"),
+        'backend must be "auto", "torch", "reference", "cpu" or "cuda"; got \'gpu\'',
+    ),
     (lambda: gradus.optim.Adam([one], clip_norm=0.0), r"clip_norm must be above 0, or None for no clipping; got 0\.0"),
     (lambda: gradus.optim.Adam([one], foreach=True, fused=True), "foreach=True and fused=True exclude each other"),
     (lambda: gradus.optim.Adam([one], clip_value=-1.0), "clip_value must be above 0, or None for no clipping; got -1.0"),

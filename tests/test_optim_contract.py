@@ -256,7 +256,7 @@ def test_a_slot_that_begins_beyond_its_dtype(name: str, options: dict[str, Any])
             optimizer.step()
             assert bool(param.isfinite().all())
             continue
-        with pytest.raises(InvalidInput, match=rf"begins at .*, its {next(iter(options))}; torch.float32"):
+        with pytest.raises(InvalidInput, match=rf"starts at .*, its {next(iter(options))}; torch.float32"):
             optimizer.step()
         assert torch.equal(param, before)
 
@@ -349,6 +349,7 @@ def test_schedulefrees_states_are_taken() -> None:
         {},
         {"use_bias_correction": True},
         {"slice_p": 3},
+        {"betas": (0.0, 0.99)},
         {"weight_decay": 0.1, "decouple": False, "safeguard_warmup": True},
     ],
 )
@@ -374,19 +375,6 @@ def test_prodigyopts_states_are_taken(options: dict[str, Any], start: float) -> 
     assert got.param_groups[0]["d"] == pytest.approx(want.param_groups[0]["d"], rel=1e-5)
     assert got.param_groups[0]["k"] == 12
     assert not {"use_bias_correction", "d_hat"} & got.param_groups[0].keys()
-
-
-def test_prodigyopt_keeps_no_first_moment_without_its_decay() -> None:
-    """At β₁ = 0 prodigyopt's states have no first moment; it begins at 0, and has no part."""
-    prodigyopt = pytest.importorskip("prodigyopt")
-    param = nn.Parameter(torch.ones(3))
-    theirs = prodigyopt.Prodigy([param], betas=(0.0, 0.99))
-    param.grad = torch.ones(3)
-    theirs.step()
-    got = gradus.optim.Prodigy([param])
-    got.load_state_dict(copy.deepcopy(theirs.state_dict()))
-    assert got.state[param]["exp_avg"].tolist() == [0.0] * 3
-    got.step()
 
 
 REFUSED = {
@@ -564,3 +552,12 @@ def test_norms_of_ops_are_used() -> None:
     param.grad = torch.ones_like(param)
     Halving([param]).step()
     torch.testing.assert_close(before - param.detach(), torch.full_like(before, 0.5))
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "LBFGS"])
+def test_an_optimizers_docstring_is_whole(name: str) -> None:
+    """A public optimizer says what it keeps and what each argument is, names its source, and has an example."""
+    kind = getattr(gradus.optim, name)
+    assert all(part in kind.__doc__ for part in ("Kept ", "Args:", "Source: ", ">>> "))
+    arguments = getattr(kind, "hypers", None) or torch.optim.LBFGS([torch.ones(1)]).defaults
+    assert [argument for argument in arguments if argument not in kind.__doc__] == []

@@ -12,9 +12,17 @@ from torch import nn
 import gradus.checkpoint
 import gradus.optim
 from gradus.errors import InvalidInput
+from gradus.optim import state_watch
 from optim_registry import BY_NAME, CLASSES, Case, give_gradients, params
 
 SHAPES = [(2, 3), (1,), (4,)]
+
+
+@pytest.fixture(params=[True, False], ids=["version tags", "no version tags"])
+def tags(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether this Python tells a changed dict by a tag; later ones don't."""
+    if not request.param:
+        monkeypatch.setattr(state_watch, "_has_tags", lambda: False)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -65,6 +73,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.usefixtures("tags")
 @pytest.mark.parametrize("name", ["Adam", "NAdam"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_is_changed_holds_from_the_next_step_on(change: str, name: str) -> None:
@@ -109,6 +118,7 @@ def looked_at(name: str, look: Any) -> tuple[Any, list[nn.Parameter], Any]:
     return optimizer, some, got
 
 
+@pytest.mark.usefixtures("tags")
 @pytest.mark.parametrize("what", HELD)
 def test_what_anybody_holds_is_watched(what: str) -> None:
     """As long as anybody holds a part of the state, its numbers go on in their hands; a step after that, nobody watches."""
@@ -163,6 +173,7 @@ def test_saving_leaves_no_watch(name: str) -> None:
         assert optimizer._plan.is_watched == (count in (2, 3, 6, 7))
 
 
+@pytest.mark.usefixtures("tags")
 def test_copies_in_the_place_of_a_parameters_part() -> None:
     """Somebody who puts a copy of a parameter's part into the state, and keeps either of the two, is served as by torch."""
     ours, theirs = params(shapes=[(1,), (3,)]), params(shapes=[(1,), (3,)])
@@ -186,6 +197,7 @@ def test_copies_in_the_place_of_a_parameters_part() -> None:
     torch.testing.assert_close(ours[0], theirs[0])
 
 
+@pytest.mark.usefixtures("tags")
 def test_something_of_ones_own_in_the_state_costs_no_plan() -> None:
     """A wrapper that keeps something of its own with each parameter, anew at each step, has it kept (SAM, Lookahead)."""
     some = params(shapes=SHAPES)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import gradus.optim
-from gradus.backends.cpu import OnePass, kernels
+from gradus.backends.cpu import CpuBatch, kernels
 from gradus.errors import InvalidInput
 from gradus.rules.classical import adam
 from optim_registry import BY_NAME, give_gradients, params
@@ -35,8 +35,8 @@ def test_01_many_small_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = params(shapes=[(1,)] * 500), params(shapes=[(1,)] * 500)
     got, want = gradus.optim.AdamW(ours), torch.optim.AdamW(theirs)
     calls: list[Any] = []
-    run = OnePass._run
-    monkeypatch.setattr(OnePass, "_run", lambda self, *args: (calls.append(args), run(self, *args)))
+    run = CpuBatch._run
+    monkeypatch.setattr(CpuBatch, "_run", lambda self, *args: (calls.append(args), run(self, *args)))
     for step in range(3):
         give_gradients(ours, theirs, step=step)
         got.step()
@@ -52,7 +52,7 @@ def test_02_kernels_for_four_rules_only(name: str) -> None:
     give_gradients([param], step=0)
     optimizer = BY_NAME[name].ours([param], backend="cpu")
     optimizer.step()
-    assert [type(batch) for batch in optimizer._plan.batches] == [OnePass]
+    assert [type(batch) for batch in optimizer._plan.batches] == [CpuBatch]
 
 
 def test_03_temporaries() -> None:

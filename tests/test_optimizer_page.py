@@ -19,8 +19,8 @@ def test_its_costs_are_its_rules(name: str, options: str, slots: str, bytes_move
     param = torch.nn.Parameter(torch.ones(1))
     program = program_of(CLASSES[name]([param], **{k: eval(v) for k, v in arguments.items()}))
     assert set(re.findall(r"`(\w+)`", slots)) == set(program.slots)
-    assert int(bytes_moved) == 4 * (sum(len(part.reads) for part in (program, *program.stages)) + len(program.writes))
-    assert passes == ("once", "twice")[len(program.stages)]
+    assert int(bytes_moved) == 4 * (sum(len(one.reads) + len(one.writes or ()) for one in program.passes))
+    assert passes == ("once", "twice")[len(program.passes) - 1]
 
 
 def test_every_elementwise_optimizer_has_its_row() -> None:

@@ -1,16 +1,20 @@
 """Rules of one's own: a plain function of an element, on every backend."""
 
 import re
-from typing import Any
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import gradus.optim
 from gradus.errors import InvalidInput
 from gradus.optim import Optimizer
-from gradus.rules import ops, rule
+from gradus.rules import RULES, ops, rule
 from gradus.rules.rule import Rule
 
 BACKENDS = ["reference", "cpu"]
@@ -37,6 +41,83 @@ def _agrees(one: Rule, backend: str) -> None:
     np.testing.assert_allclose(param.detach().numpy(), want, rtol=1e-12)
     for name, slot in zip(one.slots, slots, strict=True):
         np.testing.assert_allclose(optimizer.state[param][name].numpy(), slot, rtol=1e-12)
+
+
+def test_every_rule_is_in_the_registry() -> None:
+    """`RULES` has the rule of every optimizer, and its fallback, under the rule's own name, and no others."""
+    used = [one for name in gradus.optim.__all__ if (one := getattr(getattr(gradus.optim, name), "rule", None))]
+    used += [gradus.optim.Muon._fallback]
+    assert {one.name: one for one in used} == RULES
+
+
+def test_other_defaults_are_the_same_rule() -> None:
+    """A rule with other defaults does what the rule does with these given, and refuses a name that it doesn't have."""
+    heavy = RULES["sgd"].with_defaults("heavy", {}, momentum=0.9)
+    assert (heavy.name, heavy.slots, RULES["sgd"].hypers["momentum"].default) == ("heavy", ("momentum_buffer",), 0)
+    assert heavy(1.0, 2.0, 0.5, step=2) == RULES["sgd"](1.0, 2.0, 0.5, step=2, momentum=0.9)
+    assert heavy(1.0, 2.0, 0.5, step=2, momentum=0.0) == RULES["sgd"](1.0, 2.0, 0.5, step=2)
+    with pytest.raises(InvalidInput, match="sgd has no hyperparameter 'momentun'"):
+        RULES["sgd"].with_defaults("heavy", {}, momentun=0.9)
+
+
+@pytest.mark.parametrize("torch_first", [True, False])
+def test_a_rule_takes_tensors_without_the_optimizers(torch_first: bool) -> None:
+    """Where only torch and the rules are imported, in whichever order, a rule on tensors is its rule on arrays."""
+    order = ["import torch", "from gradus.rules import RULES, ops"]
+    code = f"""
+{chr(10).join(order if torch_first else order[::-1])}
+import sys, numpy as np
+assert ops.sqrt(2.25) == 1.5
+four = torch.nn.Parameter(torch.tensor(4.0))
+ops.sqrt(four).backward()
+assert four.grad == 0.25 and ops.sqrt(four).dtype == torch.float32
+unary = ("sqrt", "exp", "log", "abs", "sign", "norm", "mean")
+one, other = np.array([0.5, 2.0]), np.array([1.0, -3.0])
+calls = [(name, (one,)) for name in unary]
+calls += [("maximum", (one, other)), ("minimum", (0.7, one)), ("power", (one, 3)), ("where", (one > 1, one, 0.0))]
+for name, args in calls:
+    made = getattr(ops, name)(*(torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in args))
+    np.testing.assert_allclose(made.numpy(), getattr(ops, name)(*args), err_msg=name)
+got = RULES["adam"](torch.ones(2), torch.ones(2), torch.zeros(2), torch.zeros(2), None, step=1)
+want = RULES["adam"](np.ones(2), np.ones(2), np.zeros(2), np.zeros(2), None, step=1)
+np.testing.assert_allclose(got[0].numpy(), want[0], rtol=1e-6)
+assert not [name for name in sys.modules if name.startswith(("gradus.backends", "gradus.optim"))]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class _Interval(NamedTuple):
+    low: float
+    high: float
+
+
+@pytest.mark.parametrize("unknown", ["4.0", None, [4.0], 1j, _Interval(1.0, 2.0)])
+@pytest.mark.parametrize("call", [ops.sqrt, ops.norm, lambda x: ops.maximum(1.0, x), lambda x: ops.where(True, x, 1.0)])
+def test_what_is_no_number_is_refused(call: Any, unknown: Any) -> None:
+    """An unknown type is refused with its name and the way out, and isn't taken for a float."""
+    with pytest.raises(InvalidInput, match=rf"got one of type \S*{type(unknown).__name__};.*ops\.register"):
+        call(unknown)
+
+
+def test_a_type_of_ones_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule runs on any type whose functions are registered, subclasses and torch's own included."""
+    monkeypatch.setattr(ops, "_REGISTERED", [])
+    try:
+        ops.register(_Interval, SimpleNamespace(sqrt=lambda x: _Interval(x.low**0.5, x.high**0.5)))
+        assert ops.sqrt(_Interval(4.0, 9.0)) == (2.0, 3.0)
+        ops.register(Tensor, SimpleNamespace(sqrt=lambda _: "mine"))
+        assert ops.sqrt(nn.Parameter(torch.ones(1))) == "mine"
+    finally:
+        ops._functions_of.cache_clear()
+
+
+@pytest.mark.parametrize("one", [one for one in RULES.values() if not one.needs_whole_tensor], ids=str)
+def test_a_rule_is_a_function_of_numbers(one: Rule) -> None:
+    """Each rule of elements can be called on floats with its defaults, and gives the parameter and its slots."""
+    step = {"step": 3} if one.counts_steps else {}
+    new = one(1.0, 0.5, *(0.25 for _ in one.slots), **step)
+    assert len(new) == 1 + len(one.slots)
+    assert all(np.isfinite(value) for value in new)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -176,9 +176,9 @@ def test_a_name_of_ours_stays_ours() -> None:
 
 def test_its_length_is_inferred() -> None:
     """`length` is in steps or a span, and a kind without one goes on for ever."""
-    assert (Saw(7).length, len(Saw(7)), Saw(7).endless) == (7, 7, False)
+    assert (Saw(7).length, len(Saw(7)), Saw(7).is_endless) == (7, 7, False)
     assert Saw(rest()).resolve(30) == Saw(30)
-    assert (Stairs(4).length, Stairs(4).endless) == (None, True)
+    assert (Stairs(4).length, Stairs(4).is_endless) == (None, True)
     with pytest.raises(InvalidInput, match="has no end, so nothing can follow it"):
         Stairs(4) >> Constant()
 
@@ -293,7 +293,7 @@ def test_a_formula_that_fails_over_arrays_says_so_as_over_one_step() -> None:
         Failing()(np.arange(3))
 
 
-@pytest.mark.parametrize("name", ["kind", "at", "take", "resolve", "plot", "to_json", "endless", "_missing", "_checks"])
+@pytest.mark.parametrize("name", ["kind", "at", "take", "resolve", "plot", "to_json", "is_endless", "_needs", "_checks"])
 def test_no_field_takes_the_place_of_something_that_every_schedule_has(name: str) -> None:
     """A field under the name of a method, or of what JSON calls the class, is refused when the class is defined."""
     with pytest.raises(InvalidInput, match=f"can't have a field '{name}'"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gradus.optim
-from gradus.backends.rounding import rounded_by_chance
+from gradus.backends.rounding import round_stochastically
 from gradus.errors import InvalidInput
 
 BACKENDS = ["reference", "cpu", *(["cuda"] if importlib.util.find_spec("triton") else [])]
@@ -34,7 +34,7 @@ def stepped(backend: str, dtype: torch.dtype, steps: int, start: Any, **options:
 def test_the_result_is_a_neighbour(dtype: torch.dtype, x: float, seed: int) -> None:
     """A number becomes one of the two numbers of half precision between which it lies, by torch's own; one of them stays."""
     nearest = torch.tensor(x).to(dtype)
-    rounded = rounded_by_chance(torch.tensor([x]), seed, 0, dtype).to(dtype)[0]
+    rounded = round_stochastically(torch.tensor([x]), seed, 0, dtype).to(dtype)[0]
     if float(nearest) == x:
         assert rounded.item() == x
     else:
@@ -46,7 +46,7 @@ def test_the_result_is_a_neighbour(dtype: torch.dtype, x: float, seed: int) -> N
 def test_nan_and_infinity_stay(dtype: torch.dtype) -> None:
     """What is no number stays none, whatever its bits are."""
     odd = torch.tensor([0x7F800001, 0x7F800000], dtype=torch.int32).view(torch.float32)
-    rounded = [rounded_by_chance(odd, seed, 0, dtype).to(dtype).tolist() for seed in range(50)]
+    rounded = [round_stochastically(odd, seed, 0, dtype).to(dtype).tolist() for seed in range(50)]
     assert all(nan != nan and infinite == float("inf") for nan, infinite in rounded)
 
 
@@ -57,7 +57,7 @@ def test_it_is_right_on_average(dtype: torch.dtype, size: float) -> None:
     one = torch.tensor(size, dtype=dtype)
     apart = float(torch.nextafter(one, torch.tensor(2.0, dtype=dtype)) - one)
     x = torch.full((100_000,), size + 0.3 * apart)
-    mean = rounded_by_chance(x, 1, 0, dtype).double().mean().item()
+    mean = round_stochastically(x, 1, 0, dtype).double().mean().item()
     assert abs(mean - float(x[0])) < 5 * apart * (0.3 * 0.7 / 100_000) ** 0.5
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gradus.schedules as g
 from gradus.errors import InvalidInput
 from gradus.schedules import Absolute, Constant, Cosine, CosineRestarts, Cyclic, Linear, Schedule, parse
-from gradus.schedules.schedule import Power, Product, Sequence
+from gradus.schedules.algebra import Power, Product, Sequence
 from registry import SCHEDULES, Refused
 
 FIELDS = [
@@ -44,7 +44,7 @@ FIELDS = [
     Refused(lambda: g.OneCycle(9, pct_start=0.6, three_phase=True), "pct_start must be at most 0.5"),
     Refused(lambda: g.OneCycle(9, three_phase=1), "three_phase must be True or False; got 1"),
     Refused(lambda: CosineRestarts(5, growth=0.5), "CosineRestarts's growth must be a finite number, 1 or more; got 0.5"),
-    Refused(lambda: CosineRestarts(5, cycles=0), "cycles must be a whole number from 1, or None for no end; got 0"),
+    Refused(lambda: CosineRestarts(5, cycles=0), "cycles must be a whole number from 1 to 2^53, or None for no end; got 0"),
     Refused(lambda: g.Lambda(3), "Lambda's function must be callable; got 3"),
     Refused(lambda: g.Lambda("no_such_module:f"), "there is no module 'no_such_module'"),
     Refused(lambda: g.Lambda("math:no_such_function"), "no_such_function"),
@@ -75,21 +75,19 @@ FIELDS = [
     Refused(lambda: g.wsd_s(5, 7, 3), "wsd_s's stable must be a list of lengths such as (700, 700); got 7"),
     Refused(lambda: g.wsd_s(5, (7,), 3, shape="square"), "wsd_s's shape must be"),
     Refused(lambda: g.cooldown(Cosine(5), 2, 3, shape="square"), "cooldown's shape must be"),
-    Refused(lambda: g.untuned_linear(1.0), "untuned_linear's beta2 must be a number from 0 and below 1; got 1.0"),
-    Refused(
-        lambda: g.untuned_exponential("0.9"), "untuned_exponential's beta2 must be a number from 0 and below 1; got '0.9'"
-    ),
-    Refused(lambda: g.Rectification(0.6), "Rectification's beta2 must be a number above 0.6 and below 1; got 0.6"),
+    Refused(lambda: g.untuned_linear(1.0), "untuned_linear's beta2 must be at least 0 and below 1; got 1.0"),
+    Refused(lambda: g.untuned_exponential("0.9"), "untuned_exponential's beta2 must be at least 0 and below 1; got '0.9'"),
+    Refused(lambda: g.RAdamWarmup(0.6), "RAdamWarmup's beta2 must be a number above 0.6 and below 1; got 0.6"),
     Refused(lambda: g.Noise(0.1, seed=-1), "Noise's seed must be a whole number from 0 to 2^32 - 1; got -1"),
     Refused(lambda: g.Noise(0.1, seed=0.5), "Noise's seed must be a whole number from 0 to 2^32 - 1; got 0.5"),
     Refused(lambda: g.Noise(-0.1), "Noise's spread must be a finite number that isn't negative; got -0.1"),
     Refused(lambda: g.Noise(0.1, distribution="pink"), "must be one of 'uniform', 'normal'; got 'pink'"),
-    Refused(lambda: g.Rex(5, d=1), "Rex's d must be a number from 0 and below 1; got 1"),
+    Refused(lambda: g.Rex(5, d=1), "Rex's d must be at least 0 and below 1; got 1"),
     Refused(lambda: g.Tanh(5, low=3, high=-6), "Tanh needs low < high"),
     Refused(lambda: g.Tanh(5, low=30, high=40), "near enough to 0 for the tangent to change between them"),
     Refused(lambda: g.PowerLaw(-1), "PowerLaw's exponent must be a finite number that isn't negative; got -1"),
     Refused(lambda: Cosine(5, k=0), "Cosine's k must be a finite number above 0; got 0"),
-    Refused(lambda: g.sgdr(0), "sgdr takes a whole number of cycles from 1 to 100; got 0"),
+    Refused(lambda: g.sgdr(0), "sgdr's cycles must be a whole number from 1 to 100; got 0"),
     Refused(lambda: g.noam(0, 10), "noam's d_model must be a whole number from 1; got 0"),
 ]
 COMPOSITION = [

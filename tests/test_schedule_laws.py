@@ -87,7 +87,7 @@ def test_the_end_is_held(name: str) -> None:
     """From its length on, a schedule with an end has one value."""
     one = SCHEDULES[name]
     if one.length is None or name == "raise":
-        assert one.endless or name == "raise"
+        assert one.is_endless or name == "raise"
         return
     assert isinstance(one.length, int)
     assert {one(one.length + later) for later in (0, 1, 13, 10**6)} == {one(one.length)}
@@ -133,7 +133,7 @@ def test_compositions_are_schedules(one: Schedule) -> None:
     assert close(together, [one(t) for t in range(80)], 1e-12)
     assert Schedule.from_json(one.to_json()) == one
     assert parse(repr(one)) == one
-    if not one.endless:
+    if not one.is_endless:
         assert isinstance(one.length, int)
         assert one(one.length) == one(one.length + 5)
 
@@ -214,7 +214,7 @@ def test_after_raise_refuses_late_steps() -> None:
     one = Linear(10).after("raise")
     assert one(10) == 0.0
     for late in (11, np.array([3, 11])):
-        with pytest.raises(schedule.InvalidInput, match=r"told to end at step 10, and step 11 was asked for"):
+        with pytest.raises(schedule.InvalidInput, match=r"ends at step 10, and step 11 was asked for"):
             one(late)
     assert (one >> Constant(0.5))(np.arange(40))[-1] == 0.5
 

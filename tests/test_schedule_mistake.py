@@ -17,7 +17,7 @@ from test_schedule_corpus import MISTAKES, RECIPES, an_optimizer, the_schedule
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins as a process does, with nothing told."""
-    monkeypatch.setattr(mistakes, "_told", set())
+    monkeypatch.setattr(mistakes, "_warned", set())
 
 
 @pytest.fixture

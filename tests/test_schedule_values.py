@@ -1,6 +1,7 @@
 """The values of schedules, against torch's schedulers stepped 0…N and against the papers' formulas."""
 
 import math
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ from gradus.schedules import (
     OneCycle,
     Piecewise,
     Polynomial,
-    Rectification,
+    RAdamWarmup,
     Rex,
     Schedule,
     Step,
@@ -32,11 +33,13 @@ from gradus.schedules import (
     cooldown,
     noam,
     one_cycle,
+    parse,
     sgdr,
     warmup,
     wsd,
     wsd_s,
 )
+from gradus.schedules.json import FORMER_NAMES
 
 STEPS = 60
 lengths = st.integers(1, 50)
@@ -293,7 +296,7 @@ def test_wsd_s_is_at_full_height_again_after_each_low() -> None:
 
 @pytest.mark.parametrize("beta2", [0.61, 0.9, 0.999, 0.9999])
 def test_rectification_is_radams(beta2: float) -> None:
-    """Rectification is RAdam's r, in fifty digits, from the first update at which its ρ is above 4."""
+    """RAdamWarmup is RAdam's r, in fifty digits, from the first update at which its ρ is above 4."""
     from decimal import Decimal, localcontext
 
     with localcontext(prec=50):
@@ -304,7 +307,7 @@ def test_rectification_is_radams(beta2: float) -> None:
         for t in (0, 1, 5, 50, 2500):
             r = rho[t + first]
             exact = ((r - 4) * (r - 2) * last / ((last - 4) * (last - 2) * r)).sqrt()
-            assert Rectification(beta2)(t) == pytest.approx(float(exact), rel=1e-11)
+            assert RAdamWarmup(beta2)(t) == pytest.approx(float(exact), rel=1e-11)
 
 
 @given(
@@ -346,3 +349,12 @@ def test_noise_is_even(distribution: Any) -> None:
     for lag in (1, 2, 16, 256):
         assert abs(np.corrcoef(one[:-lag], one[lag:])[0, 1]) < 0.015
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.015
+
+
+def test_a_former_name_is_read() -> None:
+    """What an earlier Gradus has written, in JSON, as text or pickled, is read; today's name is written."""
+    schedule = RAdamWarmup(0.99)
+    for former, present in FORMER_NAMES.items():
+        assert Schedule.from_json(schedule.to_json().replace(present, former)) == schedule
+        assert parse(repr(schedule).replace(present, former)) == schedule
+        assert pickle.loads(pickle.dumps(schedule, protocol=0).replace(present.encode(), former.encode())) == schedule

@@ -501,7 +501,7 @@ REFUSED = [
     ),
     Refused(
         lambda: Scheduler(an_optimizer(), lr=Cosine(3)).set_step(-1),
-        "set_step takes a whole number from 0; got -1",
+        "set_step's step must be a whole number from 0 to 2^63 - 1; got -1",
     ),
     Refused(lambda: Scheduler(an_optimizer(), lr=Lambda(lambda t: t + 1.0)).state_dict(), "can't be saved"),
     Refused(lambda: Scheduler(an_optimizer(), lr=Cosine(3)).load_state_dict({}), "this is no state of a gradus Scheduler"),
@@ -519,7 +519,8 @@ REFUSED = [
     ),
     Refused(lambda: Scheduler(an_optimizer(), lr={"head": Cosine(3)}), "no group fits 'head'"),
     Refused(
-        lambda: Scheduler(an_optimizer(), lr=Cosine(3), start_step=-1), "start_step takes a whole number from 0; got -1"
+        lambda: Scheduler(an_optimizer(), lr=Cosine(3), start_step=-1),
+        "start_step must be a whole number from 0 to 2^63 - 1; got -1",
     ),
     Refused(
         lambda: Scheduler(an_optimizer(), lr=Cosine(3)).advance(),

@@ -19,8 +19,8 @@ from gradus.schedules import (
     warmup,
     wsd,
 )
+from gradus.schedules.explain import _words, number
 from gradus.schedules.schedule import KINDS
-from gradus.schedules.words import _words, number
 from registry import COMPOSITIONS, SCHEDULES, TEMPLATES
 
 ALL = {**SCHEDULES, **{f"template {name}": template for name, (template, *_) in TEMPLATES.items()}}

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import math
+import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -56,9 +57,9 @@ def stub() -> str:
 
 def _modules() -> Iterator[str]:
     """The modules that the classes are written in; each class names the package."""
-    for path in STUB.parent.glob("*.py"):
-        if path.stem != "__init__":
-            yield f"gradus.optim.{path.stem}"
+    for module in pkgutil.iter_modules(gradus.optim.__path__):
+        yield f"gradus.optim.{module.name}"
+    yield "gradus.rules.cautious"
 
 
 def constructor(optimizer: Any) -> str:
@@ -78,7 +79,7 @@ def constructor(optimizer: Any) -> str:
 def _types(optimizer: Any) -> Mapping[str, str]:
     """The type of each argument, in the words of the stub."""
     hints: dict[str, Any] = {}
-    for rule in (optimizer._besides, optimizer.rule):
+    for rule in (optimizer._fallback, optimizer.rule):
         hints |= get_type_hints(rule.function) if rule else {}
     return {"params": "Params", **{name: _text(hints.get(name, Any)) for name in optimizer.hypers}, **OPTIONS}
 

@@ -6,6 +6,8 @@ The names here are imported when they are first used, so that `import gradus.sch
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gradus.doors import register
+
 __version__ = "0.1.0"
 __all__ = [
     "GradusError",
@@ -76,6 +78,9 @@ def __getattr__(name: str) -> Any:
     from gradus.names import did_you_mean
 
     raise AttributeError(f"module 'gradus' has no attribute {name!r}{did_you_mean(name, __all__)}")
+
+
+register("compare_schedules", lambda: __getattr__("compare_schedules"))  # for `schedule.plot()`
 
 
 def __dir__() -> list[str]:

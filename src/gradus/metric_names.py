@@ -1,6 +1,6 @@
 """What names of numbers in rows say: the part of the data, the metric, and how it is shown. Any other name is fine."""
 
-__all__ = ["is_accuracy", "is_loss", "metric_of", "part_of", "worded"]
+__all__ = ["heading", "is_accuracy", "is_loss", "metric_of", "part_of", "shown", "worded"]
 
 _PARTS = ("train", "valid", "test")
 
@@ -41,3 +41,21 @@ def worded(name: str) -> str:
     'valid top5 accuracy'
     """
     return name.replace("/", " ").replace("_", " ")
+
+
+def heading(name: str) -> str:
+    """What a column of the number is called.
+
+    >>> heading("valid/accuracy"), heading("train/loss")
+    ('valid accuracy %', 'train loss')
+    """
+    return worded(name) + " %" * is_accuracy(name)
+
+
+def shown(name: str, value: float) -> str:
+    """The number under its heading: accuracies in per cent.
+
+    >>> shown("valid/accuracy", 0.97224), shown("train/loss", 0.0123456)
+    ('97.22', '0.01235')
+    """
+    return f"{100 * value:.2f}" if is_accuracy(name) else f"{value:.4g}"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from gradus.errors import InvalidInput
 
-__all__ = ["current_folder_first", "did_you_mean", "hint_for_argument", "hinting", "imported"]
+__all__ = ["current_folder_first", "did_you_mean", "hint_for_argument", "hinting", "imported", "no_attribute"]
 
 _LONGEST = 100  # characters; a longer text is no slip of the fingers, and comparing it takes quadratic time
 _NEAR = 0.65  # of difflib's ratio: a letter in three may be wrong
@@ -64,8 +64,18 @@ def hint_for_argument(function: Callable[..., Any], given: Iterable[str]) -> str
     return next((did_you_mean(name, known) for name in given if name not in known), "")
 
 
+def no_attribute(module: str, name: str, public: Iterable[str]) -> AttributeError:
+    """The error of a module that has no such attribute, with the public name that was meant."""
+    return AttributeError(f"module {module!r} has no attribute {name!r}{did_you_mean(name, public)}")
+
+
 def hinting(function: _Function) -> _Function:
-    """The function; its TypeError for an argument by an unknown name offers the one meant, as Python 3.13 does."""
+    """The function; its TypeError for an argument by an unknown name offers the one meant.
+
+    Python 3.13 does so itself, so from there on this is the very function; it goes when that is the oldest Python.
+    """
+    if sys.version_info >= (3, 13):
+        return function
     hint = hint_for_argument
 
     def called(*args: Any, **named: Any) -> Any:
@@ -99,14 +109,14 @@ def current_folder_first() -> Iterator[None]:
 
 
 def imported(path: str, what: str = "an import path") -> Any:
-    """What an import path names: `package.module:name`; the name may lie deeper, as in `module:Class.method`.
+    """What an import path names: `package.module:name`; the name may be a path itself, as in `module:Class.method`.
 
     This is the one rule for tasks, models, optimizers and functions of a user's own, on the command line and in Python:
-    the module lies in the current folder or on Python's path, in this order.
+    the module is in the current folder or on Python's path, in this order.
 
     Args:
         path: such as "mytask:speech".
-        what: what it is for, as the error message calls it.
+        what: its purpose, for the error message.
 
     Raises:
         InvalidInput: the path isn't of that form, there is no such module, it fails when it is imported, or it has no such

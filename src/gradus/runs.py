@@ -14,7 +14,7 @@ from gradus.errors import InvalidInput
 from gradus.frozen import Frozen
 from gradus.names import did_you_mean
 from gradus.schedules import Absolute, Constant, Finding, Schedule, Span, epochs
-from gradus.schedules.lint import mistakes
+from gradus.schedules.check import mistakes
 from gradus.schedules.spans import Units
 
 __all__ = ["FROZEN", "OnNonfinite", "Per", "Precision", "Run"]

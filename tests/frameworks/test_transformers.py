@@ -136,3 +136,22 @@ def test_a_metric_reaches_a_plateau_through_a_callback(tmp_path: Path) -> None:
     made, rates = trainer(tmp_path, schedule, callbacks=[Observe], eval_strategy="steps", eval_steps=5)
     made.train()
     assert rates == [0.1 * factor * warmup(5)(t) for t, factor in enumerate([1.0] * 10 + [0.5] * 5 + [0.25] * 5)]
+
+
+@pytest.mark.parametrize("scale_parameter", [True, False])
+@pytest.mark.parametrize("pace", [{"relative_step": False, "lr": 0.02}, {}, {"warmup_init": True}], ids=str)
+@pytest.mark.parametrize("beta1", [None, 0.9])
+def test_adafactors_options_are_transformers(beta1, pace, scale_parameter):
+    """Thirty updates under each of Adafactor's options go where Transformers' Adafactor goes."""
+    shared = {"beta1": beta1, "scale_parameter": scale_parameter, "eps": (1e-30, 1e-3)}
+    both = [[torch.nn.Parameter(torch.ones(shape) * 0.1) for shape in ((4, 3), (5,))] for _ in range(2)]
+    ours = gradus.optim.Adafactor(both[0], d=1.5, beta2_decay=-0.7, **shared, **pace)
+    theirs = transformers.optimization.Adafactor(both[1], clip_threshold=1.5, decay_rate=-0.7, **shared, **pace)
+    for step in range(30):
+        for some, optimizer in zip(both, (ours, theirs), strict=True):
+            generator = torch.Generator().manual_seed(step)
+            for param in some:
+                param.grad = torch.randn(param.shape, generator=generator)
+            optimizer.step()
+    for a, b in zip(*both, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What tensors' elements are, where they lie, and how they are cut into pieces of work."""
+"""What tensors' elements are, where they are in memory, and how they are cut into chunks of work."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["cut", "has_memory", "is_dense", "laid_out", "overlapping", "paired", "real"]
+__all__ = ["aligned", "chunked", "has_memory", "is_dense", "overlapping", "paired", "real"]
 
 
 def real(tensor: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 @torch.no_grad()
-def laid_out(grad: Tensor, param: Tensor) -> Tensor:
+def aligned(grad: Tensor, param: Tensor) -> Tensor:
     """A gradient whose elements lie as its parameter's do, as they are; copied where they don't."""
     same = grad.stride() == param.stride() or (grad.is_contiguous() and param.is_contiguous())
     # Elements that are to be negated, or zeros that aren't there, become so by being copied.
@@ -51,8 +51,8 @@ def overlapping(tensors: Sequence[Tensor]) -> set[int]:
     return found
 
 
-def cut(sizes: Sequence[int], piece: int) -> np.ndarray:
-    """Tensors as pieces of at most so many elements: (tensor, first element, elements)."""
+def chunked(sizes: Sequence[int], piece: int) -> np.ndarray:
+    """Tensors cut into chunks of at most n elements, int64 [chunks, 3]: (tensor, first element, how many)."""
     pieces = [
         (tensor, begin, min(piece, size - begin)) for tensor, size in enumerate(sizes) for begin in range(0, size, piece)
     ]

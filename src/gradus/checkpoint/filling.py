@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradus.backends.local import is_shared
+from gradus.backends.sharding import is_sharded
 from gradus.checkpoint.file import DamagedCheckpoint, read
-from gradus.checkpoint.processes import rank, together, world_size
 from gradus.checkpoint.state import SHARDS, are_shared, mapped, set_random_state
+from gradus.distributed import all_or_none, rank, world_size
 from gradus.errors import GradusError, InvalidInput
 from gradus.scheduler import OnChange, Scheduler
 from gradus.snapshot import Snapshot
@@ -115,7 +115,7 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
     Raises:
         InvalidInput: it doesn't fit; nothing is changed.
     """
-    together(lambda: _check(path, tree, parts, rng))
+    all_or_none(lambda: _check(path, tree, parts, rng))
     saved, extra = _with_shards(path, tree, parts)
     before = Snapshot(parts.values(), memory_limit=sys.maxsize)
 
@@ -126,7 +126,7 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
             set_random_state(tree["random"][rank()])
 
     try:
-        together(put)
+        all_or_none(put)
     except BaseException as error:  # torch's objects raise whatever they meet, after they have changed a part
         before.restore()
         if not isinstance(error, Exception):
@@ -157,7 +157,7 @@ def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) 
         if where in read:
             return read[where]
         other = like(where)
-        if isinstance(value, Tensor) and is_shared(other) and other.shape == value.shape:
+        if isinstance(value, Tensor) and is_sharded(other) and other.shape == value.shape:
             from gradus.checkpoint.shards import laid_out
 
             return laid_out(value, other)

@@ -15,8 +15,9 @@ from torch import nn
 from gradus.checkpoint.file import DamagedCheckpoint
 from gradus.checkpoint.filling import check, remove_shards, tree_of
 from gradus.checkpoint.one import Loaded, load
-from gradus.checkpoint.processes import from_first, is_first, together
 from gradus.checkpoint.state import State, parts_of
+from gradus.checks import whole
+from gradus.distributed import all_or_none, is_main, made_by_main
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import locked, make_ignored_folder, write_whole
 from gradus.scheduler import OnChange
@@ -83,8 +84,7 @@ class Checkpoints:
         best: Literal["min", "max"] | None = None,
         asynchronous: bool = False,
     ) -> None:
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 2:
-            raise InvalidInput(f"keep must be a whole number from 2, so that a damaged file has one before it; got {keep!r}")
+        keep = whole("keep", keep, least=2, why=", so that a damaged file has one before it")
         if best not in (None, "min", "max"):
             raise InvalidInput(f'best must be "min", "max" or None; got {best!r}')
         self.folder, self.keep, self.best = Path(folder), keep, best
@@ -133,9 +133,9 @@ class Checkpoints:
                 "parameters that are shared out are written by all processes together, which threads can't do while these "
                 "train: leave asynchronous out"
             )
-        together(lambda: self._make_ready(position) if is_first() else None)
+        all_or_none(lambda: self._make_ready(position) if is_main() else None)
         state.write_shards(self.folder / _NAME.format(position))
-        together(lambda: self._take(state) if is_first() else None)
+        all_or_none(lambda: self._take(state) if is_main() else None)
 
     def load(
         self,
@@ -158,7 +158,7 @@ class Checkpoints:
             InvalidInput: the checkpoint doesn't fit; nothing is changed.
             GradusError: it can't be read, or a newer Gradus wrote it.
         """
-        path = from_first(lambda: latest(self.folder))
+        path = made_by_main(lambda: latest(self.folder))
         if path is None:
             return None
         return load(path, model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, rng=rng, on_change=on_change)
@@ -180,7 +180,7 @@ class Checkpoints:
             GradusError: the last checkpoint couldn't be written.
         """
         try:
-            together(self.wait)
+            all_or_none(self.wait)
         finally:
             self._let_go()
 

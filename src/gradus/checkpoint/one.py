@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from gradus.checkpoint.filling import fill, remove_shards, state_dict_of, tree_of
-from gradus.checkpoint.processes import is_first, together
 from gradus.checkpoint.state import State, parts_of
+from gradus.distributed import all_or_none, is_main
 from gradus.errors import InvalidInput
 from gradus.files import write_whole
 from gradus.scheduler import OnChange
@@ -67,9 +67,9 @@ def save(
     place = Path(path)
     try:
         state.write_shards(place)
-        together(lambda: write_whole(place, state.packed()) if is_first() else None)
+        all_or_none(lambda: write_whole(place, state.packed()) if is_main() else None)
     finally:
-        if is_first():
+        if is_main():
             remove_shards(place.parent, glob.escape(place.name), lambda: [place])
 
 
@@ -107,7 +107,7 @@ def load(
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     parts = parts_of(model, optimizer, scheduler, scaler)
-    tree = together(lambda: tree_of(Path(path)))
+    tree = all_or_none(lambda: tree_of(Path(path)))
     return Loaded(tree["position"], fill(Path(path), tree, parts, rng, on_change))
 
 

@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.futures import Future
 
 from gradus.checkpoint.file import HEADER, DamagedCheckpoint, packed, payload, read
-from gradus.checkpoint.processes import rank, together
+from gradus.distributed import all_or_none, rank
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 
@@ -132,7 +132,7 @@ class Shards:
             DamagedCheckpoint: a file isn't what was written, for whichever process.
             GradusError: a file can't be read, or there is no room for a tensor, likewise.
         """
-        tensors = together(lambda: {name: self._room(name, like(name)) for name in self._tensors if wanted(name)})
+        tensors = all_or_none(lambda: {name: self._room(name, like(name)) for name in self._tensors if wanted(name)})
         reader = _Reader(Metadata(dict(self._tensors)), self._parts)
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         with warnings.catch_warnings():

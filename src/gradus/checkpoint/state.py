@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradus.backends.local import is_shared
+from gradus.backends.sharding import is_sharded
 from gradus.checkpoint.file import packed
-from gradus.checkpoint.processes import from_all, from_first, is_first, together
+from gradus.checks import whole
+from gradus.distributed import all_gather, all_or_none, is_main, made_by_main
 from gradus.errors import GradusError, InvalidInput
 
 if TYPE_CHECKING:
@@ -53,15 +54,14 @@ class State:
     """
 
     def __init__(self, parts: Mapping[str, Any], position: int, rng: bool, extra: Any, metric: float | None = None) -> None:
-        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < 10**12:
-            raise InvalidInput(f"a checkpoint's position is a whole number of updates, from 0; got {position!r}")
+        position = whole("a checkpoint's position", position, most=10**12 - 1, why=", counted in updates")
         self.position, self.metric = position, None if metric is None else float(metric)
         self.shards: dict[str, DTensor] = {}
         self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}
-        self._tree["random"] = from_all(random_state()) if rng else []
+        self._tree["random"] = all_gather(random_state()) if rng else []
         shared = are_shared(parts)
-        together(lambda: self._copy(parts, extra, self._set_aside if shared else copied) if shared or is_first() else None)
-        if len(set(from_all(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
+        all_or_none(lambda: self._copy(parts, extra, self._set_aside if shared else copied) if shared or is_main() else None)
+        if len(set(all_gather(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
             raise InvalidInput("each process has other tensors that are shared out; all must save the same ones")
 
     def _copy(self, parts: Mapping[str, Any], extra: Any, leaf: Callable[[Any, str], Any]) -> None:
@@ -69,7 +69,7 @@ class State:
         self._tree["parts"] = {name: mapped(state_of(name, part), name, leaf) for name, part in parts.items()}
 
     def _set_aside(self, value: Any, where: str) -> Any:
-        if not is_shared(value):
+        if not is_sharded(value):
             return copied(value, where)
         self.shards[where] = value.detach()
         return None
@@ -79,11 +79,11 @@ class State:
         if self.shards:
             from gradus.checkpoint.shards import write  # it takes long to import, and few need it
 
-            folder = from_first(lambda: head.parent / SHARDS.format(head.name, secrets.token_hex(4)))
+            folder = made_by_main(lambda: head.parent / SHARDS.format(head.name, secrets.token_hex(4)))
             try:
                 self._tree["shards"] = write(folder, self.shards)
             except GradusError:
-                if is_first():
+                if is_main():
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
 
@@ -96,7 +96,7 @@ def are_shared(parts: Mapping[str, Any]) -> bool:
     """Whether parameters are shared out among processes."""
     groups = parts["optimizer"].param_groups if "optimizer" in parts else []
     model = parts["model"].state_dict().values() if "model" in parts else []  # FSDP2's own parameters are whole at times
-    return any(map(is_shared, chain(model, *(group["params"] for group in groups))))
+    return any(map(is_sharded, chain(model, *(group["params"] for group in groups))))
 
 
 def state_of(name: str, part: Any) -> Any:

@@ -150,9 +150,8 @@ def _options_for(optimizer: str | None, optimizers: list[str], options: list[str
 
 
 def _print_comparison(comparison: "Comparison", given: Mapping[str, Any]) -> None:
-    from gradus.report import table
-
-    print_table(*table(comparison))
+    table = comparison.table().fitting(Console().width)
+    print_table(table.headings, table.lines)
     for remark in comparison.remarks():
         print_wrapped(remark)
     typer.echo(f"wrote {given['out'] / 'curves.png'} and {given['out'] / 'results.json'}")

@@ -2,19 +2,20 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from gradus.cli.line import line_of
-from gradus.errors import GradusError
+from gradus.errors import GradusError, InvalidInput
+from gradus.metric_names import heading, shown
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.store import Store, StoredRun, StoredSweep
 
-__all__ = ["Listed", "differences", "listed", "table_of", "whole"]
+__all__ = ["Listed", "differences", "listed", "pictured", "table_of", "whole"]
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -28,12 +29,12 @@ class Listed:
 
     Args:
         stored: the run.
-        objective: the name of what its task chooses by; None where that isn't known.
+        task: what its sweep says of its task: its objective among others.
         last: its last row that has the objective, or its last row; None where there is none.
     """
 
     stored: StoredRun
-    objective: str | None
+    task: Mapping[str, Any]
     last: Row | None
 
     @cached_property
@@ -43,6 +44,15 @@ class Listed:
             return self.stored.run
         except GradusError:
             return None
+
+    @property
+    def objective(self) -> str | None:
+        """The name of what its task chooses by; None where that isn't known."""
+        said = self.task.get("objective")
+        if not isinstance(said, str) or self.run is None:
+            return None
+        name = said.rpartition(" ")[0]
+        return name if self.run.valid else name.replace("valid/", "test/", 1)
 
     @property
     def specification(self) -> dict[str, Any]:
@@ -114,14 +124,12 @@ def _tasks(sweep: StoredSweep) -> Any:
 
 
 def _listed(store: Store, one: StoredRun, tasks: Any) -> Listed:
-    bare = Listed(one, None, None)
-    task = tasks.get(bare.run.task) if bare.run is not None and isinstance(tasks, dict) else None
-    said = task.get("objective") if isinstance(task, dict) else None
-    name = str(said).rpartition(" ")[0] if said else None
-    if name is not None and bare.run is not None and not bare.run.valid:
-        name = name.replace("valid/", "test/", 1)
-    rows = store.rows(one.id)
-    return Listed(one, name, next((row for row in reversed(rows) if name in row), rows[-1] if rows else None))
+    run = Listed(one, {}, None).run
+    task = tasks.get(run.task) if run is not None and isinstance(tasks, dict) else None
+    bare = Listed(one, task if isinstance(task, dict) else {}, None)
+    rows = store.rows(one.id) if one.status != "damaged" else []
+    last = next((row for row in reversed(rows) if bare.objective in row), rows[-1] if rows else None)
+    return replace(bare, last=last)
 
 
 def table_of(found: Sequence[Listed], sort: str) -> tuple[Table, str]:
@@ -161,10 +169,8 @@ def whole(one: Listed, rows: Sequence[Row]) -> tuple[Table, Table, str]:
     if one.stored.message:
         facts.append(["message", one.stored.message])
     facts.append(["identity", one.stored.identity])
-    specification, conditions = _document(one.stored.specification), _document(one.stored.conditions)
-    facts += [
-        [name, _plain_text(value)] for name, value in {**specification, **conditions}.items() if value not in (None, {})
-    ]
+    known = {**one.specification, **one.conditions}
+    facts += [[name, _plain_text(value)] for name, value in known.items() if value not in (None, {}) and name not in _ORDER]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[str(row.step), *(shown(name, row[name]) if name in row else "–" for name in names)] for row in rows]
     return (("", ""), facts), (["step", *map(heading, names)], lines), line_of(one.run) if one.run else ""
@@ -184,6 +190,25 @@ def _facts(one: Listed) -> dict[str, str]:
     facts = {"name": one.stored.name, "status": one.stored.status, "step": str(one.stored.step)}
     facts |= {name: _plain_text(value) for name, value in {**one.specification, **one.conditions}.items() if name != "name"}
     return facts | {heading(name): shown(name, value) for name, value in (one.last or {}).items()}
+
+
+def pictured(store: Store, found: Sequence[Listed]) -> bytes:
+    """The runs' curves as PNG.
+
+    Raises:
+        InvalidInput: a run's specification can't be read, or names functions of somebody's own.
+    """
+    from gradus.plots import png
+    from gradus.report import Comparison, Finished, TaskInfo
+
+    runs = []
+    for one in found:
+        if one.run is None:
+            raise InvalidInput(f"run {one.stored.id} can't be drawn: its specification can't be read without running code")
+        rows = store.rows(one.stored.id)
+        runs.append(Finished(one.run.replace(name=one.stored.name or None), rows, one.stored.status, one.stored.message))
+    tasks = {one.run.task: TaskInfo(**one.task) for one in found if one.run is not None and one.task}
+    return png(Comparison(runs, tasks).figure())
 
 
 def _plain_text(value: Any) -> str:

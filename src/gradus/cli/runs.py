@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gradus.cli.app import app
-from gradus.cli.listing import Listed, differences, listed, table_of, whole
+from gradus.cli.listing import Listed, differences, listed, pictured, table_of, whole
 from gradus.cli.printing import print_table, print_wrapped
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import RESULTS, locked, write_whole
@@ -145,10 +145,7 @@ def _plot(store: Store, found: list[Listed], path: Path) -> None:
         raise InvalidInput(f"--plot must name a .png file; got {path}")
     if not found:
         raise InvalidInput(f"there is no such run in {store.path} to draw; `gradus runs` lists them")
-    from gradus.plots import png
-    from gradus.report import Comparison
-
-    write_whole(path, png(Comparison.of(store, [one.stored for one in found]).figure()))
+    write_whole(path, pictured(store, found))
     typer.echo(f"wrote {path}")
 
 
@@ -200,7 +197,8 @@ def _repair(out: Path) -> None:
         typer.echo(f"{out / STORE_FILE} is well, and is left as it is")
     else:
         saved = f"{_counted(repaired.runs, 'run')} with {_counted(repaired.rows, 'row')}"
-        typer.echo(f"saved {saved}; the old file is {repaired.old}")
+        lost = f", and {_counted(repaired.damaged, 'damaged record')} kept apart" if repaired.damaged else ""
+        typer.echo(f"saved {saved}{lost}; the old file is {repaired.old}")
 
 
 def _counted(number: int, noun: str) -> str:

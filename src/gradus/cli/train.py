@@ -1,18 +1,23 @@
 """`gradus train`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from gradus.cli.app import app
 from gradus.cli.options import MACHINE, NETWORK, TASK, TRAINING, named_schedules, run_settings, single_options, takes
+from gradus.cli.printing import print_wrapped
 from gradus.cli.stopping import stopping_kindly
 from gradus.errors import GradusError, InvalidInput
+from gradus.metric_names import is_accuracy, shown, worded
 from gradus.runs import Run
 from gradus.schedules import Schedule, parse
 from gradus.store import STORE_FILE
+
+if TYPE_CHECKING:
+    from gradus.report import Finished
 
 __all__ = ["train"]
 
@@ -62,12 +67,21 @@ def train(
         done, weights = train_run(run.replace(lr=rate), **machine)
     if done.status != "finished":
         raise GradusError(done.message)
-    from gradus.report import sentence
-
-    typer.echo(sentence(done))
+    print_wrapped(_sentence(done))
     if done.message:
-        typer.echo(done.message)
-    typer.echo(f"wrote {weights}")
+        print_wrapped(done.message)
+    if weights is not None:
+        typer.echo(f"wrote {weights}")
+
+
+def _sentence(done: "Finished") -> str:
+    """What has come of a run: its last value of each number."""
+    last = {name: done.last(name) for row in done.rows for name in row if name.startswith(("train/", "valid/", "test/"))}
+    numbers = ", ".join(
+        f"{worded(name)} {shown(name, value)}{' %' * is_accuracy(name)}" for name, value in last.items() if value is not None
+    )
+    steps = done.rows[-1].step if done.rows else 0
+    return f"{done.run.name}: {steps} updates in {done.seconds or 0:.1f} s{f', {numbers}' if numbers else ''}"
 
 
 def _run(schedule: str | None, others: list[str], given: Mapping[str, Any]) -> Run:

@@ -10,7 +10,7 @@ import torch
 from gradus import optim
 from gradus.gallery.landscapes import Landscape
 from gradus.gallery.walk import Walk, iterates
-from gradus.optim.prodigy import estimated
+from gradus.rules.matrix import estimated
 
 __all__ = ["ENTRANTS", "Entrant"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.backends.trace import trace
 from gradus.errors import InvalidInput
 from gradus.rules import Rule
-from gradus.rules.trace import trace
 
 __all__ = ["Gradient", "Walk", "is_of_tensors", "iterates"]
 
@@ -97,11 +97,11 @@ def _slots(rule: Rule, hypers: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_of_tensors(rule: Rule, hypers: Mapping[str, Any]) -> bool:
     """Whether an element's update depends on others of its tensor."""
-    if rule.of_tensors:
+    if rule.needs_whole_tensor:
         return True
     single = {name: value.flat[0] if isinstance(value, np.ndarray) else value for name, value in hypers.items()}
     scalars = {slot: rule.begun(slot, single) for slot in rule.scalars}
-    return bool(trace(rule, single, 1, scalars).stages)
+    return len(trace(rule, single, 1, scalars).passes) > 1
 
 
 def _slots_of_columns(rule: Rule, start: np.ndarray, hypers: Mapping[str, Any]) -> dict[str, Any]:

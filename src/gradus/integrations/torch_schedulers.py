@@ -59,11 +59,11 @@ def _twin(scheduler: Any) -> DropIn:
     kind: Any = type(scheduler)
     ours = kind if issubclass(kind, DropIn) else getattr(lr_scheduler, kind.__name__, None)
     if kind.__module__ not in (torch_lr.__name__, "torch.optim.swa_utils") and not issubclass(kind, DropIn):
-        ours = None  # one of somebody's own may have a name of torch's
+        ours = None  # a user's own may have a name of torch's
     if ours is None:
         raise InvalidInput(
             f"from_torch reads the schedulers of torch.optim.lr_scheduler and of gradus.lr_scheduler; {kind.__name__} is of "
-            f"{kind.__module__}. A function of the step that gives its factor can be used as it is: Lambda(function)"
+            f"{kind.__module__}. A function of the step that gives its factor is a schedule: Lambda(function)"
         )
     twin: DropIn = ours.__new__(ours)
     attributes = dict(vars(scheduler))
@@ -76,7 +76,7 @@ def _twin(scheduler: Any) -> DropIn:
 
 
 def _plateaus(scheduler: torch_lr.ReduceLROnPlateau) -> list[Schedule]:
-    """For each group; torch's floor and its least change speak of the rate, ours of the factor."""
+    """For each group; torch's floor and least change are of the rate, ours of the factor."""
     bases = floats([group.get("initial_lr", group["lr"]) for group in scheduler.optimizer.param_groups])
     return [
         Constant()
@@ -102,7 +102,7 @@ def _momentums(scheduler: Any) -> list[Schedule]:
     twin: Any = _twin(scheduler)
     if name == "CyclicLR":
         bounds = zip(scheduler.base_momentums, scheduler.max_momentums, strict=True)
-        return [float(high) + (float(low) - float(high)) * twin._heights() for low, high in bounds]
+        return [float(high) + (float(low) - float(high)) * twin._curve() for low, high in bounds]
     momentums = []
     for index, group in enumerate(scheduler.optimizer.param_groups):
         high, low = float(group["max_momentum"]), float(group["base_momentum"])

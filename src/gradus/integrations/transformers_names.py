@@ -99,7 +99,7 @@ def _linear(num_warmup_steps: int, num_training_steps: int) -> Schedule:
 
 
 def _waves(length: int, num_cycles: float, end: float = 0.0) -> Schedule:
-    """So many cosine waves over a length; they go on after it, as theirs do."""
+    """`num_cycles` cosine waves over a length; they go on after it, as theirs do."""
     wave = Cosine(length, end=end).after("mirror")
     return wave if num_cycles == 0.5 else wave.stretch(0.5 / num_cycles)
 

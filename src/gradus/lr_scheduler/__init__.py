@@ -17,6 +17,8 @@ They raise `InvalidInput`, a `ValueError`, for arguments that make no schedule.
 ([0.05], [Cosine(10, start=0.1).after('mirror')])
 """
 
+from typing import Any
+
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 from torch.optim.lr_scheduler import _LRScheduler as _LRScheduler  # its older name, which people still import
 
@@ -33,6 +35,7 @@ from gradus.lr_scheduler.plain import (
     PolynomialLR,
     StepLR,
 )
+from gradus.names import no_attribute
 
 __all__ = [
     "EPOCH_DEPRECATION_WARNING",
@@ -54,6 +57,15 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_attribute(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 for _name in __all__:  # users import them from here
     if str(getattr(globals()[_name], "__module__", "")).startswith(__name__):

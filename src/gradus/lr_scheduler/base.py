@@ -1,4 +1,4 @@
-"""What all drop-ins have in common: a position, the groups' base rates, and the way from one position to another."""
+"""The base class of the drop-ins: a position, the groups' base rates, and the way from one position to the next."""
 
 import contextlib
 import math
@@ -6,7 +6,7 @@ import operator
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.states import IGNORED, is_number, require_like, stand_in
 from gradus.names import hinting
 from gradus.schedules import Schedule
+from gradus.schedules.evaluation import SCALARS
 
 __all__ = [
     "UNSTARTED",
@@ -27,14 +29,14 @@ __all__ = [
     "changes",
     "checked_optimizer",
     "floats",
-    "lengthwise",
     "own_rate",
     "per_group",
-    "put",
     "rates_of",
-    "record_of",
     "require_position",
     "same",
+    "set_value",
+    "with_lengths",
+    "written_rates",
 ]
 
 Values = tuple[list[float], list[float] | None]  # of all groups: rates, and momentums where they are scheduled
@@ -43,26 +45,29 @@ _NUMBERS = {"base_lrs", "_last_lr", "max_lrs", "base_momentums", "max_momentums"
 
 _OVERRIDDEN = {"get_lr", "step", "_get_closed_form_lr"}  # what torch's own code goes by
 
+_UNSAVED = {"optimizer", "_evaluate", "_counted"}  # what a state leaves out
+
 UNSTARTED = -1  # the position before the first value; there each group holds what it was given
 
 
 class DropIn(LRScheduler):
-    """A scheduler with torch's name, signature, attributes and state, that says which schedule it is.
+    """A scheduler with torch's name, signature, attributes and state, which can name its schedule.
 
     Each drop-in inherits torch's class of its name too, and has two ways to step.
 
     - By its values: the position is one integer, `last_epoch`, and the values follow from it in closed form. So it goes
       as long as the groups hold what the drop-in wrote and nothing of it has been set by hand.
-    - By torch's own `get_lr`, which makes the next rate of the one that stands in the group. So it goes where somebody
-      else has changed the rate, or an attribute (`_follows` says where torch documents that this counts), and in
+    - By torch's own `get_lr`, which makes the next rate from the one in the group. So it goes where other code
+      has changed the rate, or an attribute (`_follows` says where torch documents that this counts), and in
       subclasses that override `get_lr`, `step` or `_get_closed_form_lr` (`_overrides`).
     """
 
     _follows = True  # whether changes made to the rate by others are kept, as torch documents it
     _sets_rate = False  # whether the rate is given outright, not as a factor of each group's own
     _schedules_momentum: bool | property = False
-    _overrides = False  # whether a class of somebody's own says what the rates are, or how to step
-    _torchs: Any  # torch's class of the same name
+    _overrides = False  # whether a user's subclass overrides the rates, or how to step
+    _torch_class: Any  # torch's class of the same name
+    _evaluate: Any = None  # the curve's formula, once it has been asked for
     _part: float | property = 0  # how far the position is past `last_epoch`, where torch lets it stand between two steps
 
     optimizer: Optimizer
@@ -73,7 +78,7 @@ class DropIn(LRScheduler):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._torchs = next(kind for kind in cls.__mro__ if kind.__module__.startswith("torch."))
+        cls._torch_class = next(kind for kind in cls.__mro__ if kind.__module__.startswith("torch."))
         if cls.__module__.startswith("gradus.lr_scheduler"):
             cls.__init__ = hinting(cls.__init__)  # type: ignore[method-assign]  # as torch's, but for the hint
         else:
@@ -100,30 +105,42 @@ class DropIn(LRScheduler):
                 self._rate(index)  # making the schedules refuses what can't be one
             for group in groups:
                 group.setdefault("initial_lr", _copied(group["lr"]))
-            self._begin(last_epoch)
+            self._start(last_epoch)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Whatever is set by hand counts from the rates that there are, as in torch: the closed form says others."""
         super().__setattr__(name, value)
+        self.__dict__.pop("_evaluate", None)
         if "optimizer" in self.__dict__:
-            record_of(self.optimizer).owners = None
+            written_rates(self.optimizer).written_by = None
 
-    # What each drop-in says of itself
+    # What each drop-in defines
 
     def _rate(self, index: int) -> Schedule:
         """The learning rate of group `index`, as a schedule."""
         raise NotImplementedError
 
-    def _values(self, position: float) -> Values:
-        """The same for all groups at a position from 0, in plain arithmetic for speed; and their momentums, if scheduled."""
+    def _curve(self) -> Schedule:
+        """What all groups have in common, and `_values` follow from: a factor, or what is left of the way from the base."""
         raise NotImplementedError
+
+    def _values(self, position: float) -> Values:
+        """The same for all groups at a position from 0, as floats; and their momentums, if they are scheduled."""
+        raise NotImplementedError
+
+    def _curve_at(self, position: float) -> float:
+        """The curve's value at a position; the curve is made anew once something has been set."""
+        evaluate = self._evaluate
+        if evaluate is None:
+            evaluate = self.__dict__["_evaluate"] = self._curve().at
+        return evaluate(position, SCALARS)  # type: ignore[no-any-return]
 
     def _base_of(self, group: dict[str, Any]) -> float:
         """The base rate of a group that joins."""
         return own_rate(group)
 
-    def _arrive(self, position: Any, rates: list[float]) -> None:
-        """Take note of a position, and of the rates that have been written there."""
+    def _set_position(self, position: Any, rates: list[float]) -> None:
+        """Record a position, and the rates that have been written there."""
         own = self.__dict__  # not set by hand
         own["last_epoch"], own["_step_count"], own["_last_lr"] = position, position + 1, rates
 
@@ -140,46 +157,46 @@ class DropIn(LRScheduler):
                 f"{type(self).__name__} says its rates itself, step by step, so they are no schedule; a function of the "
                 f"step that gives its factor is one: Lambda(function)"
             )
-        self._welcome()
+        self._add_groups()
         return [self._rate(index) for index in range(len(self.base_lrs))]
 
     # Moving
 
     def step(self, epoch: float | None = None) -> None:
-        """One update further; or, as torch still allows, to the position `epoch`.
+        """Go on by one update; or, as torch still allows, to the position `epoch`.
 
         Raises:
             InvalidInput: `epoch` is no whole number from 0.
         """
-        record, groups = record_of(self.optimizer), self.optimizer.param_groups
-        if epoch is None and record.owners is self._last_lr and record.is_untouched(groups):  # the short way
+        record, groups = written_rates(self.optimizer), self.optimizer.param_groups
+        if epoch is None and record.written_by is self._last_lr and record.is_held(groups):  # the short way
             after = self.last_epoch + self._part + 1
             rates, momentums = self._values(after)
-            record.write(groups, rates)
+            record.rewrite(groups, rates)
             if momentums is not None:
-                put_momentums(groups, momentums)
-            self._arrive(after, rates)
+                set_momentums(groups, momentums)
+            self._set_position(after, rates)
         elif self._steps_as_torch:
             self._step_as_torch(epoch)
         else:
-            self._update_lr(None if epoch is None else self._asked_for(epoch))
+            self._update_lr(None if epoch is None else self._checked_epoch(epoch))
 
     def _step_as_torch(self, epoch: Any = None) -> None:
         """A step of a subclass that overrides how: by torch's own code, which asks `get_lr`."""
         before = rates_of(self.optimizer.param_groups)
-        if self._torchs.step is not LRScheduler.step:
-            self._torchs.step(self, *(() if epoch is None else (epoch,)))
+        if self._torch_class.step is not LRScheduler.step:
+            self._torch_class.step(self, *(() if epoch is None else (epoch,)))
         else:  # it would complain of optimizer.step, which isn't wrapped here
             self._step_count += 1
             if epoch is not None:
                 warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
             super()._update_lr(epoch)
-        record_of(self.optimizer).note(self.optimizer.param_groups)
+        written_rates(self.optimizer).note(self.optimizer.param_groups)
         if self.verbose:
-            self._tell(before)
+            self._print_changes(before)
 
-    def _asked_for(self, epoch: Any) -> float:
-        """A position that is asked for, if it can be had."""
+    def _checked_epoch(self, epoch: Any) -> float:
+        """A position that `step` is given, if it is one."""
         warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
         try:
             whole = operator.index(epoch)
@@ -193,61 +210,61 @@ class DropIn(LRScheduler):
         if self._steps_as_torch:  # another scheduler of torch's calls this
             super()._update_lr(epoch)  # type: ignore[arg-type]
             return
-        self._welcome()
+        self._add_groups()
         before = self.last_epoch + self._part
         after = before + 1 if epoch is None else epoch
         values, momentums = self._values(after)
         rates, known = values, len(self._last_lr)
         if epoch is None and self._follows:  # otherwise the groups' rates needn't be read, which on a GPU is a wait
             found = rates_of(self.optimizer.param_groups[:known])
-            rates = self._carried(found, before, after, values) + values[known:]
-        self._go(after, rates, momentums, values)
+            rates = self._rescale_external(found, before, after, values) + values[known:]
+        self._write(after, rates, momentums, values)
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
-        """What becomes at position `after`, where the schedules say `values`, of rates found at `before`."""
+    def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
+        """The rates at position `after`, where the schedules give `values`, for rates found at position `before`."""
         if not self._follows:
             return values
         kinds = [group["lr"] for group in self.optimizer.param_groups]
-        untouched = list(map(same, rates, self._expected(before), kinds))
+        untouched = list(map(same, rates, self._scheduled_rates(before), kinds))
         if all(untouched):
             return values
-        triples = zip(untouched, values, self._torchs_rates(before, after))  # noqa: B905 - groups may have joined
+        triples = zip(untouched, values, self._torch_rates(before, after))  # noqa: B905 - groups may have joined
         return [value if as_written else its for as_written, value, its in triples]
 
-    def _expected(self, position: float) -> list[float]:
+    def _scheduled_rates(self, position: float) -> list[float]:
         """The rates that the schedules leave at a position, the one before the first included."""
         return self.base_lrs if position == UNSTARTED else self._values(position)[0]
 
-    def _entered(self, rates: list[float], values: list[float]) -> list[float]:  # noqa: ARG002
+    def _rates_on_entry(self, rates: list[float], values: list[float]) -> list[float]:  # noqa: ARG002
         """The rates at the beginning of a later phase of a sequence, which finds `rates`: its own, as in torch."""
         return values
 
-    def _torchs_rates(self, before: float, after: float) -> list[float]:
-        """What torch's own `get_lr` makes of the rates that stand in the groups."""
+    def _torch_rates(self, before: float, after: float) -> list[float]:
+        """What torch's own `get_lr` makes of the rates in the groups."""
         own = dict(self.__dict__)
         moved = {"last_epoch": after, "_step_count": after + 1, "_is_initial": before == UNSTARTED}
         self.__dict__.update(moved, _get_lr_called_within_step=True)
         try:
-            return floats(self._torchs.get_lr(self))
+            return floats(self._torch_class.get_lr(self))
         except ZeroDivisionError:  # of a constant factor 0 there is no way back
             return self._values(after)[0]
         finally:
             self.__dict__.clear()
             self.__dict__.update(own)
 
-    def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
+    def _start(self, last_epoch: int, *, composed: bool = False) -> None:
         """Enter the position after `last_epoch`, from the rates that the groups have been given.
 
         Schedulers that are built side by side multiply; a composed one takes the place of its members. A rate that an
-        earlier scheduler has left behind is nobody's choice, so a new one starts from the base rates.
+        earlier scheduler has left behind isn't the user's choice, so a new one starts from the base rates.
         """
-        groups, left = self.optimizer.param_groups, record_of(self.optimizer)
+        groups, left = self.optimizer.param_groups, written_rates(self.optimizer)
         scheduled = vars(self.optimizer).pop("_gradus_scheduled", False)  # by a `gradus.Scheduler`, which left its rate
         ours, rates = scheduled or left.is_untouched(groups), rates_of(groups)
-        if ours and left.ground is not None and not (composed and last_epoch >= 0):
-            ground, start = left.ground, left.ground if composed else rates
+        if ours and left.origin is not None and not (composed and last_epoch >= 0):
+            origin, start = left.origin, left.origin if composed else rates
         else:
-            ground = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
+            origin = start = list(self.base_lrs) if ours or last_epoch >= 0 else rates
         if start != rates:
             left.write(groups, start)
         if self._steps_as_torch:
@@ -255,33 +272,33 @@ class DropIn(LRScheduler):
             self._initial_step()
         else:
             values, momentums = self._values(last_epoch + 1)
-            self._go(last_epoch + 1, self._carried(start, UNSTARTED, last_epoch + 1, values), momentums, values)
-        left.ground = ground
+            self._write(last_epoch + 1, self._rescale_external(start, UNSTARTED, last_epoch + 1, values), momentums, values)
+        left.origin = origin
 
-    def _go(self, position: float, rates: list[float], momentums: list[float] | None, values: list[float]) -> None:
-        """Be at a position, with these rates and momentums in the groups, where the schedules said `values`."""
-        groups, record = self.optimizer.param_groups, record_of(self.optimizer)
+    def _write(self, position: float, rates: list[float], momentums: list[float] | None, values: list[float]) -> None:
+        """Write rates and momentums into the groups and record the position; `values` are the schedules' own rates there."""
+        groups, record = self.optimizer.param_groups, written_rates(self.optimizer)
         before = rates_of(groups) if self.verbose else None
         record.write(groups, rates)
         if before is not None:
-            self._tell(before)
+            self._print_changes(before)
         if before is not None or values != rates:
-            record.owners = None  # so the next step goes the long way, too
+            record.written_by = None  # so the next step goes the long way, too
         if momentums is not None:
-            put_momentums(groups, momentums)
-        self._arrive(position, rates)
+            set_momentums(groups, momentums)
+        self._set_position(position, rates)
 
-    def _tell(self, before: list[float]) -> None:
-        """Print torch's line for each group whose rate has changed."""
+    def _print_changes(self, before: list[float]) -> None:
+        """Print torch's line for each group with a changed rate."""
         for index, rate in changes(self.optimizer, before):
             print(f"Adjusting learning rate of group {index} to {rate:.4e}.")  # noqa: T201 - asked for
 
-    def _welcome(self) -> None:
-        """Let groups join that have been added."""
+    def _add_groups(self) -> None:
+        """Add the groups that have been added to the optimizer."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
-            self._join(group)
+            self._add_group(group)
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         group.setdefault("initial_lr", _copied(group["lr"]))
         self.base_lrs = [*self.base_lrs, self._base_of(group)]
 
@@ -290,11 +307,11 @@ class DropIn(LRScheduler):
     def get_lr(self) -> list[float | Tensor]:
         """The rates that the schedules give at the present position, computed anew.
 
-        Called by a subclass's own `get_lr` it is torch's: what becomes of the rates that stand in the groups.
+        Called by a subclass's own `get_lr` it is torch's: the next rates from those in the groups.
         """
         if self._steps_as_torch:
             return super().get_lr()
-        self._welcome()
+        self._add_groups()
         return [*self._values(self.last_epoch + self._part)[0]]
 
     def get_last_lr(self) -> list[float | Tensor]:
@@ -307,51 +324,51 @@ class DropIn(LRScheduler):
     def restore(self) -> None:
         """Give the groups back the rate and the momentum that they had before the first scheduler."""
         for group in self.optimizer.param_groups:
-            put(group, "lr", own_rate(group))
+            set_value(group, "lr", own_rate(group))
             group["initial_lr"] = _copied(group["lr"])
             group.pop("user_lr", None)
             if "user_momentum" in group:
-                put_momentum(group, float(group.pop("user_momentum")))
+                set_momentum(group, float(group.pop("user_momentum")))
 
     # State
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer, under torch's names: torch's scheduler of this name can load it."""
         present = [_copied(group["lr"]) for group in self.optimizer.param_groups]  # others may have changed them
-        return {key: value for key, value in vars(self).items() if key != "optimizer"} | {"_last_lr": present}
+        return {key: value for key, value in vars(self).items() if key not in _UNSAVED} | {"_last_lr": present}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up a state, Gradus's or torch's, and write its rates into the groups.
+        """Load a state, Gradus's or torch's, and write its rates into the groups.
 
-        The order doesn't matter in which the optimizer and its scheduler are built and loaded.
+        The optimizer and its scheduler may be built and loaded in any order.
 
         Raises:
             InvalidInput: this is no state of this scheduler. Nothing is changed then.
         """
-        self._examine(state_dict)
+        self._check_state(state_dict)
         if not self._steps_as_torch:
-            self._try(state_dict)
+            self._rehearse(state_dict)
         self._load(state_dict)
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self._take(state)
+        self._update_from(state)
         last = floats(state.get("_last_lr", []))
         if self._steps_as_torch:
             for group, rate in zip(self.optimizer.param_groups, last, strict=False):
-                put(group, "lr", rate)
+                set_value(group, "lr", rate)
             return
-        self._welcome()
+        self._add_groups()
         position = self.last_epoch + self._part
         values, momentums = (self.base_lrs, None) if position == UNSTARTED else self._values(position)
         rates = list(values)
         for index, (saved, kind) in enumerate(zip(last, state.get("_last_lr", []))):  # noqa: B905 - one list
             if index < len(rates) and not same(saved, rates[index], kind, self.base_lrs[index]):
                 rates[index] = saved  # others had changed it
-        self._go(position, rates, momentums, values)
+        self._write(position, rates, momentums, values)
 
     _elsewhere: tuple[str, ...] = ()  # fields of the state that are looked at by the class itself
 
-    def _examine(self, state: Any) -> None:
+    def _check_state(self, state: Any) -> None:
         """Refuse what is no state of this scheduler, before anything is changed."""
         require_like(self, state, self._elsewhere)
         name = type(self).__name__
@@ -360,14 +377,14 @@ class DropIn(LRScheduler):
             if len(state[key]) > len(self.optimizer.param_groups) or (
                 key != "_last_lr" and any(rate < 0 for rate in state[key])
             ):
-                raise InvalidInput(f"a {name}'s state can't have {key!r}: {str(state[key])[:60]}")
+                raise InvalidInput(f"a {name}'s state can't have {key!r}: {shown(state[key])}")
 
-    def _try(self, state: Mapping[str, Any]) -> None:
+    def _rehearse(self, state: Mapping[str, Any]) -> None:
         """Load a state into a copy and let it make a step, so that what fails does so before anything is changed."""
         try:
             twin = self._twin(stand_in(self.optimizer))
-            twin._take(state)
-            twin._welcome()
+            twin._update_from(state)
+            twin._add_groups()
             for index in range(len(twin.base_lrs)):
                 twin._rate(index)
             twin._load(state)
@@ -384,11 +401,12 @@ class DropIn(LRScheduler):
         twin.__dict__.update({key: value for key, value in vars(self).items() if key != "verbose"}, optimizer=optimizer)
         return twin
 
-    def _take(self, state: Mapping[str, Any]) -> None:
-        """Take up a state; nothing is written."""
+    def _update_from(self, state: Mapping[str, Any]) -> None:
+        """Load a state into the attributes; nothing is written into the groups."""
         taken = {key: value for key, value in state.items() if key not in IGNORED}
         self.__dict__.update(taken)
         self.__dict__.update({name: floats(state[name]) for name in _NUMBERS & state.keys()})
+        self.__dict__.pop("_evaluate", None)
 
 
 def _hyperparameters(group: dict[str, Any]) -> list[float]:
@@ -400,51 +418,82 @@ def _hyperparameters(group: dict[str, Any]) -> list[float]:
 _RATE = itemgetter("lr")
 
 
-class _Record:
+class _WrittenRates:
     """What drop-ins last wrote into an optimizer's groups; one for all drop-ins of an optimizer.
 
-    It lives with the optimizer, whose copies and pickles leave it out.
+    It tells who wrote the rates in the groups, and so how a scheduler may step:
+
+        groups hold `written`?
+          no  -> other code has set a rate: torch's recurrence goes on from it (`_rescale_external`)
+          yes -> is `written_by` the list that this scheduler wrote last?
+                   no  -> another scheduler has written, or something was set by hand: the long way
+                   yes -> the short way: the values of the next position, and nothing is looked at
+
+        `write`  at each step               written, written_by = rates; origin = None
+        `note`   after torch's own code     written = what stands in the groups; written_by = origin = None
+        by hand  `scheduler.gamma = 0.5`    written_by = None
+        built    `StepLR(optimizer, 30)`    origin = what it started from, until a step is done: schedulers built side by
+                                            side multiply, and one composed of others starts from the origin again
+
+    It is an attribute of the optimizer, and copies and pickles of the optimizer leave it out.
     """
 
     def __init__(self) -> None:
-        self.held: list[Any] = []  # the groups' rates since then: the numbers themselves, or tensors
+        self.written: list[Any] = []  # a rate for each group: the number itself, or the tensor
         self.versions: list[float] | None = None  # of the tensors, if there are any: how often each has been changed
-        self.owners: list[float] | None = None  # the very list that was written, where it is its scheduler's values alone
-        self.ground: list[float] | None = None  # what those began from that were built since a step was done
+        self.written_by: list[float] | None = None  # `_last_lr` of the scheduler that wrote it, if from its values alone
+        self.origin: list[float] | None = None  # the rates before the schedulers that were built since the last step
 
     def write(self, groups: list[dict[str, Any]], rates: list[float]) -> None:
         numbers = True
-        for group, rate in zip(groups, rates):  # noqa: B905 - the keyword costs as much as the rest
-            if type(group["lr"]) is float:  # the cheap question first
+        for group, rate in zip(groups, rates, strict=False):
+            if type(group["lr"]) is float:
                 group["lr"] = rate
             else:
-                put(group, "lr", rate)
+                set_value(group, "lr", rate)
                 numbers = False
-        self.owners, self.ground = rates, None
-        self.held = rates if numbers else list(map(_RATE, groups))
+        self.written_by, self.origin = rates, None
+        self.written = rates if numbers else list(map(_RATE, groups))
         self.versions = None if numbers else self._versions()
 
+    def rewrite(self, groups: list[dict[str, Any]], rates: list[float]) -> None:
+        """The same for groups that hold the very numbers that were written, in less time."""
+        if self.versions is not None:
+            self.write(groups, rates)
+            return
+        for group, rate in zip(groups, rates):  # noqa: B905 - the keyword costs as much as the rest
+            group["lr"] = rate
+        self.written = self.written_by = rates
+        self.origin = None
+
     def note(self, groups: list[dict[str, Any]]) -> None:
-        """Take note of rates that torch's own code has written for a drop-in."""
-        self.owners = self.ground = None
-        self.held = list(map(_RATE, groups))
+        """Record rates that torch's own code has written for a drop-in."""
+        self.written_by = self.origin = None
+        self.written = list(map(_RATE, groups))
         self.versions = self._versions()
 
     def is_untouched(self, groups: list[dict[str, Any]]) -> bool:
         """Whether the groups hold what drop-ins wrote. No tensor has to be waited for."""
-        return list(map(_RATE, groups)) == self.held and (self.versions is None or self._versions() == self.versions)
+        return list(map(_RATE, groups)) == self.written and (self.versions is None or self._versions() == self.versions)
+
+    def is_held(self, groups: list[dict[str, Any]]) -> bool:
+        """Whether the groups hold the very objects that were written: the quick way to know that they are untouched."""
+        written = self.written
+        if len(groups) != len(written) or not all(map(is_, map(_RATE, groups), written)):
+            return False
+        return self.versions is None or self._versions() == self.versions
 
     def _versions(self) -> list[float]:
-        tensors = (rate for rate in self.held if isinstance(rate, Tensor))
+        tensors = (rate for rate in self.written if isinstance(rate, Tensor))
         return [float(rate) if rate.is_inference() else rate._version for rate in tensors]  # those don't count changes
 
 
-def record_of(optimizer: Any) -> _Record:
+def written_rates(optimizer: Any) -> _WrittenRates:
     """What drop-ins last wrote into this optimizer's groups."""
     try:
-        record: _Record = optimizer._gradus_record
+        record: _WrittenRates = optimizer._gradus_record
     except AttributeError:
-        record = optimizer._gradus_record = _Record()
+        record = optimizer._gradus_record = _WrittenRates()
     return record
 
 
@@ -461,8 +510,8 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
 
 def require_position(position: Any, message: str) -> None:
     """Refuse what isn't a whole number from -1."""
-    if isinstance(position, bool) or not isinstance(position, int) or position < UNSTARTED:
-        raise InvalidInput(f"{message}; got {position!r}"[:200])
+    if not is_whole(position, UNSTARTED):
+        raise InvalidInput(f"{message}; got {shown(position)}")
 
 
 @contextlib.contextmanager
@@ -484,7 +533,7 @@ def own_rate(group: dict[str, Any]) -> float:
 
 
 def rates_of(groups: list[dict[str, Any]]) -> list[float]:
-    """The rates that stand in the groups."""
+    """The rates in the groups."""
     return [float(group["lr"]) for group in groups]
 
 
@@ -501,7 +550,7 @@ def floats(values: Sequence[Any], name: str = "a rate") -> list[float]:
         InvalidInput: something else.
     """
     if not all(map(is_number, values)):
-        raise InvalidInput(f"{name} must be a number, or a tensor of one; got {values!r}"[:200])
+        raise InvalidInput(f"{name} must be a number, or a tensor of one; got {shown(values)}")
     return [float(value) for value in values]
 
 
@@ -519,7 +568,7 @@ def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
     return [_copied(member) for member in value]
 
 
-def put(group: dict[str, Any], key: str, value: float) -> None:
+def set_value(group: dict[str, Any], key: str, value: float) -> None:
     """Write a number into a group; a tensor is filled in place and stays the same object."""
     if isinstance(group[key], Tensor):
         group[key].fill_(value)
@@ -527,7 +576,7 @@ def put(group: dict[str, Any], key: str, value: float) -> None:
         group[key] = value
 
 
-def lengthwise(lengths: Sequence[float], make: Any) -> Schedule:
+def with_lengths(lengths: Sequence[float], make: Any) -> Schedule:
     """The schedule `make(*lengths)`; lengths between two whole numbers, which torch takes, are stretched to fit."""
     if not all(is_number(length) and math.isfinite(length) and not isinstance(length, Tensor) for length in lengths):
         raise InvalidInput(f"a length must be a finite number of steps; got {', '.join(map(repr, lengths))}"[:200])
@@ -541,18 +590,18 @@ def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def put_momentums(groups: list[dict[str, Any]], values: list[float]) -> None:
+def set_momentums(groups: list[dict[str, Any]], values: list[float]) -> None:
     """Write each group's momentum."""
     for group, value in zip(groups, values):  # noqa: B905 - the keyword costs as much as the rest
         if "betas" not in group and type(group["momentum"]) is float:  # the cheap question first
             group["momentum"] = value
         else:
-            put_momentum(group, value)
+            set_momentum(group, value)
 
 
-def put_momentum(group: dict[str, Any], value: float) -> None:
+def set_momentum(group: dict[str, Any], value: float) -> None:
     if "betas" not in group:
-        put(group, "momentum", value)
+        set_value(group, "momentum", value)
     elif isinstance(group["betas"][0], Tensor):
         group["betas"][0].fill_(value)
     else:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradus.checks import is_whole
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import (
     UNSTARTED,
@@ -18,10 +19,10 @@ from gradus.lr_scheduler.base import (
     all_or_nothing,
     changes,
     floats,
-    put,
     rates_of,
-    record_of,
     same,
+    set_value,
+    written_rates,
 )
 from gradus.lr_scheduler.states import require_like, stand_in
 from gradus.scheduler import Scheduler
@@ -31,9 +32,9 @@ __all__ = ["ChainedScheduler", "ReduceLROnPlateau", "SequentialLR"]
 
 
 class _Composed(DropIn):
-    """Schedulers in place of which this one acts; they are told where they stand, and write nothing themselves.
+    """A scheduler made of others: it writes the rates in their place and sets their positions.
 
-    Where one of them is somebody's own, whose rates don't follow from a position, torch's code steps them all in turn.
+    If one of them is a user's own, with rates that don't follow from a position, torch's code steps them all in turn.
     """
 
     _schedulers: Sequence[DropIn]
@@ -41,10 +42,10 @@ class _Composed(DropIn):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Any], last_epoch: int, verbose: Any = False) -> None:
         self.optimizer = optimizer
         self._schedulers = schedulers
-        self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member is told
+        self.last_epoch = UNSTARTED - 1  # nowhere: wherever it goes, each member's position is set
         if verbose is True:
             self.verbose = True
-        self._begin(last_epoch, composed=True)
+        self._start(last_epoch, composed=True)
 
     @property
     def _steps_as_torch(self) -> bool:
@@ -53,7 +54,7 @@ class _Composed(DropIn):
     def _update_lr(self, epoch: float | None = None) -> None:
         if epoch == 0 and self._steps_as_torch:  # a phase of another sequence begins; torch's own can't do that
             for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-                put(group, "lr", base)
+                set_value(group, "lr", base)
             self._start_anew()
         else:
             super()._update_lr(epoch)
@@ -68,25 +69,25 @@ class _Composed(DropIn):
         return self._leading.base_lrs
 
     @property
-    def _ours(self) -> Iterator[DropIn]:
+    def _drop_ins(self) -> Iterator[DropIn]:
         return (member for member in self._schedulers if isinstance(member, DropIn))
 
     @property
     def _leading(self) -> DropIn:
-        """The member whose rates aren't factors; where all are, the first."""
-        return next((member for member in reversed([*self._ours]) if member._sets_rate), self._schedulers[0])
+        """The member that gives the rates outright; where all give factors, the first."""
+        return next((member for member in reversed([*self._drop_ins]) if member._sets_rate), self._schedulers[0])
 
     @property
     def _sets_rate(self) -> bool:  # type: ignore[override]
-        return any(member._sets_rate for member in self._ours)
+        return any(member._sets_rate for member in self._drop_ins)
 
     @property
     def _schedules_momentum(self) -> bool:  # type: ignore[override]
-        return any(member._schedules_momentum for member in self._ours)
+        return any(member._schedules_momentum for member in self._drop_ins)
 
-    def _join(self, group: dict[str, Any]) -> None:
-        for member in self._ours:
-            member._join(group)
+    def _add_group(self, group: dict[str, Any]) -> None:
+        for member in self._drop_ins:
+            member._add_group(group)
 
     def state_dict(self) -> dict[str, Any]:
         """The state, the members' states included."""
@@ -94,25 +95,25 @@ class _Composed(DropIn):
 
     _elsewhere = ("_schedulers", "last_epoch")
 
-    def _examine(self, state: Any) -> None:
+    def _check_state(self, state: Any) -> None:
         members = state.get("_schedulers") if isinstance(state, Mapping) else None
         if not isinstance(members, (list, tuple)) or len(members) != len(self._schedulers):
             raise InvalidInput(f"this is no state of a {type(self).__name__} of {len(self._schedulers)} schedulers")
         for member, its in zip(self._schedulers, members, strict=True):
             if isinstance(member, DropIn):
-                member._examine(its)
-        super()._examine({"last_epoch": _place_in(state), **state})
+                member._check_state(its)
+        super()._check_state({"last_epoch": _position_in(state), **state})
 
     def _twin(self, optimizer: Any) -> DropIn:
         twin = super()._twin(optimizer)
         twin.__dict__["_schedulers"] = [member._twin(optimizer) for member in self._schedulers]
         return twin
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         for member, its in zip(self._schedulers, state["_schedulers"], strict=True):
-            take = member._take if isinstance(member, DropIn) else member.load_state_dict
+            take = member._update_from if isinstance(member, DropIn) else member.load_state_dict
             take(its)
-        super()._take({key: value for key, value in state.items() if key != "_schedulers"})
+        super()._update_from({key: value for key, value in state.items() if key != "_schedulers"})
 
 
 class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # any sequence will do
@@ -157,12 +158,12 @@ class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # a
         self._milestones = milestones
         super().__init__(optimizer, schedulers, last_epoch, verbose)
 
-    def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
+    def _start(self, last_epoch: int, *, composed: bool = False) -> None:
         if self._steps_as_torch:
             with all_or_nothing(self.optimizer):
-                self._torchs.__init__(self, self.optimizer, self._schedulers, self._milestones, last_epoch)
+                self._torch_class.__init__(self, self.optimizer, self._schedulers, self._milestones, last_epoch)
         else:
-            super()._begin(last_epoch, composed=composed)
+            super()._start(last_epoch, composed=composed)
 
     def _start_anew(self) -> None:
         for member in self._schedulers:
@@ -174,37 +175,37 @@ class SequentialLR(_Composed, torch_lr.SequentialLR):  # type: ignore[misc]  # a
     def _follows(self) -> bool:  # type: ignore[override]
         return any(member._follows for member in self._schedulers)
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
+    def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
         (earlier, place_before), (member, place) = self._active(before), self._active(after)
         if member is not earlier:
-            return member._entered(rates, values)
-        return member._carried(rates, place_before, place, values)
+            return member._rates_on_entry(rates, values)
+        return member._rescale_external(rates, place_before, place, values)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         milestones = state.get("_milestones", self._milestones)
         _require_in_order(milestones)
         if len(milestones) != len(self._milestones) or "last_epoch" not in state:
             raise InvalidInput(f"a SequentialLR's state has {len(self._milestones)} milestones and its last_epoch")
 
     def _active(self, position: float) -> tuple[DropIn, float]:
-        """The member whose phase it is, and where it stands."""
+        """The active member, and its own position."""
         milestones = self._milestones
         index = bisect_right(milestones, position)
         return self._schedulers[index], position - milestones[index - 1] if index else position
 
-    def _arrive(self, position: float, rates: list[float]) -> None:
+    def _set_position(self, position: float, rates: list[float]) -> None:
         if position + 1 in self._milestones:
-            record_of(self.optimizer).owners = None  # the next phase may begin from the rates that it finds
+            written_rates(self.optimizer).written_by = None  # the next phase may begin from the rates that it finds
         if position == self.last_epoch + 1:
             member, place = self._active(position)
-            member._arrive(place, rates)
+            member._set_position(place, rates)
         else:  # each is yet to start, under way, or at its last step
             starts, ends = [0, *self._milestones], [*self._milestones, float("inf")]
             for member, start, end in zip(self._schedulers, starts, ends, strict=True):
-                member._arrive(max(UNSTARTED, min(position, end - 1) - start), rates[:])
+                member._set_position(max(UNSTARTED, min(position, end - 1) - start), rates[:])
                 member.__dict__["_step_count"] = max(1, member._step_count)  # torch counts that it was built
-        DropIn._arrive(self, position, rates)
+        DropIn._set_position(self, position, rates)
 
     def _values(self, position: float) -> Values:
         member, place = self._active(position)
@@ -251,12 +252,12 @@ class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[mi
         _require_together([member.last_epoch for member in schedulers])
         super().__init__(schedulers[0].optimizer, schedulers, schedulers[0].last_epoch - 1)
 
-    def _begin(self, last_epoch: int, *, composed: bool = False) -> None:
+    def _start(self, last_epoch: int, *, composed: bool = False) -> None:
         if self._steps_as_torch:
-            self._torchs.__init__(self, self._schedulers, self.optimizer)
+            self._torch_class.__init__(self, self._schedulers, self.optimizer)
             self.last_epoch = self._schedulers[0].last_epoch
         else:
-            super()._begin(last_epoch, composed=composed)
+            super()._start(last_epoch, composed=composed)
 
     def _start_anew(self) -> None:
         for member in self._schedulers:
@@ -272,20 +273,20 @@ class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[mi
     def _follows(self) -> bool:  # type: ignore[override]
         return all(member._follows for member in self._schedulers)
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
+    def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:
         if not self._follows:
             return values
-        if all(map(same, rates, self._expected(before), [group["lr"] for group in self.optimizer.param_groups])):
+        if all(map(same, rates, self._scheduled_rates(before), [group["lr"] for group in self.optimizer.param_groups])):
             return values
         for member in self._schedulers:
-            pairs = zip(rates, member._expected(before), member._values(after)[0])  # noqa: B905 - groups may have joined
+            pairs = zip(rates, member._scheduled_rates(before), member._values(after)[0])  # noqa: B905 - groups may have joined
             rates = [rate * (its / was) if was else rate for rate, was, its in pairs]
         return rates
 
-    def _arrive(self, position: float, rates: list[float]) -> None:
+    def _set_position(self, position: float, rates: list[float]) -> None:
         for member in self._schedulers:
-            member._arrive(position, rates[:])
-        DropIn._arrive(self, position, rates)
+            member._set_position(position, rates[:])
+        DropIn._set_position(self, position, rates)
 
     def _values(self, position: float) -> Values:
         leading = self._leading
@@ -305,18 +306,27 @@ class ChainedScheduler(_Composed, torch_lr.ChainedScheduler):  # type: ignore[mi
                 rate = rate * (member._rate(index) * (1 / (member.base_lrs[index] or 1.0)))
         return rate
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
-        _require_together([_place_in(its) for its in state["_schedulers"]])
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
+        _require_together([_position_in(its) for its in state["_schedulers"]])
 
-    def _take(self, state: Mapping[str, Any]) -> None:
-        super()._take({**state, "last_epoch": _place_in(state)})  # torch's has none of its own
+    def _update_from(self, state: Mapping[str, Any]) -> None:
+        super()._update_from({**state, "last_epoch": _position_in(state)})  # torch's has none of its own
 
 
 class ReduceLROnPlateau(torch_lr.ReduceLROnPlateau):
     """torch's own, which needs no schedule; loading its state writes the rates into the groups, in any order.
 
-    The arguments, the rule and the state are torch's. `step` takes the metric.
+    After more than `patience` bad metrics in a row, η ← max(factor · η, min_lr). The arguments, the rule and the state are
+    torch's. `step` takes the metric.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> scheduler = ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
+    >>> for loss in (1.0, 0.9, 0.9):
+    ...     scheduler.step(loss)
+    >>> scheduler.get_last_lr()
+    [0.05]
     """
 
     verbose = False
@@ -357,7 +367,7 @@ class ReduceLROnPlateau(torch_lr.ReduceLROnPlateau):
             raise InvalidInput(f"this can't be a state of a {type(self).__name__}: {error!r}"[:300]) from error
         super().load_state_dict(dict(state_dict))
         for group, rate in zip(self.optimizer.param_groups, floats(self._last_lr), strict=False):
-            put(group, "lr", rate)
+            set_value(group, "lr", rate)
 
 
 def _require_members(name: str, optimizer: Any, schedulers: Sequence[Any]) -> None:
@@ -393,7 +403,7 @@ def _load_and_reduce(plateau: torch_lr.ReduceLROnPlateau, state: Mapping[str, An
 
 def _require_in_order(milestones: Sequence[Any]) -> None:
     for before, after in pairwise([0, *milestones]):
-        if isinstance(after, bool) or not isinstance(after, int) or after < before:
+        if not is_whole(after, before):
             raise InvalidInput(f"milestones must be whole numbers in order, from 0; got {milestones!r}")
 
 
@@ -407,8 +417,8 @@ def _require_together(positions: Sequence[int]) -> None:
         raise InvalidInput(f"the schedulers of a ChainedScheduler must be at the same position; they are at {positions}")
 
 
-def _place_in(state: Mapping[str, Any]) -> Any:
-    """The position that a state tells; a chain's is its members', since torch's chain has none or an old one."""
+def _position_in(state: Mapping[str, Any]) -> Any:
+    """The position in a state; a chain's is its members', since torch's chain has none or an old one."""
     if "_schedulers" in state and "_milestones" not in state:
-        return _place_in(state["_schedulers"][0])
+        return _position_in(state["_schedulers"][0])
     return state.get("last_epoch")

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 from torch.optim import swa_utils as torch_swa
 
+from gradus.checks import shown, unit, whole
 from gradus.errors import InvalidInput
 from gradus.lr_scheduler.base import (
     UNSTARTED,
@@ -18,17 +19,19 @@ from gradus.lr_scheduler.base import (
     all_or_nothing,
     checked_optimizer,
     floats,
-    lengthwise,
     own_rate,
     per_group,
-    put,
     require_position,
+    set_value,
+    with_lengths,
 )
-from gradus.lr_scheduler.plain import copied, half_wave, held_by
+from gradus.lr_scheduler.plain import callable_state, copied
 from gradus.lr_scheduler.states import is_number
 from gradus.names import did_you_mean
 from gradus.schedules import Cosine, CosineRestarts, Cyclic, Exponential, Lambda, Linear, OneCycle, Schedule
 from gradus.schedules.evaluation import SCALARS
+
+progress: Callable[[float, float], float] = SCALARS.progress
 
 __all__ = ["SWALR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"]
 
@@ -80,6 +83,12 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         InvalidInput: an unknown mode, a list of the wrong length, no momentum to cycle.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = CyclicLR(optimizer, 0.1, 0.5, step_size_up=2, cycle_momentum=False).schedules
+    >>> [round(rate(t), 3) for t in range(5)]
+    [0.1, 0.3, 0.5, 0.3, 0.1]
     """
 
     def __init__(
@@ -129,48 +138,41 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
 
     def _initial_step(self) -> None:
         for group, low in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            put(group, "lr", low)
+            set_value(group, "lr", low)
         super()._initial_step()
 
     def _base_of(self, group: dict[str, Any]) -> float:
         return own_rate(group) * (self.base_lrs[0] / self.max_lrs[0] if self.max_lrs[0] else 1.0)
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         """A group that is added later has its own rate for its tips."""
         self.max_lrs.append(own_rate(group))
         if self.cycle_momentum:
             self.base_momentums.append(self.base_momentums[0])
             self.max_momentums.append(self.max_momentums[0])
             self._keep_momentum(group, self.base_momentums[0], self.max_momentums[0])
-        super()._join(group)
+        super()._add_group(group)
 
     def _values(self, position: float) -> Values:
-        height = self._height(position)
+        height = self._curve_at(position)
         rates = [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]  # noqa: B905 - for speed
         if not self.cycle_momentum:
             return rates, None
         pairs = zip(self.max_momentums, self.base_momentums)  # noqa: B905
         return rates, [top + (base - top) * height for top, base in pairs]
 
-    def _height(self, t: float) -> float:
-        """0 at the feet, 1 at the first tip."""
-        up, (cycle, since) = self.total_size * self.step_ratio, divmod(t, self.total_size)
-        height = since / up if since < up else 1 - (since - up) / (self.total_size - up)
-        if self._scale_fn_custom is None and self.mode == "triangular":
-            return height
-        return height * self.scale_fn(t if self.scale_mode == "iterations" else 1 + cycle)
-
-    def _heights(self) -> Schedule:
+    def _curve(self) -> Schedule:
+        """The height: 0 at the feet, 1 at the first tip."""
         up, custom = self.total_size * self.step_ratio, self._scale_fn_custom
         mode = "triangular2" if custom is None and self.mode == "triangular2" else "triangular"
-        triangles = lengthwise([up, self.total_size - up], partial(Cyclic, mode=mode))
+        triangles = with_lengths([up, self.total_size - up], partial(Cyclic, mode=mode))
         if custom is not None:
             return triangles * Lambda(partial(_by_cycle, custom, self.total_size) if self.scale_mode == "cycle" else custom)
         return triangles * Exponential(self.gamma) if self.mode == "exp_range" else triangles
 
     def _rate(self, index: int) -> Schedule:
         low, high = float(self.base_lrs[index]), float(self.max_lrs[index])
-        return low + (high - low) * self._heights()
+        return low + (high - low) * self._curve()
 
     def scale_fn(self, x: float) -> float:
         """The factor on the height, of the cycle or of the iterations, whichever `scale_mode` says."""
@@ -189,15 +191,15 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
     def state_dict(self) -> dict[str, Any]:
         """The state; of a scale_fn, what a callable object holds."""
         custom = self._scale_fn_custom
-        return {**super().state_dict(), "_scale_fn_custom": None if custom is None else held_by(custom)}
+        return {**super().state_dict(), "_scale_fn_custom": None if custom is None else callable_state(custom)}
 
     _elsewhere = ("_scale_fn_custom",)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         held = state.get("_scale_fn_custom")
         if not (held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))):
-            raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {str(held)[:60]}")
+            raise InvalidInput(f"a CyclicLR's state can't have '_scale_fn_custom': {shown(held)}")
         lists = ["base_lrs", "max_lrs", *(["base_momentums", "max_momentums"] if self.cycle_momentum else [])]
         if len({len(state.get(key, ())) for key in lists}) > 1:
             raise InvalidInput(f"a CyclicLR's state has one value a group in {', '.join(lists)}")
@@ -207,9 +209,9 @@ class CyclicLR(_WithMomentum, torch_lr.CyclicLR):
         twin.__dict__["_scale_fn_custom"] = copied(self._scale_fn_custom)
         return twin
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         custom, held = self._scale_fn_custom, state.get("_scale_fn_custom")
-        super()._take(state)
+        super()._update_from(state)
         self._scale_fn_custom = custom
         if custom is not None and held:
             vars(custom).update(held)
@@ -219,7 +221,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     """Up to max_lr, then far down, in total_steps steps: `gradus.schedules.OneCycle`; momentum goes the other way.
 
     It begins at max_lr/div_factor, is at max_lr at step pct_start·total_steps − 1, and ends at step total_steps − 1 with
-    the initial rate/final_div_factor. Where there is no step to rise in, it begins at max_lr. The rates lie in the groups,
+    the initial rate/final_div_factor. Where there is no step to rise in, it begins at max_lr. The groups hold the rates,
     as in torch; what the user had given stays under "user_lr" and "user_momentum", and `restore()` puts it back.
 
     Args:
@@ -240,6 +242,12 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
         InvalidInput: no length, an argument out of its range, no momentum to cycle, or a step past total_steps.
 
     Source: Smith and Topin, Super-Convergence, 2018, section 3; the cosine form is fastai's.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = OneCycleLR(optimizer, max_lr=0.5, total_steps=11, cycle_momentum=False).schedules
+    >>> [round(rate(t), 3) for t in (0, 2, 10)]
+    [0.02, 0.48, 0.0]
     """
 
     def __init__(
@@ -262,8 +270,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     ) -> None:
         checked_optimizer(optimizer)
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
-        if isinstance(pct_start, bool) or not isinstance(pct_start, (int, float)) or not 0 <= pct_start <= 1:
-            raise InvalidInput(f"pct_start must be a number from 0 to 1; got {pct_start!r}")
+        pct_start = unit("pct_start", pct_start)
         self._schedule_phases = _phases(pct_start * self.total_steps - 1, self.total_steps - 1, three_phase)
         self._anneal_func_type = _checked_strategy(anneal_strategy)
         tops = per_group("max_lr", optimizer, max_lr)
@@ -286,7 +293,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
     def _base_of(self, group: dict[str, Any]) -> float:
         return float(group["initial_lr"])
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         """A group that is added later has its own rate for its highest."""
         first = self.optimizer.param_groups[0]
         if "max_lr" not in group:
@@ -294,7 +301,7 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
             _set_rates(group, own_rate(group), top / initial, initial / float(first["min_lr"]))
         if self.cycle_momentum and "max_momentum" not in group:
             self._keep_momentum(group, first["base_momentum"], first["max_momentum"])
-        super()._join(group)
+        super()._add_group(group)
 
     def _values(self, position: float) -> Values:
         if position > self.total_steps:
@@ -307,8 +314,10 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
             if position < phase["end_step"]:
                 break
             begin = max(begin, phase["end_step"])
-        left = _left(self._anneal_func_type, position - begin, phase["end_step"] - begin)
-        done, groups, start, end = 1 - left, self.optimizer.param_groups, phase["start_lr"], phase["end_lr"]
+        done = progress(position - begin, phase["end_step"] - begin)
+        if self._anneal_func_type == "cos":
+            done = (1 - math.cos(math.pi * done)) * 0.5
+        left, groups, start, end = 1 - done, self.optimizer.param_groups, phase["start_lr"], phase["end_lr"]
         rates = [float(left * group[start] + done * group[end]) for group in groups]
         if not self.cycle_momentum:
             return rates, None
@@ -329,22 +338,22 @@ class OneCycleLR(_WithMomentum, torch_lr.OneCycleLR):
 
     _elsewhere = ("_schedule_phases",)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         phases, last = state.get("_schedule_phases", self._schedule_phases), state.get("total_steps", self.total_steps) - 1
         try:
-            peak, whole = float(phases[0]["end_step"]), _counted("total_steps", last + 1)
+            peak, whole = float(phases[0]["end_step"]), _count("total_steps", last + 1)
             known = phases == _phases(peak, last, len(phases) == 3) and math.isfinite(peak) and peak < whole
         except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
             raise InvalidInput("a OneCycleLR's state has its phases and the whole number total_steps") from error
         if not known or state.get("_anneal_func_type", "cos") not in ("cos", "linear"):
             raise InvalidInput("a OneCycleLR's state has phases that end one after the other, by 'cos' or 'linear'")
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
         if "anneal_func" in state and "_anneal_func_type" not in state:  # saved by a torch that kept the function itself
             state["_anneal_func_type"] = "linear" if "linear" in state["anneal_func"].__name__ else "cos"
-        super()._take(state)
+        super()._update_from(state)
 
 
 def _by_cycle(function: Callable[[float], float], length: float, t: float) -> float:
@@ -354,16 +363,13 @@ def _by_cycle(function: Callable[[float], float], length: float, t: float) -> fl
 
 def _total(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
     if total_steps is not None:
-        return _counted("total_steps", total_steps)
+        return _count("total_steps", total_steps)
     if epochs is None or steps_per_epoch is None:
         raise InvalidInput("OneCycleLR needs its length: total_steps, or epochs and steps_per_epoch")
-    return _counted("epochs", epochs) * _counted("steps_per_epoch", steps_per_epoch)
+    return _count("epochs", epochs) * _count("steps_per_epoch", steps_per_epoch)
 
 
-def _counted(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
-        raise InvalidInput(f"{name} must be a whole number from 1; got {value!r}")
-    return value
+_count = partial(whole, least=1, most=2**63 - 1)
 
 
 def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
@@ -375,7 +381,7 @@ def _checked_strategy(strategy: Any) -> Literal["cos", "linear"]:
 
 
 def _phases(peak: float, last: int, three_phase: bool) -> list[Any]:
-    """The phases: where each ends, and under which names the values from and to which it goes lie in the groups."""
+    """The phases: where each ends, and the keys in the groups of the values from and to which it goes."""
     knots = [(0.0, "initial_lr", "max_momentum"), (peak, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
     if three_phase:
         knots.insert(2, (2 * peak, "initial_lr", "max_momentum"))
@@ -413,6 +419,11 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         InvalidInput: a length or a factor below 1 or not whole; an eta_min that is no number; a negative epoch.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=2).schedules
+    [CosineRestarts(10, start=0.5, growth=2.0, endpoint=False)]
     """
 
     _follows = False
@@ -426,8 +437,8 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         last_epoch: int = -1,
         verbose: Any = False,
     ) -> None:
-        self.T_0 = self.T_i = _counted("T_0", T_0)
-        self.T_mult = _counted("T_mult", T_mult)
+        self.T_0 = self.T_i = _count("T_0", T_0)
+        self.T_mult = _count("T_mult", T_mult)
         if not isinstance(eta_min, (int, float)):
             raise InvalidInput(f"eta_min must be a number; got {eta_min!r}")
         self.eta_min = eta_min
@@ -447,7 +458,7 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
         return [low + left * base for base in self.base_lrs], None
 
     def _cycle(self, position: float) -> tuple[int, float]:
-        """The length of the cycle that a position lies in, and how far it is from its beginning."""
+        """The length of the cycle at a position, and how far the position is from the cycle's beginning."""
         last, present, period = self.last_epoch, self.T_cur, self.T_i
         since = position - last + present // 1
         if last >= 0 and present <= since <= present + 1:  # from where it stands, maybe set by hand
@@ -462,9 +473,9 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
             begin, period = begin + period, period * self.T_mult
         return period, position - begin
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
-        _counted("T_i", state.get("T_i", self.T_i))
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
+        _count("T_i", state.get("T_i", self.T_i))
         if state.get("T_cur", 0) < UNSTARTED:
             raise InvalidInput(f"a CosineAnnealingWarmRestarts' state can't have 'T_cur': {state['T_cur']}")
 
@@ -472,12 +483,12 @@ class CosineAnnealingWarmRestarts(DropIn, torch_lr.CosineAnnealingWarmRestarts):
     def _part(self) -> float:  # type: ignore[override]
         return self.T_cur % 1
 
-    def _arrive(self, position: float, rates: list[float]) -> None:
+    def _set_position(self, position: float, rates: list[float]) -> None:
         period, since = self._cycle(position) if position >= 0 else (self.T_0, 0)
         self.__dict__["T_i"], self.__dict__["T_cur"] = period, since
-        DropIn._arrive(self, math.floor(position), rates)  # as super() does, which takes a tenth of a step
+        DropIn._set_position(self, math.floor(position), rates)  # as super() does, which takes a tenth of a step
 
-    def _asked_for(self, epoch: Any) -> float:
+    def _checked_epoch(self, epoch: Any) -> float:
         if not (isinstance(epoch, (int, float)) and 0 <= epoch < math.inf):
             raise InvalidInput(f"epoch must be a number from 0; got {epoch!r}")
         return epoch
@@ -495,6 +506,11 @@ class SWALR(DropIn, torch_swa.SWALR):
         InvalidInput: an unknown strategy, a length that is negative or not whole, a list of the wrong length.
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> SWALR(optimizer, swa_lr=0.05, anneal_epochs=5).schedules
+    [Cosine(5, start=0.5, end=0.05)]
     """
 
     def __init__(
@@ -509,19 +525,19 @@ class SWALR(DropIn, torch_swa.SWALR):
         floats(rates, "swa_lr")
         self._anneal_strategy = _checked_strategy(anneal_strategy)
         if anneal_epochs != 0:
-            _counted("anneal_epochs", anneal_epochs)
+            _count("anneal_epochs", anneal_epochs)
         self.anneal_epochs = anneal_epochs
         with all_or_nothing(optimizer):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["swa_lr"] = rate
             super().__init__(optimizer, last_epoch)
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         group.setdefault("swa_lr", self.optimizer.param_groups[0]["swa_lr"])
-        super()._join(group)
+        super()._add_group(group)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         _checked_strategy(state.get("_anneal_strategy", "cos"))
 
     @property
@@ -533,24 +549,21 @@ class SWALR(DropIn, torch_swa.SWALR):
     def _ends(self) -> list[float]:
         return [float(group["swa_lr"]) for group in self.optimizer.param_groups]
 
+    def _curve(self, start: float = 1.0, end: float = 0.0) -> Schedule:
+        return (Cosine if self._anneal_strategy == "cos" else Linear)(self.anneal_epochs, start=start, end=end)
+
     def _values(self, position: float) -> Values:
-        left = _left(self._anneal_strategy, position, self.anneal_epochs)
+        left = self._curve_at(position)
         return [(1 - left) * end + left * base for base, end in zip(self.base_lrs, self._ends)], None  # noqa: B905
 
     def _rate(self, index: int) -> Schedule:
-        kind = Cosine if self._anneal_strategy == "cos" else Linear
-        return kind(self.anneal_epochs, start=self.base_lrs[index], end=self._ends[index])
+        return self._curve(self.base_lrs[index], self._ends[index])
 
-    def _entered(self, rates: list[float], values: list[float]) -> list[float]:
+    def _rates_on_entry(self, rates: list[float], values: list[float]) -> list[float]:
         return rates if self.anneal_epochs else values
 
-    def _carried(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
+    def _rescale_external(self, rates: list[float], before: float, after: float, values: list[float]) -> list[float]:  # noqa: ARG002
         """From whatever rates there are: what is left of the way shrinks as the schedule's does."""
-        left, remaining = (_left(self._anneal_strategy, max(t, 0), self.anneal_epochs) for t in (before, after))
+        left, remaining = (self._curve_at(max(t, 0)) for t in (before, after))
         kept = remaining / left if left else 0.0
         return [end + (rate - end) * kept for rate, end in zip(rates, self._ends)]  # noqa: B905
-
-
-def _left(strategy: str, t: float, length: float) -> float:
-    """What is left of a way at step t: 1 at 0, 0 from `length` on."""
-    return half_wave(min(t, length), length) if strategy == "cos" else 1 - SCALARS.progress(t, length)

@@ -1,8 +1,6 @@
 """The drop-ins whose schedule is a factor of each group's own rate, and the cosine between two rates."""
 
 import copy
-import math
-import operator
 import types
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,10 +9,10 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_lr
 
+from gradus.checks import shown
 from gradus.errors import InvalidInput
-from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, lengthwise, per_group
+from gradus.lr_scheduler.base import DropIn, Values, checked_optimizer, per_group, with_lengths
 from gradus.schedules import Constant, Cosine, Exponential, Lambda, Linear, MultiStep, Polynomial, Schedule, Step
-from gradus.schedules.evaluation import SCALARS
 
 __all__ = [
     "ConstantLR",
@@ -26,34 +24,23 @@ __all__ = [
     "MultiplicativeLR",
     "PolynomialLR",
     "StepLR",
+    "callable_state",
     "copied",
-    "half_wave",
-    "held_by",
 ]
-
-power: Callable[[float, float], float] = SCALARS.power
-progress: Callable[[float, float], float] = SCALARS.progress
 
 Factor = Callable[[int], float]
 LONGEST = 10**7  # the farthest position that is reached by a running product
 
 
 class _Factor(DropIn):
-    """Each group's own rate times one factor."""
-
-    def _factor(self, t: float) -> float:
-        raise NotImplementedError
-
-    def _schedule(self) -> Schedule:
-        """The factor as a schedule."""
-        raise NotImplementedError
+    """Each group's own rate times one factor, the curve."""
 
     def _values(self, position: float) -> Values:
-        factor = self._factor(position)
+        factor = self._curve_at(position)
         return [base * factor for base in self.base_lrs], None
 
     def _rate(self, index: int) -> Schedule:
-        return self.base_lrs[index] * self._schedule()
+        return self.base_lrs[index] * self._curve()
 
 
 class StepLR(_Factor, torch_lr.StepLR):
@@ -75,10 +62,7 @@ class StepLR(_Factor, torch_lr.StepLR):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, t // self.step_size)
-
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return Step(self.step_size, gamma=self.gamma)
 
 
@@ -88,6 +72,11 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
     Args:
         milestones: the steps from which the next stair holds; one named twice counts twice.
         gamma: the factor from one stair to the next.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> MultiStepLR(optimizer, [30, 60]).schedules
+    [Constant(0.5) * MultiStep((30, 60))]
     """
 
     def __init__(
@@ -97,14 +86,17 @@ class MultiStepLR(_Factor, torch_lr.MultiStepLR):
         _require_counts(self.milestones.values())
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         _require_counts(state.get("milestones", self.milestones).values())
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, sum(many for step, many in self.milestones.items() if step <= t))
+    def _curve_at(self, position: float) -> float:
+        if dict.__ne__(self.milestones, self.__dict__.get("_counted", {})):  # they can be changed in place
+            self.__dict__["_counted"] = dict(self.milestones)
+            self.__dict__.pop("_evaluate", None)
+        return super()._curve_at(position)
 
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return MultiStep(tuple(sorted(self.milestones.elements())), gamma=self.gamma)
 
 
@@ -114,6 +106,11 @@ class ConstantLR(_Factor, torch_lr.ConstantLR):
     Args:
         factor: from 0 to 1.
         total_iters: how many steps it lasts.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> ConstantLR(optimizer, factor=0.5, total_iters=4).schedules
+    [Constant(0.5) * (Constant(0.5).take(4) >> Constant())]
     """
 
     def __init__(
@@ -123,11 +120,8 @@ class ConstantLR(_Factor, torch_lr.ConstantLR):
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return self.factor if t < self.total_iters else 1.0
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Constant(self.factor).take(length) >> Constant(1.0))
 
 
 class LinearLR(_Factor, torch_lr.LinearLR):
@@ -137,6 +131,11 @@ class LinearLR(_Factor, torch_lr.LinearLR):
         start_factor: the factor at step 0, above 0 and at most 1.
         end_factor: the factor from step total_iters on, from 0 to 1.
         total_iters: the length of the way.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> LinearLR(optimizer, start_factor=0.1, total_iters=5).schedules
+    [Constant(0.5) * Linear(5, start=0.1, end=1.0)]
     """
 
     def __init__(
@@ -154,12 +153,8 @@ class LinearLR(_Factor, torch_lr.LinearLR):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        done = progress(t, self.total_iters)
-        return (1 - done) * self.start_factor + done * self.end_factor
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Linear(length, start=self.start_factor, end=self.end_factor))
 
 
 class ExponentialLR(_Factor, torch_lr.ExponentialLR):
@@ -167,16 +162,18 @@ class ExponentialLR(_Factor, torch_lr.ExponentialLR):
 
     Args:
         gamma: the factor from one step to the next, 0 or more.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> ExponentialLR(optimizer, gamma=0.9).schedules
+    [Constant(0.5) * Exponential(0.9)]
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1, verbose: Any = False) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return power(self.gamma, t)
-
-    def _schedule(self) -> Schedule:
+    def _curve(self) -> Schedule:
         return Exponential(self.gamma)
 
 
@@ -186,6 +183,11 @@ class PolynomialLR(_Factor, torch_lr.PolynomialLR):
     Args:
         total_iters: the length of the way down.
         power: above 0; 1 is a straight line.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> PolynomialLR(optimizer, total_iters=100, power=2.0).schedules
+    [Constant(0.5) * Polynomial(100, power=2.0)]
     """
 
     def __init__(
@@ -194,11 +196,8 @@ class PolynomialLR(_Factor, torch_lr.PolynomialLR):
         self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch, verbose)
 
-    def _factor(self, t: float) -> float:
-        return float((1 - progress(t, self.total_iters)) ** self.power)
-
-    def _schedule(self) -> Schedule:
-        return lengthwise([self.total_iters], lambda length: Polynomial(length, power=self.power))
+    def _curve(self) -> Schedule:
+        return with_lengths([self.total_iters], lambda length: Polynomial(length, power=self.power))
 
 
 class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
@@ -211,6 +210,11 @@ class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
         eta_min: the rate at step T_max.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, eq. 5.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> CosineAnnealingLR(optimizer, T_max=10, eta_min=0.1).schedules
+    [Cosine(10, start=0.5, end=0.1).after('mirror')]
     """
 
     def __init__(
@@ -224,14 +228,16 @@ class CosineAnnealingLR(DropIn, torch_lr.CosineAnnealingLR):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch, verbose)
 
+    def _curve(self, start: float = 1.0, end: float = 0.0) -> Schedule:
+        return with_lengths([self.T_max], lambda length: Cosine(length, start=start, end=end).after("mirror"))
+
     def _values(self, position: float) -> Values:
-        left = half_wave(position, self.T_max)
+        left = self._curve_at(position)
         low = (1 - left) * self.eta_min
         return [low + left * base for base in self.base_lrs], None
 
     def _rate(self, index: int) -> Schedule:
-        base = self.base_lrs[index]
-        return lengthwise([self.T_max], lambda length: Cosine(length, start=base, end=self.eta_min).after("mirror"))
+        return self._curve(self.base_lrs[index], self.eta_min)
 
 
 class _Lambdas(DropIn):
@@ -253,14 +259,18 @@ class _Lambdas(DropIn):
         return self.lr_lambdas
 
     def _values(self, position: float) -> Values:
-        factors = [function(position) for function in self._functions()]
-        return list(map(float, map(operator.mul, self.base_lrs, factors))), None
+        bases, functions = self.base_lrs, self._functions()
+        first = functions[0]
+        if functions.count(first) == len(functions):  # one for all groups is asked once
+            factor = first(position)
+            return [float(base * factor) for base in bases], None
+        return [float(base * function(position)) for base, function in zip(bases, functions)], None  # noqa: B905 - for speed
 
     def _rate(self, index: int) -> Schedule:
         function = self._functions()[index]
         return self.base_lrs[index] * (function if isinstance(function, Schedule) else Lambda(function))
 
-    def _join(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         if len(self.lr_lambdas) == len(self.base_lrs):
             if any(function is not self.lr_lambdas[0] for function in self.lr_lambdas):
                 raise InvalidInput(
@@ -268,15 +278,15 @@ class _Lambdas(DropIn):
                     f"append the new one's to lr_lambdas"
                 )
             self.lr_lambdas.append(self.lr_lambdas[0])
-        super()._join(group)
+        super()._add_group(group)
 
     _elsewhere = ("lr_lambdas", "_running")
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         held = state.get("lr_lambdas", [])
-        if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_held, held)):
-            raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {str(held)[:60]}")
+        if not isinstance(held, (list, tuple)) or len(held) > len(self.lr_lambdas) or not all(map(_is_callable_state, held)):
+            raise InvalidInput(f"a {type(self).__name__}'s state can't have 'lr_lambdas': {shown(held)}")
 
     def _twin(self, optimizer: Any) -> DropIn:
         twin = super()._twin(optimizer)
@@ -285,11 +295,11 @@ class _Lambdas(DropIn):
 
     def state_dict(self) -> dict[str, Any]:
         """The state; of the functions, what callable objects hold, and None for others."""
-        return {**super().state_dict(), "lr_lambdas": [held_by(function) for function in self.lr_lambdas]}
+        return {**super().state_dict(), "lr_lambdas": [callable_state(function) for function in self.lr_lambdas]}
 
-    def _take(self, state: Mapping[str, Any]) -> None:
+    def _update_from(self, state: Mapping[str, Any]) -> None:
         functions = self.lr_lambdas
-        super()._take({key: value for key, value in state.items() if key != "_running"})
+        super()._update_from({key: value for key, value in state.items() if key != "_running"})
         self.lr_lambdas = functions
         for function, held in zip(functions, state.get("lr_lambdas", []), strict=False):
             if held:
@@ -305,6 +315,12 @@ class LambdaLR(_Lambdas, torch_lr.LambdaLR):
     Raises:
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = LambdaLR(optimizer, lambda t: 0.9**t).schedules
+    >>> rate(0), rate(2)
+    (0.5, 0.405)
     """
 
     _follows = False  # torch sets the rate to the initial one times the function
@@ -319,10 +335,16 @@ class MultiplicativeLR(_Lambdas, torch_lr.MultiplicativeLR):
     Raises:
         InvalidInput: a list of another length than there are groups.
         TypeError: what is no function; torch raises it too.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    >>> rate, = MultiplicativeLR(optimizer, lambda _: 0.9).schedules
+    >>> rate(0), rate(2)
+    (0.5, 0.405)
     """
 
-    def _examine(self, state: Any) -> None:
-        super()._examine(state)
+    def _check_state(self, state: Any) -> None:
+        super()._check_state(state)
         if state["last_epoch"] > LONGEST:
             raise InvalidInput(
                 f"a MultiplicativeLR goes to a position by all the factors before it, at most {LONGEST:,}; the state's "
@@ -357,12 +379,7 @@ class _Running:
         return products[t]
 
 
-def half_wave(t: float, length: float) -> float:
-    """(1 + cos(π·t/length))/2: from 1 at 0 to 0 at `length`, and back."""
-    return 0.5 + 0.5 * math.cos(math.pi * (t % (2 * length) / length)) if length else 0.0
-
-
-def held_by(function: Any) -> dict[str, Any] | None:
+def callable_state(function: Any) -> dict[str, Any] | None:
     """What a callable object holds; None for functions and schedules, which are defined where they are written."""
     if isinstance(function, (types.FunctionType, Schedule)) or not hasattr(function, "__dict__"):
         return None
@@ -370,19 +387,19 @@ def held_by(function: Any) -> dict[str, Any] | None:
 
 
 def copied(function: Any) -> Any:
-    """A callable object of the same content, which may be changed without changing the first; functions as they are."""
-    return function if held_by(function) is None else copy.copy(function)
+    """A copy of a callable object, which can be changed without changing the first; functions themselves."""
+    return function if callable_state(function) is None else copy.copy(function)
 
 
-def _is_held(held: Any) -> bool:
-    """Whether this is what `held_by` gives."""
+def _is_callable_state(held: Any) -> bool:
+    """Whether this is what `callable_state` gives."""
     return held is None or (isinstance(held, Mapping) and all(isinstance(key, str) for key in held))
 
 
 def _require_counts(counts: Collection[Any]) -> None:
     """Refuse milestones that are named, all together, more often than memory holds."""
     if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) > 10**6:
-        raise InvalidInput(f"milestones are named once or a few times each; their counts are {str([*counts])[:60]}")
+        raise InvalidInput(f"milestones are named once or a few times each; their counts are {shown([*counts])}")
 
 
 def _require_unit(name: str, value: float) -> None:

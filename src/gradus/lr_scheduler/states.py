@@ -1,4 +1,4 @@
-"""What a saved state of a scheduler may be: looked at as a whole before anything is taken up."""
+"""What a saved state of a scheduler may be; it is checked as a whole before anything is loaded."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
 
 __all__ = ["IGNORED", "is_number", "require_like", "stand_in"]
 
-# What torch's states hold beside a scheduler's own fields; it isn't taken up.
+# Fields of torch's states that aren't a scheduler's own; they are ignored.
 IGNORED = {"_is_initial", "_get_lr_called_within_step", "_scale_fn_ref", "anneal_func", "verbose", "is_better"}
 LONGEST = 10**6  # of lists, and of what a mapping counts
 
@@ -21,7 +22,7 @@ def require_like(scheduler: Any, state: Any, elsewhere: Collection[str] = ()) ->
     """Refuse what can't be a state of this scheduler: its fields must be of the kinds that the scheduler's own are.
 
     Args:
-        scheduler: whose state it is to be.
+        scheduler: the one that is to load the state.
         state: what was saved.
         elsewhere: fields that are looked at otherwise.
 
@@ -35,7 +36,7 @@ def require_like(scheduler: Any, state: Any, elsewhere: Collection[str] = ()) ->
     for key, value in state.items():
         hides = not isinstance(key, str) or key == "optimizer" or (hasattr(type(scheduler), key) and key not in own)
         if key not in IGNORED and key not in elsewhere and (hides or (key in own and not _is_like(value, own[key]))):
-            raise InvalidInput(f"a {name}'s state can't have {str(key)[:40]!r}: {str(value)[:60]}")
+            raise InvalidInput(f"a {name}'s state can't have {shown(key, 40)}: {shown(value)}")
 
 
 def _is_like(given: Any, own: Any) -> bool:
@@ -57,7 +58,7 @@ def is_number(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.numel() == 1 and not value.is_complex()
     if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) < 2**63
+        return is_whole(value, 1 - 2**63, 2**63 - 1)
     return isinstance(value, Real)
 
 

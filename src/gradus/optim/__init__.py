@@ -27,10 +27,11 @@ from gradus.optim.classical import (
 from gradus.optim.groups import Groups, groups
 from gradus.optim.lbfgs import LBFGS
 from gradus.optim.matrices import SOAP, Adafactor, Muon
-from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, cautious
+from gradus.optim.modern import LAMB, LARS, Adan, AdEMAMix, CautiousAdamW, CautiousLion, Lion, SophiaG, SophiaH
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.prodigy import Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from gradus.rules.cautious import cautious
 
 __all__ = [
     "ASGD",
@@ -62,6 +63,7 @@ __all__ = [
     "Rprop",
     "SGDScheduleFree",
     "SophiaG",
+    "SophiaH",
     "SparseAdam",
     "cautious",
     "groups",
@@ -74,18 +76,18 @@ _TORCHS_MODULES = (
 
 
 class _Alias(ModuleType):
-    """One of torch's modules by its name here, with this library's classes in the place of torch's."""
+    """One of torch's modules under its name here, with Gradus's classes in place of torch's."""
 
     def __getattr__(self, name: str) -> Any:
         if name in __all__:
             return globals()[name]
-        if name.startswith("__") and name != "__all__":  # where it lies, and what else Python asks
+        if name.startswith("__") and name != "__all__":  # such as __file__
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"torch.optim.{self.__name__.rpartition('.')[2]}"), name)
 
 
 def __getattr__(name: str) -> Any:
-    """torch's modules, made when they are asked for; and what else `torch.optim` offers."""
+    """torch's modules, imported on first use, and the other names of `torch.optim`."""
     if name in _TORCHS_MODULES or name == "lr_scheduler":
         return importlib.import_module(f"{__name__}.{name}")
     if name in torch.optim.__all__:
@@ -97,7 +99,7 @@ for _name in _TORCHS_MODULES:
     sys.modules[f"{__name__}.{_name}"] = _Alias(f"{__name__}.{_name}", f"`torch.optim.{_name}`, with these optimizers.")
 sys.modules[f"{__name__}.swa_utils"] = swa_utils = torch.optim.swa_utils
 
-# One asks a class for its module to know whether it is the library's. Not __name__: who imports every module there is loads
-# this one as gradus.optim.__init__ too.
+# Tools read a class's module to know whether it is public. Not __name__: tools that import every module load this one as
+# gradus.optim.__init__ too.
 for _name in __all__:
     globals()[_name].__module__ = "gradus.optim"

@@ -28,18 +28,19 @@ from gradus.optim.matrices import Muon as _Muon
 from gradus.optim.matrices import SOAP as _SOAP
 from gradus.optim.modern import Adan as _Adan
 from gradus.optim.modern import AdEMAMix as _AdEMAMix
-from gradus.optim.modern import cautious as cautious
 from gradus.optim.modern import CautiousAdamW as _CautiousAdamW
 from gradus.optim.modern import CautiousLion as _CautiousLion
 from gradus.optim.modern import LAMB as _LAMB
 from gradus.optim.modern import LARS as _LARS
 from gradus.optim.modern import Lion as _Lion
 from gradus.optim.modern import SophiaG as _SophiaG
+from gradus.optim.modern import SophiaH as _SophiaH
 from gradus.optim.optimizer import Optimizer as Optimizer
 from gradus.optim.prodigy import Prodigy as _Prodigy
 from gradus.optim.schedule_free import AdamWScheduleFree as _AdamWScheduleFree
 from gradus.optim.schedule_free import RAdamScheduleFree as _RAdamScheduleFree
 from gradus.optim.schedule_free import SGDScheduleFree as _SGDScheduleFree
+from gradus.rules.cautious import cautious as cautious
 
 __all__ = [
     "ASGD",
@@ -71,6 +72,7 @@ __all__ = [
     "Rprop",
     "SGDScheduleFree",
     "SophiaG",
+    "SophiaH",
     "SparseAdam",
     "cautious",
     "groups",
@@ -252,6 +254,10 @@ class Adafactor(_Adafactor):
         weight_decay: float | Tensor = 0.0,
         *,
         maximize: bool = False,
+        scale_parameter: bool = True,
+        relative_step: bool = True,
+        warmup_init: bool = False,
+        beta1: float | Tensor | None = None,
         foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
@@ -409,6 +415,7 @@ class CautiousAdamW(_CautiousAdamW):
         *,
         maximize: bool = False,
         decoupled_weight_decay: bool = True,
+        correct_bias: bool = True,
         cautious_factor: float | Tensor = 0.0,
         cautious_wd: bool = False,
         foreach: bool | None = None,
@@ -664,6 +671,28 @@ class SophiaG(_SophiaG):
         betas: tuple[float | Tensor, float | Tensor] = (0.965, 0.99),
         rho: float | Tensor = 0.04,
         eps: float | Tensor = 1e-15,
+        weight_decay: float | Tensor = 0.1,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        backend: Backend = "auto",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        skip_nonfinite: bool = False,
+        stochastic_rounding: bool = False,
+    ) -> None: ...
+
+class SophiaH(_SophiaH):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 0.0001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.96, 0.99),
+        rho: float | Tensor = 0.01,
+        eps: float | Tensor = 1e-12,
         weight_decay: float | Tensor = 0.1,
         *,
         maximize: bool = False,

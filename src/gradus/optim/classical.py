@@ -1,7 +1,7 @@
 """The classical optimizers: torch's names, signatures and defaults, each a rule and no more.
 
-θ is a parameter, g its gradient, t the number of the update from 1. Beside what is listed, each takes the arguments that
-`Optimizer` names. Sparse gradients update the rows that they touch.
+θ is a parameter, g its gradient, t the number of the update from 1. Each also takes the arguments of
+`Optimizer`. Sparse gradients update the rows that they touch.
 """
 
 from typing import Any
@@ -179,7 +179,7 @@ class Adam(Optimizer, rule=classical.adam):
 
 
 class AdamW(Adam, rule=classical.adamw):
-    """Adam with weight decay apart from the gradient.
+    """Adam with decoupled weight decay.
 
     θ ← (1 − γλ)θ, then Adam's update.
 
@@ -354,7 +354,7 @@ class SparseAdam(Optimizer, rule=classical.sparse_adam):
         maximize: whether to climb instead.
 
     Raises:
-        InvalidInput: a parameter is sparse or complex, or lr or eps begins at 0, as in torch.
+        InvalidInput: a parameter is sparse or complex, or lr or eps is 0 at first, as in torch.
 
     Source: Kingma and Ba 2015, section 2, the efficient order of its last paragraph.
 

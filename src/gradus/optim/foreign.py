@@ -1,4 +1,4 @@
-"""Saved states of other libraries' optimizers and of older versions, in the form that they have here; or why not."""
+"""Translate saved states of other libraries' optimizers and of older versions, or refuse them with the reason."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from gradus.rules.rule import Rule
 
 __all__ = ["own_group", "own_state"]
 
-# What others call the slots of a rule: bitsandbytes numbers them.
+# Other libraries' names for the slots of a rule; bitsandbytes numbers them.
 _NAMES: dict[str, dict[str, str]] = {
     "sgd": {"state1": "momentum_buffer"},
     "adagrad": {"state1": "sum"},
@@ -20,30 +20,31 @@ _NAMES: dict[str, dict[str, str]] = {
     **{name: {"state1": "exp_avg", "state2": "exp_avg_sq"} for name in ("adam", "adamw", "lamb")},
 }
 _QUANTIZED = frozenset(("absmax1", "absmax2", "qmap1", "qmap2"))
-# Hyperparameters that came to the optimizer of a rule later than the others; before, it was as with the default.
+# Hyperparameters that a rule got later; states from before are as with the default.
 _LATER = {
     "adagrad": frozenset(("eps", "initial_accumulator_value")),
+    "adafactor": frozenset(("beta1",)),
     "lars": frozenset(("dampening",)),
     "cautious_adamw": frozenset(("cautious_factor",)),
     "cautious_lion": frozenset(("cautious_factor",)),
     "prodigy": frozenset(("slice_p",)),
 }
-_PRODIGYS = frozenset(("use_bias_correction", "fsdp_in_use", "d_denom", "d_hat"))  # what it can do without, in groups
+_PRODIGYS = frozenset(("use_bias_correction", "fsdp_in_use", "d_denom", "d_hat"))  # unneeded keys of its groups
 _BIAS = ("bias_correction", "correct_bias")  # apex, timm, Transformers
 
 
 def own_group(rule: Rule, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved group in the form that it has here; what it counts for its parameters stays in it for `own_state`.
+    """Translate a saved group; its counters stay in it for `own_state`.
 
     Raises:
-        InvalidInput: it is of an optimizer that updates otherwise.
+        InvalidInput: it belongs to an optimizer with another update.
     """
     group = {name: rule.hypers[name].default for name in _LATER.get(rule.name, ()) if name not in saved} | dict(saved)
     for name in _BIAS:
         if name in group and name not in rule.hypers and group[name] is False:
             raise InvalidInput(
                 f"the saved state is of an optimizer with {name}=False, and {rule.name} corrects the bias of its averages; "
-                f"go on with that optimizer, or begin anew"
+                f"go on with that optimizer, or start without its state"
             )
     if "train_mode" in group:  # schedulefree's
         group["mode"] = "train" if group.pop("train_mode") else "eval"
@@ -54,7 +55,7 @@ def own_group(rule: Rule, saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter's saved state in the form that it has here.
+    """Translate a parameter's saved state.
 
     Args:
         rule: the rule that updates it.
@@ -67,7 +68,7 @@ def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) ->
     if quantized := sorted(_QUANTIZED & saved.keys()):
         raise InvalidInput(
             f"the saved state is kept in 8 bits (it has {quantized[0]!r}, as bitsandbytes writes it), and can't be "
-            f"told from its numbers alone; save it with optim_bits=32, or begin anew"
+            f"reconstructed from its numbers alone; save it with optim_bits=32, or start without it"
         )
     names = _NAMES.get(rule.name, {})
     state = {names.get(name, name): value for name, value in saved.items()}
@@ -81,13 +82,13 @@ def own_state(rule: Rule, group: Mapping[str, Any], saved: Mapping[str, Any]) ->
         state["step"] = count
     if begun and rule.scalars:  # schedulefree keeps them in its groups
         state = {**{name: group[name] for name in rule.slots if name in rule.scalars and name in group}, **state}
-    if rule.name == "sgd" or not rule.counts_steps:  # torch counts none then; that something is kept says that one was done
+    if rule.name == "sgd" or not rule.counts_steps:  # torch counts no steps then; a slot says that one was done
         state.setdefault("step", 1 if begun else 0)
     return state
 
 
 def _of_prodigy(state: dict[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
-    """prodigyopt's: s is flat; p0 is a single 0 for all of them; without β₁ there is no first moment, which has no part."""
+    """prodigyopt's: s is flat, p0 may be a single 0, and with β₁ = 0 there is no first moment."""
     like, s, p0 = (state.get(name) for name in ("exp_avg_sq", "s", "p0"))
     if not (isinstance(like, Tensor) and isinstance(s, Tensor) and isinstance(p0, Tensor)):
         return state

@@ -6,15 +6,20 @@ from typing import Any
 
 from torch import nn
 
+from gradus.checks import nonnegative
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
-from gradus.rules.fields import nonnegative
 
 __all__ = ["Groups", "groups"]
 
 
 class Groups(list[dict[str, Any]]):
-    """Parameter groups, as an optimizer takes them; printed, they say what fell where."""
+    """Parameter groups for an optimizer, made by `groups`; printed, they show which parameters are in which group.
+
+    >>> import torch
+    >>> print(groups(torch.nn.Linear(2, 1)))
+    default: 2 tensors, 3 elements (defaults): weight, bias
+    """
 
     def __str__(self) -> str:
         return "\n".join(_line(group) for group in self)
@@ -36,21 +41,21 @@ def groups(
 ) -> Groups:
     """Parameter groups of a model, by patterns of its parameters' names.
 
-    Each pattern is a regular expression that is searched for in the names. A parameter has the hyperparameters of every
-    pattern that it fits, a later one's before an earlier one's; those that have the same ones make a group. Parameters
-    that need no gradient are left out.
+    Each pattern is a regular expression, searched for in the names. A parameter gets the hyperparameters of every pattern
+    that matches; later patterns override earlier ones. Parameters with equal hyperparameters form a group. Parameters that
+    need no gradient are left out.
 
     Args:
-        model: whose parameters are to be grouped, under the names of `model.named_parameters()`.
+        model: the module; names are those of `model.named_parameters()`.
         patterns: hyperparameters for each pattern.
         lr: the learning rate, where `layer_decay` needs one to start from.
         layer_decay: the factor on the rate from a layer to the one before: lr·decay^(L − l). A layer's l is the first number
-            in its names, plus 1; what stands before the layers has l = 0, what stands after them the greatest, L (Howard and
-            Ruder 2018, section 3.2).
+            in its names, plus 1; parameters before the layers have l = 0, those after them the largest, L (Howard and Ruder
+            2018, section 3.2).
 
     Raises:
-        InvalidInput: a pattern that fits no parameter, or is no regular expression; what it gives is no hyperparameters; a
-            decay without a rate; no model.
+        InvalidInput: a pattern matches no parameter or is no regular expression, its value isn't a dict of hyperparameters,
+            `layer_decay` has no `lr`, or `model` is no module.
 
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))

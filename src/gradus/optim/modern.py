@@ -1,11 +1,8 @@
 """Optimizers of recent papers, each with its rule.
 
-θ is a parameter, g its gradient, t the number of the update from 1. Beside what is listed, each takes the arguments that
-`Optimizer` names.
+θ is a parameter, g its gradient, t the number of the update from 1. Each also takes the arguments of `Optimizer`.
 """
 
-import functools
-import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +10,13 @@ from typing import Any
 import torch
 from torch.amp.grad_scaler import OptState
 
+from gradus.checks import as_float, positive, shown, whole
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
-from gradus.rules import modern, ops
-from gradus.rules.classical import adamw
-from gradus.rules.fields import Flag, Share, as_float, positive
-from gradus.rules.rule import Rule
+from gradus.rules import modern
+from gradus.rules.cautious import cautious_adamw, cautious_lion
 
-__all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG", "cautious"]
+__all__ = ["LAMB", "LARS", "AdEMAMix", "Adan", "CautiousAdamW", "CautiousLion", "Lion", "SophiaG", "SophiaH"]
 
 
 class _WithFirstRate(Optimizer):
@@ -92,6 +88,12 @@ class Adan(Optimizer, rule=modern.adan):
     0.9
     """
 
+    def restart_opt(self) -> None:
+        """Restart: averages and steps go back to 0; parameters and groups stay (the restart condition of Algorithm 1)."""
+        for kept in self.state.values():
+            for name in ("step", *self.rule.slots):
+                kept.pop(name, None)
+
 
 class AdEMAMix(Optimizer, rule=modern.ademamix):
     """Adam with a second momentum that remembers tens of thousands of updates.
@@ -143,7 +145,16 @@ def _scale_left(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> float:
     return 1.0 if known is not None and known["stage"] is not OptState.READY else float(scaler.get_scale())
 
 
-class SophiaG(Optimizer, rule=modern.sophia):
+class _Sophia(Optimizer):
+    def _hessian(self, param: torch.Tensor) -> torch.Tensor:
+        """A parameter's estimate, in single precision at least; 0 at first."""
+        kept: dict[str, torch.Tensor] = self.state[param]
+        if "hessian" not in kept:
+            kept["hessian"] = torch.zeros_like(param, dtype=torch.promote_types(param.dtype, torch.float32))
+        return kept["hessian"]
+
+
+class SophiaG(_Sophia, rule=modern.sophia):
     """A momentum divided by an estimate of the Hessian's diagonal, and clipped.
 
     θ ← (1 − γλ)θ − γ·clip(m/max(ρh, ε), 1); every few updates, `update_hessian` after a backward pass whose targets were
@@ -173,7 +184,7 @@ class SophiaG(Optimizer, rule=modern.sophia):
 
     _asked_by_scaler = False  # a GradScaler has taken a step
     _supports_amp_scaling = False
-    _took_unsaid = False  # an estimate has been taken without a word of one
+    _took_unsaid = False  # an estimate was made without `scaler`
 
     @property
     def _step_supports_amp_scaling(self) -> bool:  # a GradScaler asks for it before a step; so do frameworks that have none
@@ -211,16 +222,93 @@ class SophiaG(Optimizer, rule=modern.sophia):
         if (scale is not None or self.skip_nonfinite) and not all(map(_can_be_squared, grads)):
             return
         for group in self.param_groups:
-            beta = group["betas"][1]
             for param in group["params"]:
-                if param.grad is None:
-                    continue
-                kept = self.state[param]
-                if "hessian" not in kept:
-                    kept["hessian"] = torch.zeros_like(param, dtype=torch.promote_types(param.dtype, torch.float32))
-                hessian, grad = kept["hessian"], param.grad.to(kept["hessian"].dtype)
-                grad = grad if scale is None else grad / scale
-                hessian.mul_(beta).addcmul_(grad, grad, value=(1 - beta) * batch_size)
+                if param.grad is not None:
+                    hessian = self._hessian(param)
+                    grad = param.grad.to(hessian.dtype)
+                    grad, beta = grad if scale is None else grad / scale, group["betas"][1]
+                    hessian.mul_(beta).addcmul_(grad, grad, value=(1 - beta) * batch_size)
+
+
+class SophiaH(_Sophia, rule=modern.sophia_h):
+    """A momentum divided by Hutchinson's estimate of the Hessian's diagonal, and clipped.
+
+    θ ← (1 − γλ)θ − γ·clip(m/max(ρh, ε), 1); every few updates, `update_hessian` with the loss, while its graph is there:
+    h ← β₂h + (1 − β₂)·u⊙(∇²L·u), with u from the standard normal distribution.
+
+    Kept for each parameter: exp_avg, hessian.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr: γ.
+        betas: β₁ of the momentum and β₂ of the estimate.
+        rho: ρ, how much of the update is clipped.
+        eps: ε.
+        weight_decay: λ.
+        maximize: whether to climb instead.
+
+    Source: Liu et al. 2023, Sophia, Algorithms 1 and 3.
+
+    >>> param = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = SophiaH([param], lr=0.1, rho=1.0, weight_decay=0.0)
+    >>> for step in range(100):
+    ...     optimizer.zero_grad()
+    ...     loss = (param - 3).square().sum()
+    ...     if step % 10 == 0:
+    ...         optimizer.update_hessian(loss)
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> 2 < param.item() < 4
+    True
+    """
+
+    def update_hessian(self, loss: torch.Tensor, samples: int = 1, generator: torch.Generator | None = None) -> None:
+        """Add an estimate of the loss's Hessian; gradients stay as they are. Call it before `loss.backward()`.
+
+        It costs two backward passes, and one more for each further sample; the loss must be twice differentiable. Of a
+        loss that a GradScaler scales give the unscaled one.
+
+        Args:
+            loss: a tensor of one element, with its graph.
+            samples: the number of random vectors u to average over.
+            generator: where u is drawn from; by default torch's own generator for the parameter's device.
+
+        Raises:
+            InvalidInput: the loss isn't one or has no graph, or a parameter is complex. Nothing is changed.
+        """
+        whole("samples", samples, least=1)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            raise InvalidInput(f"update_hessian takes the loss, a tensor of one element with its graph; got {shown(loss)}")
+        groups = {param: group for group in self.param_groups for param in group["params"] if param.requires_grad}
+        for param in groups:
+            if param.is_complex():
+                raise InvalidInput(f"update_hessian takes real parameters; got one of {param.dtype}; use SophiaG")
+        estimates = _hutchinson(loss, [*groups], samples, generator)
+        if self.skip_nonfinite and not all(bool(estimate.isfinite().all()) for estimate in estimates.values()):
+            return
+        for param, estimate in estimates.items():
+            beta, sign = groups[param]["betas"][1], -1 if groups[param]["maximize"] else 1
+            with torch.no_grad():
+                self._hessian(param).mul_(beta).add_(estimate, alpha=sign * (1 - beta))
+
+
+def _hutchinson(
+    loss: torch.Tensor, params: list[torch.Tensor], samples: int, generator: torch.Generator | None
+) -> dict[torch.Tensor, torch.Tensor]:
+    """The mean of u⊙(∇²L·u) over random u, for each parameter that the loss depends on."""
+    with torch.enable_grad():
+        grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
+    found = {param: grad for param, grad in zip(params, grads, strict=True) if grad is not None}
+    estimates = {param: torch.zeros_like(param, requires_grad=False) for param in found}
+    for _ in range(samples):
+        noise = {param: torch.empty_like(param, requires_grad=False).normal_(generator=generator) for param in found}
+        curved = [param for param in found if found[param].requires_grad]  # others have a Hessian of 0
+        sources, weights = [found[param] for param in curved], [noise[param] for param in curved]
+        products = torch.autograd.grad(sources, curved, weights, retain_graph=True, allow_unused=True) if curved else ()
+        for param, product in zip(curved, products, strict=True):
+            if product is not None:
+                estimates[param] += noise[param] * product / samples
+    return estimates
 
 
 class LARS(Optimizer, rule=modern.lars):
@@ -276,66 +364,49 @@ class LAMB(Optimizer, rule=modern.lamb):
     """
 
 
-def cautious(plain: Rule) -> Rule:
-    """A rule that moves no element against its gradient: its updates where their signs agree, scaled up for the others.
+class CautiousAdamW(Optimizer, rule=cautious_adamw):
+    """AdamW that moves no element against its gradient; see `gradus.optim.cautious`.
 
-    u is the rule's update without decay; φ = [u·g > 0] + c·[u·g ≤ 0]; θ ← (1 − γλ)θ − u·φ/max(mean φ, 0.001).
-
-    Beside the rule's own hyperparameters it has two:
-
-    - cautious_factor: c, what is left of an update where the signs disagree; 0 unless given.
-    - cautious_wd: whether only those elements decay that the update makes smaller (Chen et al. 2025, Cautious Weight Decay).
+    Kept for each parameter: as AdamW.
 
     Args:
-        plain: any rule of elements. Its weight decay, if it has one, is taken off the parameter itself.
-
-    Source: Liang et al. 2024, Cautious Optimizers, Algorithms 1 and 2.
-    """
-
-    @functools.wraps(plain.function)
-    def masked(
-        param: Any, grad: Any, *slots: Any, cautious_factor: Any = 0.0, cautious_wd: Any = False, **hypers: Any
-    ) -> Any:
-        without = {**hypers, "weight_decay": 0.0} if "weight_decay" in hypers else hypers
-        new, *kept = plain(param, grad, *slots, **without)
-        update = param - new
-        agrees = update * (-grad if hypers.get("maximize") else grad) > 0
-        spread = ops.maximum(cautious_factor + (1 - cautious_factor) * ops.mean(agrees), 1e-3)
-        moved = ops.where(agrees, update, cautious_factor * update if cautious_factor else 0.0) / spread
-        decayed = _decay(hypers) * param
-        if cautious_wd:
-            decayed = ops.where(moved * param > 0, decayed, 0.0)
-        return param - decayed - moved, *kept
-
-    masked.__name__ = f"cautious_{plain.name}"
-    masked.__annotations__ = {**plain.function.__annotations__, "cautious_factor": Share, "cautious_wd": Flag}
-    masked.__signature__ = _extended(inspect.signature(plain.function), cautious_factor=0.0, cautious_wd=False)  # type: ignore[attr-defined]
-    return Rule(masked, plain.start)
-
-
-def _decay(hypers: Mapping[str, Any]) -> Any:
-    """What a rule with these hyperparameters takes off a parameter in parts of it."""
-    lr, weight_decay = hypers["lr"], hypers.get("weight_decay", 0.0)
-    if "first_lr" in hypers:
-        return modern.lion_decay(lr, weight_decay, hypers["decoupled_weight_decay"], hypers["first_lr"])
-    return lr * weight_decay
-
-
-def _extended(signature: inspect.Signature, **more: Any) -> inspect.Signature:
-    """A signature with further hyperparameters at its end."""
-    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in more.items()]
-    return signature.replace(parameters=[*signature.parameters.values(), *named])
-
-
-class CautiousAdamW(Optimizer, rule=cautious(adamw)):
-    """AdamW that moves no element against its gradient; see `cautious`. Kept for each parameter: as AdamW.
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr, betas, eps, weight_decay, amsgrad, maximize: as AdamW's.
+        decoupled_weight_decay: True.
+        correct_bias: whether AdamW's averages are corrected for their start at 0.
+        cautious_factor: what is left of an update where its sign and the gradient's disagree.
+        cautious_wd: whether only those elements decay that the update makes smaller.
 
     Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+
+    >>> param = torch.nn.Parameter(torch.ones(2))
+    >>> optimizer = CautiousAdamW([param], lr=0.1, weight_decay=0.0)
+    >>> for grad in ([4.0, 4.0], [-1.0, 4.0]):
+    ...     param.grad = torch.tensor(grad)
+    ...     optimizer.step()
+    >>> [round(x, 4) for x in param.tolist()]
+    [0.9, 0.7]
     """
 
 
-class CautiousLion(_WithFirstRate, rule=cautious(modern.lion), group_keys=("first_lr",)):
-    """Lion that moves no element against its gradient; see `cautious`. Kept for each parameter: as Lion.
+class CautiousLion(_WithFirstRate, rule=cautious_lion, group_keys=("first_lr",)):
+    """Lion that moves no element against its gradient; see `gradus.optim.cautious`.
 
-    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 1.
+    Kept for each parameter: as Lion.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups of either.
+        lr, betas, weight_decay, decoupled_weight_decay, maximize: as Lion's.
+        cautious_factor: what is left of an update where its sign and the gradient's disagree.
+        cautious_wd: whether only those elements decay that the update makes smaller.
+
+    Source: Liang et al. 2024, Cautious Optimizers, Algorithm 2.
+
+    >>> param = torch.nn.Parameter(torch.ones(2))
+    >>> optimizer = CautiousLion([param], lr=0.1, betas=(0.9, 0.9))
+    >>> for grad in ([4.0, 4.0], [-1.0, 4.0]):
+    ...     param.grad = torch.tensor(grad)
+    ...     optimizer.step()
+    >>> [round(x, 4) for x in param.tolist()]
+    [0.9, 0.7]
     """

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gradus.backends import require_real
+from gradus.backends import BACKENDS, require_real
 from gradus.backends.cuda import is_capturing
+from gradus.checks import flag
 from gradus.errors import GradusError, InvalidInput
 from gradus.names import did_you_mean, hint_for_argument
 from gradus.optim import state_dicts
 from gradus.optim.plan import Plan
 from gradus.rules import ops
-from gradus.rules.fields import flag
 from gradus.rules.rule import Hyper, Rule
 
 __all__ = ["GROUP_KEYS", "Optimizer", "copied", "require_known"]
@@ -35,14 +35,14 @@ _OURS = {
     "skip_nonfinite": False,
     "stochastic_rounding": False,
 }
-# What a parameter group may hold beside hyperparameters: torch's own, and what schedulers leave there.
+# The keys that a parameter group may hold besides hyperparameters: torch's, and those that schedulers leave there.
 GROUP_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr")
 )
 
 
 class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
-    """An update rule as a torch optimizer. A class of your own needs its rule and no more:
+    """An update rule as a torch optimizer. A class of your own needs only its rule:
 
     >>> from gradus.rules import ops, rule
     >>> @rule
@@ -56,30 +56,31 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     >>> param.tolist()
     [0.5, 1.5, 1.0]
 
-    A class without a rule has torch's contract: it calls `super().__init__(params, defaults)` and writes its own `step`.
+    A class without a rule follows torch's contract: call `super().__init__(params, defaults)` and define `step`.
     Any torch optimizer counts as an instance of this class.
 
-    Its arguments are the parameters, the rule's hyperparameters, and these, for every rule:
+    Arguments are the parameters, the rule's hyperparameters, and these for every rule:
 
     Args:
         params: tensors, pairs of name and tensor, or groups of either with hyperparameters of their own.
-        backend: "reference", "cpu", "cuda", or "auto" for the fastest that takes each tensor.
-        clip_norm: the norm that all gradients together are scaled down to, where it is greater. They are scaled as the
-            update reads them; `param.grad` stays as it is.
-        clip_value: what each element of a gradient is clipped to, from above and below, likewise.
-        skip_nonfinite: whether an update is left out when a gradient holds an infinity or a NaN; or when, unclipped, their
-            norm is so great (1.8e19 in single precision) that squares of them are infinite, which nearly every rule keeps.
-        stochastic_rounding: whether bfloat16 and float16 parameters are rounded up or down by chance, so that updates too
-            small for their few bits add up as they should on average. The chance is drawn from the step, and so repeats.
-        foreach, fused: torch's ways to run. They are taken so that code needn't be changed, and ask for nothing here: one
-            pass over all tensors is the only way to run.
-        capturable: whether the numbers of a step are calculated on the GPU, so that a CUDA graph which captures a step
-            repeats what is right then: steps are counted there, and hyperparameters that are tensors are read there. It
-            takes the CUDA backend, and one step before the first that is captured.
-        differentiable: whether updates are noted by autograd, which takes the reference backend.
+        backend: a name in `gradus.backends.BACKENDS`: "torch", "cpu", "cuda" or your own; or "auto" for the fastest that
+            supports each tensor.
+        clip_norm: scale gradients down where their global norm is larger than this. The update scales them as it reads
+            them; `param.grad` doesn't change.
+        clip_value: clip each element of a gradient to [−clip_value, clip_value], in the same way.
+        skip_nonfinite: skip an update when a gradient holds an infinity or a NaN; or when, without clipping, their norm is
+            so large (1.8e19 in single precision) that squares, which nearly every rule keeps, would be infinite.
+        stochastic_rounding: round bfloat16 and float16 parameters up or down at random, so that updates too small for their
+            few bits add up on average. The random bits are a function of the step, so runs repeat.
+        foreach, fused: torch's ways to run. Accepted so that code needn't change, and without effect: there is only one way
+            to run, one pass over all tensors.
+        capturable: compute the constants of a step on the GPU, so that a CUDA graph can replay a captured step: steps are
+            counted there, and hyperparameters that are tensors are read there. It needs the CUDA backend, and one ordinary
+            step before the capture.
+        differentiable: let autograd record updates; it needs the torch backend.
 
     Raises:
-        InvalidInput: a hyperparameter out of its range, an unknown one, or options that exclude each other.
+        InvalidInput: a hyperparameter is out of its range or unknown, or options exclude each other.
     """
 
     backend: str
@@ -90,46 +91,51 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     rule: ClassVar[Rule]
     hypers: ClassVar[dict[str, Hyper]]
     rates: ClassVar[tuple[str, ...]] = ("lr",)  # the hyperparameters that are learning rates, the main one first
-    finds_own_rate: ClassVar[bool] = False  # whether `lr` is but a factor, best left at 1, of a rate that it estimates
+    finds_own_rate: ClassVar[bool] = False  # whether it estimates its rate, of which `lr` is a factor, best left at 1
     _group_keys: ClassVar[frozenset[str]]
-    _besides: ClassVar[Rule | None] = None
-    _takes: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
+    _fallback: ClassVar[Rule | None] = None
+    _uses_rule: ClassVar[Callable[[Tensor, Mapping[str, Any]], bool]]
     _takes_sparse: ClassVar[bool] = True
     _has_rule: ClassVar[bool] = False
     _plan: Plan | None = None
-    _is_watched = True  # whether somebody may have the state
+    _is_watched = True  # whether somebody may hold the state
 
     def __init_subclass__(
         cls,
         rule: Rule | None = None,
-        besides: Rule | None = None,
-        takes: Callable[[Tensor, Mapping[str, Any]], bool] | None = None,
+        fallback: Rule | None = None,
+        uses_rule: Callable[[Tensor, Mapping[str, Any]], bool] | None = None,
         group_keys: Iterable[str] = (),
         **kwargs: Any,
     ) -> None:
-        """Give a class its rule; or two, with a function of a parameter and its group: whether the first takes it.
+        """Give a class its rule.
 
-        `group_keys` are what groups may hold beside hyperparameters: for that function, or because the class itself keeps
-        it there. A hyperparameter of the rule among them is no argument.
+        Args:
+            rule: the rule.
+            fallback: another rule, for parameters for which `uses_rule(param, group)` is false.
+            uses_rule: whether `rule` updates a parameter of a group.
+            group_keys: further keys that groups may hold, for `uses_rule` or for the class itself. A hyperparameter among
+                them is no argument of the class.
+            **kwargs: passed on.
         """
         super().__init_subclass__(**kwargs)
         if rule is None:
             return
         if not isinstance(rule, Rule):
             raise InvalidInput(f"rule must be a function with @gradus.rules.rule before it; got {rule!r}")
-        cls.rule, cls._besides, cls._has_rule = rule, besides, True
-        kept, hypers = frozenset(group_keys), {**rule.hypers, **(besides.hypers if besides else {})}
+        cls.rule, cls._fallback, cls._has_rule = rule, fallback, True
+        kept, hypers = frozenset(group_keys), {**rule.hypers, **(fallback.hypers if fallback else {})}
         cls.hypers = {name: hyper for name, hyper in hypers.items() if name not in kept}
         cls._group_keys = GROUP_KEYS | kept
         if taken := sorted(cls.hypers.keys() & {*_TORCHS, *_OURS, *cls._group_keys}):
             raise InvalidInput(f"{rule.name} must call its hyperparameter {taken[0]!r} otherwise: every optimizer has one")
-        if takes is not None:
-            cls._takes = staticmethod(takes)
+        if uses_rule is not None:
+            cls._uses_rule = staticmethod(uses_rule)
         cls.__signature__ = _signature(cls.hypers)  # type: ignore[attr-defined]  # what `inspect` and `help` read
 
     @classmethod
     def __subclasshook__(cls, other: type) -> bool:
-        """Whether a class is one of torch's optimizers, where it is asked of this class itself."""
+        """Every torch optimizer counts as an instance of this class itself, not of its subclasses."""
         return torch.optim.Optimizer in other.__mro__ if cls is Optimizer else NotImplemented
 
     def __init__(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -150,15 +156,15 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         for name, hyper in self.hypers.items():
             if hyper.check is not None:
                 hyper.check(name, values[name])
-        self._captured: list[Plan] = []  # CUDA graphs read their tables for as long as they live
+        self._captured: list[Plan] = []  # a CUDA graph reads its plan's tables as long as it lives
         super().__init__(copied(params), values)
         self._is_watched = False
         self._leave_scaling()
 
     def _leave_scaling(self) -> None:
-        """Have a GradScaler leave its scale to the update only where somebody has asked for what needs that.
+        """Let a GradScaler leave unscaling to the update, but only where an option needs it.
 
-        Frameworks that clip gradients themselves refuse whoever claims it.
+        Frameworks that clip gradients themselves refuse optimizers that claim it.
         """
         ours = self.skip_nonfinite or self.clip_norm is not None or self.clip_value is not None
         self._step_supports_amp_scaling = ours or any(group["fused"] for group in self.param_groups)
@@ -167,36 +173,40 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
 
     @property
     def state(self) -> defaultdict[Tensor, Any]:  # torch keeps a field
-        """What is kept for each parameter: "step", and the rule's slots, under torch's names.
+        """The state of each parameter: "step" and the rule's slots, under torch's names.
 
-        It goes on with each step, in the hands of whoever has got it too, and what they change holds from the next step on.
+        If you keep it, it stays current with each step; changes that you make to it count from the next step on.
         """
-        self._is_watched = True
         plan = self._plan
-        if plan is not None:
-            if plan.shown is None and self._is_differentiable():  # autograd follows other tensors after each step
-                self._lay_open()
-            else:
-                plan.show()
+        if plan is not None and plan.watch is not None:
+            plan.watch.look()
+            return self._state
+        self._is_watched = True
+        if plan is None:
+            return self._state
+        if self._is_differentiable():  # autograd follows other tensors after each step
+            self._sync_state()
+        else:
+            plan.show()
         return self._state
 
     @state.setter
     def state(self, state: Mapping[Tensor, Any]) -> None:
         self._take(state)
-        self._is_watched = True  # by whom it is from
+        self._is_watched = True  # by the caller
 
     def _take(self, state: Mapping[Tensor, Any]) -> None:
         self._plan, self._is_watched = None, False
         kept = (
             state if isinstance(state, defaultdict) else defaultdict(dict, state)
-        )  # the very one: wrappers have it in common
+        )  # the same object, which wrappers may share
         self._state: defaultdict[Tensor, Any] = kept
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
 
         Args:
-            closure: computes the loss and the gradients anew; its value is returned.
+            closure: recomputes the loss and the gradients; its value is returned.
 
         Raises:
             InvalidInput: a hyperparameter is out of its range, or a gradient doesn't fit its parameter. Nothing is changed.
@@ -217,16 +227,16 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         self._update()
         return loss
 
-    step.hooked = True  # type: ignore[attr-defined]  # torch wraps what isn't, at a few microseconds a step
+    step.hooked = True  # type: ignore[attr-defined]  # or torch wraps it, at a few microseconds a step
 
     @_disable_dynamo
     def _uncompiled_step(self, closure: Callable[[], Any] | None) -> Any:
-        """A step within what is compiled: there is nothing in it for a compiler."""
+        """A step inside compiled code; there is nothing to compile in it."""
         return self.step(closure)
 
     @_disable_dynamo
     def _watched_step(self, closure: Callable[[], Any] | None) -> Any:
-        """A step with what torch does around it. Hooks that come after it come after updates that have been done."""
+        """A step with torch's hooks and profiling. Post hooks are called only if the update wasn't skipped."""
         args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
         kwargs: dict[str, Any] = {}
         with torch.autograd.profiler.record_function(f"Optimizer.step#{type(self).__name__}.step"):
@@ -247,7 +257,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         """Add a group; see `torch.optim.Optimizer.add_param_group`.
 
         Raises:
-            InvalidInput: a hyperparameter out of its range, or one that the rule doesn't have.
+            InvalidInput: a hyperparameter is out of its range, or the rule has none of that name.
         """
         if not self._has_rule:
             super().add_param_group(param_group)
@@ -258,7 +268,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         for name, hyper in self.hypers.items():
             if hyper.check is not None and name in param_group:
                 hyper.check(name, param_group[name])
-        self._lay_open()
+        self._sync_state()
         super().add_param_group(dict(param_group))
         try:
             for param in self.param_groups[-1]["params"]:
@@ -272,27 +282,27 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         packed = super().state_dict()
         if not self._has_rule:
             return packed
-        state = state_dicts.unshared(state_dicts.noted(self, packed["state"]))
+        state = state_dicts.unshared(state_dicts.with_unmade_slots(self, packed["state"]))
         return {**packed, "state": state, state_dicts.RULE: self.rule.name}
 
     def load_state_dict(  # type: ignore[override]  # torch returns nothing
         self, state_dict: Mapping[str, Any], strict: bool = True
     ) -> state_dicts.Difference:
-        """Take up a state, this library's or torch's, into the parameters and groups that are here.
+        """Load a state of this class or of torch's.
 
-        Parameters are matched by name where both sides have names, else by position, in groups of as many parameters. Groups
-        are filled in place, where there are as many. States of apex, bitsandbytes (in 32 bits), prodigyopt, schedulefree,
+        Parameters are matched by name where both sides have names, else by position, in groups of equal size. Groups are
+        filled in place if their number is equal. States of apex, bitsandbytes (in 32 bits), prodigyopt, schedulefree,
         timm, Transformers and of old versions of torch are taken for the same rules; another is refused by name.
 
         Args:
             state_dict: what `state_dict` gave; it is copied.
-            strict: whether every parameter and group must be on both sides; otherwise what isn't is returned.
+            strict: whether every parameter and group must be on both sides; otherwise the differences are returned.
 
         Returns:
-            The names (or positions) that are missing in the state, and those that it has too many.
+            The names (or positions) that are missing in the state, and those that only the state has.
 
         Raises:
-            InvalidInput: it is another rule's state, or doesn't fit these parameters. Nothing is changed then.
+            InvalidInput: it is another rule's state, or doesn't fit these parameters. Nothing is changed.
         """
         if not self._has_rule:
             super().load_state_dict(dict(state_dict))
@@ -313,7 +323,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
         self._leave_scaling()
 
     def __repr__(self) -> str:
-        """As torch prints it, with what there is to choose; a way to run that torch's own class doesn't have isn't."""
+        """As torch prints it, without those ways to run that torch's class of this name doesn't have."""
         theirs = getattr(torch.optim, type(self).__name__, None)
         known = () if theirs is None else inspect.signature(theirs).parameters
         whole = self.param_groups
@@ -335,33 +345,33 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
 
     def rule_for(self, param: Tensor, group: Mapping[str, Any]) -> Rule:
         """The rule that updates a parameter of a group."""
-        return self.rule if self._besides is None or type(self)._takes(param, group) else self._besides
+        return self.rule if self._fallback is None or type(self)._uses_rule(param, group) else self._fallback
 
     def _before_update(self, plan: Plan) -> None:
-        """What a class does when all is ready for an update, and nothing is changed yet."""
+        """Called when everything is ready for an update and nothing is changed yet."""
 
     def _check_saved(self, group: Mapping[str, Any]) -> None:
-        """Refuse a saved group for what a class keeps there beside hyperparameters."""
+        """Check the further keys that a class keeps in a saved group."""
 
     def _is_differentiable(self) -> bool:
         return any(group["differentiable"] for group in self.param_groups)
 
-    def _lay_open(self) -> None:
-        """Write what the plan knows into the state, and have the next step look at everything anew."""
+    def _sync_state(self) -> None:
+        """Write the plan's numbers into the state, and make a new plan at the next step."""
         if self._plan is not None:
             self._is_watched = self._plan.is_watched
-            self._plan.write_back()
+            self._plan.sync_state()
             self._plan = None
 
     def _update(self) -> bool:
-        """Update every parameter that has a gradient; whether that has been done, and not left out."""
+        """Update every parameter that has a gradient. False if the update was skipped."""
         found, scale = self._from_grad_scaler() if "found_inf" in self.__dict__ else (False, None)
         if found:
             return False
         if not self._takes_sparse:
             self._require_dense()
         plan = self._plan
-        if plan is None or plan.bound != self.clip_value or not plan.holds(self.param_groups, scale is not None):
+        if plan is None or plan.bound != self.clip_value or not plan.is_current(self.param_groups, scale is not None):
             plan = self._planned(scale is not None)
         if self.clip_norm is not None or self.skip_nonfinite:
             norm = plan.norm() * (1.0 if scale is None else scale)
@@ -383,10 +393,10 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
     def _planned(self, scaled: bool) -> Plan:
         if is_capturing():
             raise GradusError(
-                "a CUDA graph can capture an optimizer's step after it has stepped once as it is; nothing is changed. Call "
-                "step() before the capture, with gradients for every parameter, and don't look at its state in between"
+                "a CUDA graph can capture an optimizer's step only after an ordinary step; nothing is changed. Call step() "
+                "before the capture, with gradients for every parameter, and don't read its state in between"
             )
-        self._lay_open()
+        self._sync_state()
         backend = "reference" if self.defaults["differentiable"] else self.backend
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():
@@ -408,21 +418,21 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
             for param in group["params"]:
                 if param.grad is not None and param.grad.is_sparse:
                     raise InvalidInput(
-                        f"{type(self).__name__} needs dense gradients: what it keeps isn't kept row by row; got a sparse "
+                        f"{type(self).__name__} needs dense gradients, since its state isn't kept row by row; got a sparse "
                         f"one of shape {tuple(param.shape)}. Make the layer with sparse=False, or give it another optimizer"
                     )
 
     def _from_grad_scaler(self) -> tuple[bool, float | None]:
-        """Whether a GradScaler has found an infinity, and what it wants gradients multiplied by."""
+        """Whether a GradScaler has found an infinity, and its factor for gradients."""
         scale, found = self.__dict__.get("grad_scale"), self.__dict__["found_inf"]
         return found is not None and bool(found), None if scale is None else 1.0 / float(scale)
 
 
 def require_known(kind: str, keys: Iterable[str], defaults: Mapping[str, Any]) -> None:
-    """Take the keys of a group as torch does, the user's own too, unless one looks like a slip of the pen.
+    """Accept a group's keys as torch does, the user's own too, unless one looks like a typo.
 
     Raises:
-        InvalidInput: a key that is nearly a hyperparameter's name, or one that is no group's to choose.
+        InvalidInput: a key is nearly a hyperparameter's name, or can't differ between groups.
     """
     for key in sorted(set(map(str, keys)) - defaults.keys()):
         if key in _OURS:
@@ -438,12 +448,12 @@ def require_known(kind: str, keys: Iterable[str], defaults: Mapping[str, Any]) -
 
 
 def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
-    """A class's signature: torch's order, in which hyperparameters may be given by position up to `maximize`."""
+    """A class's signature in torch's order: hyperparameters before `maximize` may be given by position."""
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("params", kind)]
     for name, hyper in hypers.items():
         late = hyper.default is parameters[0].default and parameters[-1].default is not hyper.default
-        if name == "maximize" or late:  # what must be given can't follow what may be left out, but by name
+        if name == "maximize" or late:  # a required argument can follow an optional one only by keyword
             kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=hyper.default))
     for name, default in {**_TORCHS, **_OURS}.items():
@@ -451,15 +461,14 @@ def _signature(hypers: Mapping[str, Hyper]) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-_BACKENDS = ("auto", "reference", "cpu", "cuda")
-
-
 def _check_options(values: Mapping[str, Any]) -> None:
     backend, clip_norm = values["backend"], values["clip_norm"]
-    if backend not in _BACKENDS:
-        hint = did_you_mean("cuda" if backend == "gpu" else backend, _BACKENDS)
-        raise InvalidInput(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}{hint}')
-    if values["capturable"] and (values["skip_nonfinite"] or backend in ("reference", "cpu")):
+    if backend not in ("auto", *BACKENDS):
+        known = ("auto", *BACKENDS)
+        hint = did_you_mean("cuda" if backend == "gpu" else backend, known)
+        listed = ", ".join(f'"{name}"' for name in known[:-1])
+        raise InvalidInput(f'backend must be {listed} or "{known[-1]}"; got {backend!r}{hint}')
+    if values["capturable"] and (values["skip_nonfinite"] or (backend != "auto" and not BACKENDS[backend].capturable)):
         other = "skip_nonfinite" if values["skip_nonfinite"] else f"the {backend} backend"
         raise InvalidInput(f"capturable=True and {other} exclude each other: a CUDA graph can't wait for a number")
     for name, clip in (("clip_norm", clip_norm), ("clip_value", values["clip_value"])):
@@ -471,7 +480,7 @@ def _check_options(values: Mapping[str, Any]) -> None:
         raise InvalidInput("clip_norm and clip_value exclude each other; leave one of them out")
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
-    if values["differentiable"] and (values["fused"] or backend in ("cpu", "cuda")):
+    if values["differentiable"] and (values["fused"] or (backend != "auto" and not BACKENDS[backend].differentiable)):
         raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
     if values["differentiable"] and (values["stochastic_rounding"] or values["capturable"]):
         other = "stochastic_rounding" if values["stochastic_rounding"] else "capturable"
@@ -479,14 +488,14 @@ def _check_options(values: Mapping[str, Any]) -> None:
 
 
 def copied(params: Any) -> Any:
-    """Groups as copies, so that two optimizers built from one list of groups don't share them."""
+    """Copies of groups, so that two optimizers built from one list don't share them."""
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
-        return params  # torch says what is wrong with it
+        return params  # torch refuses it with its own message
     return [dict(param) if isinstance(param, dict) else param for param in params]
 
 
 def __getattr__(name: str) -> Any:
-    """What else `torch.optim.optimizer` offers, such as `required`: code imports it from here, with `Optimizer`."""
+    """The other names in `torch.optim.optimizer`, such as `required`, which code imports together with `Optimizer`."""
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("torch.optim.optimizer"), name)  # torch.optim has no attribute of that name

@@ -1,4 +1,4 @@
-"""`Plan`: which backend updates which tensors of an optimizer, worked out once and kept until something changes."""
+"""`Plan`: which backend updates which tensors of an optimizer; made once, and valid until something changes."""
 
 import operator
 from collections import defaultdict
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradus.backends import batch_for, kind_for
+from gradus.backends import BACKENDS, choose_backend, kind_of, make_batch
 from gradus.backends.layout import has_memory, overlapping
-from gradus.backends.local import local
-from gradus.backends.row import Row
+from gradus.backends.sharding import local
+from gradus.backends.tensor_group import TensorGroup
 from gradus.errors import InvalidInput
-from gradus.optim.shown import Shown
+from gradus.optim.state_watch import StateWatch
 from gradus.rules import ops
 from gradus.rules.rule import Rule
 
@@ -28,17 +28,17 @@ class Plan:
     Args:
         rule_for: the rule that updates a parameter of a group.
         groups: the parameter groups.
-        state: what is kept for each parameter; slots are made when they are first needed.
+        state: the optimizer's state; slots are made when they are first needed.
         backend: the one to use, or "auto".
-        scaled: whether gradients are multiplied by a number as they are read.
-        stochastic: whether parameters in half precision are rounded up or down by chance.
-        bound: what each element of a gradient is clipped to.
+        scaled: whether gradients are multiplied by a factor as they are read.
+        stochastic: whether parameters in half precision are rounded stochastically.
+        bound: the absolute value that gradients' elements are clipped to, if any.
 
     Raises:
-        InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't take a tensor.
+        InvalidInput: a gradient doesn't fit its parameter, or the backend doesn't support a tensor.
     """
 
-    # Without a dict: whoever keeps an optimizer's attributes to put them back has no need of what follows from the state.
+    # Without a __dict__, so that tools which save and restore objects' attributes leave it alone: it follows from the state.
     __slots__ = (
         "_groups",
         "_idle",
@@ -50,7 +50,7 @@ class Plan:
         "capturable",
         "largest_norm",
         "rows",
-        "shown",
+        "watch",
     )
 
     def __init__(
@@ -66,10 +66,10 @@ class Plan:
     ) -> None:
         self._groups = [(group, group["params"], list(group["params"])) for group in groups]
         self._state, self._scaled, self.bound = state, scaled, bound
-        self.shown: Shown | None = None
+        self.watch: StateWatch | None = None
         self._scale: Any = None  # of the last update
         self.capturable = any(group["capturable"] for group in groups)
-        rows: dict[Any, Row] = {}
+        rows: dict[Any, TensorGroup] = {}
         self._idle: list[Tensor] = []
         alone = _sharing_memory(groups)
         for index, group in enumerate(groups):
@@ -80,36 +80,36 @@ class Plan:
                 _check_gradient(param)
                 rule, kept = rule_for(param, group), state[param]
                 step, scalars = int(kept.get("step", 0)), _scalars(rule, group, kept)
-                kind = kind_for(rule, param, backend)
-                if group["capturable"] and not kind.startswith("cuda"):
+                chosen = choose_backend(rule, param, backend)
+                if group["capturable"] and not BACKENDS[chosen].capturable:
                     raise _not_capturable(rule, param)
-                key = (index, rule, step, *scalars.values(), alone.get(param), kind, param.dtype, param.grad.dtype)
-                row = rows.setdefault(key, Row(rule, group, step, scalars, bound))
+                key = (index, rule, step, *scalars.values(), alone.get(param), chosen, kind_of(param))
+                row = rows.setdefault(key, TensorGroup(rule, group, step, scalars, bound))
                 row.params.append(param)
                 row.states.append(kept)
-        together: defaultdict[Any, list[Row]] = defaultdict(list)
-        for (*_, turn, kind, dtype, grad_dtype), row in rows.items():
+        together: defaultdict[Any, list[TensorGroup]] = defaultdict(list)
+        for (*_, turn, chosen, kind), row in rows.items():
             program = row.program(1.0 if scaled else None)
             for param, kept in zip(row.params, row.states, strict=True):
-                _make_slots(row.rule, program.slots, param, kept, row.group)
-            together[turn, kind, program, dtype, grad_dtype, row.group["capturable"]].append(row)
+                _make_slots(row.rule, program.slots, param, kept, row.param_group)
+            together[turn, chosen, program, kind, row.param_group["capturable"]].append(row)
         self.rows = list(rows.values())
         _count_on_device(
-            [row for row in self.rows if row.group["capturable"]], [state.get(param, {}) for param in self._idle]
+            [row for row in self.rows if row.param_group["capturable"]], [state.get(param, {}) for param in self._idle]
         )
-        # Below it, the squares of gradients, which most rules keep, and their sums are finite where they are kept.
+        # Up to this norm the squares of gradients, which most rules keep, and their sums are finite.
         wide = [_WIDE.get(row.params[0].dtype, row.params[0].dtype) for row in self.rows]
         self.largest_norm = min((torch.finfo(dtype).max ** 0.5 for dtype in wide), default=float("inf"))
         self.batches = [
-            batch_for(kind, rows, program, stochastic=stochastic) for (_, kind, program, *_), rows in together.items()
+            make_batch(chosen, rows, program, stochastic=stochastic) for (_, chosen, program, *_), rows in together.items()
         ]
 
-    def holds(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
-        """Whether everything is still as it was planned; the gradients are taken note of."""
+    def is_current(self, groups: Sequence[dict[str, Any]], scaled: bool) -> bool:
+        """Whether the plan still fits; binds the gradients."""
         if (scaled and not self._scaled) or len(groups) != len(self._groups):
             return False
-        shown = self.shown
-        if shown is not None and shown.is_watched and not shown.is_as_left():
+        watch = self.watch
+        if watch is not None and watch.is_watched and not watch.is_as_left():
             return False
         for group, (known, params, members) in zip(groups, self._groups, strict=True):
             now = group["params"]
@@ -123,8 +123,8 @@ class Plan:
         for param in self._idle:
             if param.grad is not None:
                 return False
-        for batch in self.batches:  # noqa: SIM110 - at a few microseconds a step, a generator is a part of it
-            if not batch.holds():
+        for batch in self.batches:  # noqa: SIM110 - a generator would be a good part of a step
+            if not batch.is_current():
                 return False
         return True
 
@@ -133,11 +133,11 @@ class Plan:
         return ops.sqrt(sum(batch.squares() for batch in self.batches))
 
     def prepare(self, scale: Any) -> bool:
-        """Calculate the numbers of the step; whether the plan is made for them. Nothing is changed yet."""
+        """Compute the step's constants; whether the plan was made for them. Nothing is changed yet."""
         if scale is None and self._scaled:
             scale = 1.0
         self._scale = scale
-        for batch in self.batches:  # noqa: SIM110 - likewise
+        for batch in self.batches:  # noqa: SIM110 - as above
             if not batch.prepare(scale):
                 return False
         return True
@@ -146,44 +146,45 @@ class Plan:
         """One update of every tensor."""
         for batch in self.batches:
             batch.update()
-        if self.shown is not None and self.shown.is_watched:
-            self.shown.advance()
+        watch = self.watch
+        if watch is not None and watch.is_watched:
+            watch.catch_up()
 
     def as_read(self, grad: Tensor) -> Tensor:
-        """A gradient as the last update has read it: scaled and clipped."""
+        """A gradient as the last update read it: scaled and clipped."""
         scaled = grad if self._scale is None else grad * self._scale
         return scaled if self.bound is None else scaled.clamp(-self.bound, self.bound)
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody may have the state."""
-        return self.shown is not None and self.shown.is_watched
+        """Whether somebody may hold the state."""
+        return self.watch is not None and self.watch.is_watched
 
     def show(self) -> None:
-        """Have the states show the steps and the scalar slots, from now on for as long as anybody has them."""
-        if self.shown is None:
-            self.shown = Shown(self._state, self.rows)
+        """Show the steps and scalar slots in the state, from now on for as long as anybody holds it."""
+        if self.watch is None:
+            self.watch = StateWatch(self._state, self.rows)
         else:
-            self.shown.look()
+            self.watch.look()
 
-    def write_back(self) -> None:
+    def sync_state(self) -> None:
         """Write the steps and the scalar slots into the tensors' states, unless they are there."""
-        if self.shown is None:
+        if self.watch is None:
             for row in self.rows:
                 row.write_back()
-        elif not self.shown.is_watched:
-            self.shown.catch_up()
+        elif not self.watch.is_watched:
+            self.watch.catch_up()
 
 
 def _sharing_memory(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
-    """Parameters that share memory with others, which must be updated in turn and not at once; each has its own number."""
+    """A number for each parameter that shares memory with an earlier one: they must be updated one after another."""
     params = [param for group in groups for param in group["params"] if param.grad is not None]
-    lying = [param for param in params if has_memory(local(param))]
-    return {lying[place]: place for place in overlapping([*map(local, lying)])}
+    strided = [param for param in params if has_memory(local(param))]
+    return {strided[place]: place for place in overlapping([*map(local, strided)])}
 
 
 def empty_slot(rule: Rule, slot: str, param: Tensor, hypers: Mapping[str, Any]) -> Tensor | None:
-    """An empty slot for a parameter: laid out as it is, and single precision for half; None where it has no such slot."""
+    """An empty slot in the parameter's memory format, single precision for half; None if it has no such slot."""
     shape, dtype = rule.shape(slot, tuple(param.shape), hypers), _WIDE.get(param.dtype, param.dtype)
     if shape is None:
         return None
@@ -196,7 +197,7 @@ def _scalars(rule: Rule, group: Mapping[str, Any], kept: Mapping[str, Any]) -> d
 
 
 def _scalar(value: Any, group: Mapping[str, Any]) -> Any:
-    """A number; or the tensor of one that autograd is to follow."""
+    """A number; or a tensor of one element if autograd is to follow it."""
     return value if group["differentiable"] and isinstance(value, Tensor) else float(value)
 
 
@@ -211,60 +212,60 @@ def _make_slots(rule: Rule, slots: Sequence[str], param: Tensor, kept: dict[str,
 
 
 def _begun(slot: Tensor, rule: Rule, name: str, group: Mapping[str, Any]) -> Tensor:
-    """A slot with what it holds before the first update."""
+    """Fill a slot with its value before the first update."""
     start, most = rule.begun(name, group), torch.finfo(slot.dtype).max
     if not abs(start) <= most:
         raise InvalidInput(
-            f"{rule.name}'s {name} begins at {start:g}, its {rule.start[name]}; {slot.dtype} holds {most:g} at most"
+            f"{rule.name}'s {name} starts at {start:g}, its {rule.start[name]}; {slot.dtype} holds {most:g} at most"
         )
-    # Of a complex number both parts begin alike: they are updated one by one.
+    # Both parts of a complex number start at this value: they are updated separately.
     (torch.view_as_real(slot) if slot.is_complex() else slot).fill_(start)
     return slot
 
 
 def used_slots(rule: Rule, param: Tensor, group: Mapping[str, Any]) -> list[str]:
-    """What the rule keeps for a parameter with a group's hyperparameters, beside the step."""
+    """The slots that the rule uses for a parameter with a group's hyperparameters."""
     scalars = {name: rule.begun(name, group) for name in rule.slots if name in rule.scalars}
-    used = Row(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
+    used = TensorGroup(rule, {**group, "capturable": False}, 0, scalars).program(None).slots
     return [*(name for name in used if rule.shape(name, tuple(param.shape), group) is not None), *scalars]
 
 
 def _fits(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> bool:
-    """Whether a slot lies as one that is made for the parameter would."""
+    """Whether a slot has the dtype, device, shape and strides of a new one."""
     dtype, device = _WIDE.get(param.dtype, param.dtype), param.device
     shape = rule.shape(name, tuple(param.shape), group)
     if slot.dtype != dtype or slot.device != device or slot.shape != shape:
         return False
-    # A slot of a shape of its own is read by torch's operations, wherever it lies.
+    # A slot of another shape than its parameter's is read by torch's operations, whatever its strides.
     return slot.shape != param.shape or (
         slot.stride() == param.stride() or slot.stride() == torch.empty_like(param, device="meta").stride()
     )
 
 
 def _laid_out(slot: Tensor, rule: Rule, name: str, param: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """A slot laid out anew: its parameter has been moved to another dtype, device or memory format since."""
+    """Copy a slot to its parameter's dtype, device and memory format, which have changed."""
     new = empty_slot(rule, name, param, group)
     if new is None or new.shape != slot.shape:
         raise InvalidInput(
             f"the state's {name} must have the shape that its parameter of shape {tuple(param.shape)} and the group's "
-            f"hyperparameters give it; got {tuple(slot.shape)}; states are loaded by load_state_dict, which says what "
-            f"doesn't fit; what decides on shapes can't be changed between updates"
+            f"hyperparameters give it; got {tuple(slot.shape)}; load states by load_state_dict, which says what doesn't "
+            f"fit; hyperparameters that decide on shapes can't be changed between updates"
         )
     return new.copy_(slot)
 
 
 def _not_capturable(rule: Rule, param: Tensor) -> InvalidInput:
-    why = "is a rule of whole matrices" if rule.of_tensors else f"has a {param.dtype} parameter on {param.device}"
+    why = "is a rule of whole matrices" if rule.needs_whole_tensor else f"has a {param.dtype} parameter on {param.device}"
     return InvalidInput(
         f"capturable=True takes the CUDA backend, which needs Triton, and dense parameters and gradients on a GPU; "
-        f"{rule.name} {why} that it doesn't take; leave capturable out"
+        f"{rule.name} {why}, which it doesn't support; leave capturable out"
     )
 
 
-def _count_on_device(rows: Sequence[Row], idle: Sequence[Mapping[str, Any]]) -> None:
-    """Have steps and scalar slots be tensors in the states, of each row its own.
+def _count_on_device(rows: Sequence[TensorGroup], idle: Sequence[Mapping[str, Any]]) -> None:
+    """Make steps and scalar slots tensors in the states, shared within a row.
 
-    Those that there are stay the same tensors: a captured graph counts on them.
+    Present tensors are kept, because a captured graph refers to them.
     """
     taken = {id(value) for kept in idle for value in kept.values()}
     for row in rows:

@@ -1,101 +1,27 @@
-"""Prodigy: Adam that finds its own rate. One number couples all tensors, so it isn't a rule of each."""
+"""`Prodigy`: Adam that estimates its own rate, from all tensors together."""
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradus.backends.local import gathered, local, summed
+from gradus.backends.sharding import full_tensor, local, summed
+from gradus.checks import finite, nonnegative
 from gradus.errors import InvalidInput
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.plan import Plan
-from gradus.rules import ops
-from gradus.rules.fields import Betas, Flag, NonNegative, Positive, Whole, as_float, finite, nonnegative, optional_decay
-from gradus.rules.rule import Shape, tensor_rule
+from gradus.rules import matrix
 
-__all__ = ["Prodigy", "estimated"]
+__all__ = ["Prodigy"]
 
-
-def _growth(name: str, value: Any) -> None:
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not as_float(value) >= 1:
-        raise InvalidInput(f"{name} must be a number of at least 1, or infinity for no bound; got {value!r}")
-
-
-def _every_pth(shape: Shape, hypers: Mapping[str, Any]) -> Shape:
-    every = hypers["slice_p"]
-    return shape if every == 1 else (-(-math.prod(shape) // every),)
-
-
-# What every group holds beside hyperparameters: the estimate before an update and after it, the greatest one found, its
-# numerator, and the updates so far.
+# Further keys of every group: the estimate before and after an update, the largest estimate so far, its numerator, and the
+# number of updates.
 _KEPT = ("d", "d_next", "d_max", "d_numerator", "k")
 
 
-@tensor_rule(s=_every_pth, p0=_every_pth)
-def prodigy(
-    param: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    s: Tensor,
-    p0: Tensor,
-    *,  # those that the estimate alone needs are read where it is made
-    lr: NonNegative = 1.0,
-    betas: Betas = (0.9, 0.999),
-    beta3: Annotated[float | None, optional_decay] = None,  # noqa: ARG001
-    eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
-    bias_correction: Flag = False,
-    decouple: Flag = True,
-    safeguard_warmup: Flag = False,  # noqa: ARG001
-    d0: Positive = 1e-6,  # noqa: ARG001
-    d_coef: Positive = 1.0,  # noqa: ARG001
-    growth_rate: Annotated[float, _growth] = math.inf,  # noqa: ARG001
-    slice_p: Whole = 1,  # noqa: ARG001
-    d: Positive = 1e-6,
-    d_next: Positive = 1e-6,
-    k: NonNegative = 0,
-) -> tuple[Tensor, ...]:
-    """Adam's update with gradients d times as large, at the rate d·γ; s and p0 are refreshed from outside."""
-    beta1, beta2 = betas
-    rate = d * lr * _correction(betas, k, bias_correction)
-    if not decouple:
-        grad = grad + weight_decay * param
-    first = beta1 * exp_avg + (1 - beta1) * d * grad
-    second = beta2 * exp_avg_sq + (1 - beta2) * d * d * grad * grad
-    kept = param * (1 - weight_decay * rate) if decouple else param
-    new = kept - rate * first / (second.sqrt() + d_next * eps)
-    moves = lr > 0  # a group without a rate takes no part
-    return ops.where(moves, new, param), ops.where(moves, first, exp_avg), ops.where(moves, second, exp_avg_sq), s, p0
-
-
-def _correction(betas: tuple[float, float], updates: float, wanted: bool) -> float:
-    return math.sqrt(1 - betas[1] ** (updates + 1)) / (1 - betas[0] ** (updates + 1)) if wanted else 1.0
-
-
-def estimated(
-    d: Any, d_max: Any, numerator: Any, size: Any, *, d0: float, d_coef: float = 1.0, growth_rate: float = math.inf
-) -> tuple[Any, Any]:
-    """The next estimate and the greatest one found: d̂ = c·r/‖s‖₁; numbers, or arrays of them.
-
-    Args:
-        d: the estimate before.
-        d_max: the greatest d̂ before.
-        numerator: r, with this update's part.
-        size: ‖s‖₁ of all tensors, with this update's part.
-        d0: where the estimate began.
-        d_coef: c.
-        growth_rate: by what the estimate grows at most, once it has left d₀.
-    """
-    found = d_coef * numerator / ops.where(size > 0, size, math.inf)
-    begun = ops.where(d == d0, ops.maximum(d, found), d)
-    d_max = ops.maximum(d_max, found)
-    return ops.minimum(d_max, begun * growth_rate), d_max
-
-
-class Prodigy(Optimizer, rule=prodigy, group_keys=_KEPT):
+class Prodigy(Optimizer, rule=matrix.prodigy, group_keys=_KEPT):
     """Adam whose rate follows an estimate d of the distance to the solution; leave `lr` at 1 and schedule it as a factor.
 
     r ← β₃r + (d/d₀)·dγ′⟨g, θ₀ − θ⟩; s ← β₃s + (d/d₀)·dγ′g; d̂ = c·r/‖s‖₁; d ← max(d, d̂), over all parameters together.
@@ -122,7 +48,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=_KEPT):
         d0: where the estimate begins, below any sensible rate.
         d_coef: c; the way to tune the rate.
         growth_rate: by what d grows at most from update to update, once it has left d₀.
-        slice_p: estimate from every so-many-th element, which saves the memory of s and p0.
+        slice_p: estimate from every `slice_p`-th element only, which saves memory for s and p0.
 
     Source: Mishchenko and Defazio 2023, Algorithm 4, as its authors run it.
 
@@ -171,7 +97,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=_KEPT):
         """Refresh s and p0, and estimate."""
         first = self.param_groups[0]
         parts = [
-            (kept["s"], *_part(plan, row.group, param, kept, is_first=int(row.step) == 0))
+            (kept["s"], *_part(plan, row.param_group, param, kept, is_first=int(row.step) == 0))
             for row in plan.rows
             for param, kept in zip(row.params, row.states, strict=True)
         ]
@@ -182,7 +108,7 @@ class Prodigy(Optimizer, rule=prodigy, group_keys=_KEPT):
             return
         numerator = _beta3(first) * float(first["d_numerator"]) + gain
         options = {name: float(first[name]) for name in ("d0", "d_coef", "growth_rate")}
-        d_next, d_max = estimated(float(first["d"]), float(first["d_max"]), numerator, size, **options)
+        d_next, d_max = matrix.estimated(float(first["d"]), float(first["d_max"]), numerator, size, **options)
         for group in self.param_groups:
             group.update(d_next=d_next, d_max=d_max, d_numerator=numerator)
 
@@ -194,7 +120,7 @@ def _beta3(group: Mapping[str, Any]) -> float:
 def _part(
     plan: Plan, group: Mapping[str, Any], param: Tensor, kept: dict[str, Any], *, is_first: bool
 ) -> tuple[float, float]:
-    """A parameter's part in r and in ‖s‖₁, of what lies in this process where it is sharded; s and p0 are refreshed."""
+    """Update s and p0 of a parameter; its part of r and ‖s‖₁, in this process where it is sharded."""
     s, p0, every = local(kept["s"]), local(kept["p0"]), group["slice_p"]
     at = _elements(param, s, every)
     if is_first:
@@ -205,13 +131,13 @@ def _part(
     grad = plan.as_read(_elements(param.grad, s, every))
     if not group["decouple"]:
         grad = grad + group["weight_decay"] * at
-    rate = d * lr * _correction(group["betas"], group["k"], group["bias_correction"])
+    rate = d * lr * matrix.correction(group["betas"], group["k"], group["bias_correction"])
     gain = d / d0 * rate * float(((p0 - at).double() * grad.double()).sum())
     s.mul_(_beta3(group)).add_(grad, alpha=d / d0 * (d if group["safeguard_warmup"] else rate))
     return gain, float(s.abs().double().sum())
 
 
 def _elements(tensor: Any, s: Tensor, every: int) -> Tensor:
-    """A tensor's elements in the precision of s: all that lie here, or every so-many-th of the whole."""
-    values = local(tensor.detach()) if every == 1 else gathered(tensor.detach()).reshape(-1)[::every]
+    """A tensor's elements in the precision of s: the local ones, or every `every`-th of the full tensor."""
+    values = local(tensor.detach()) if every == 1 else full_tensor(tensor.detach()).reshape(-1)[::every]
     return values.to(s.dtype)

@@ -6,21 +6,21 @@ from typing import Any
 
 import torch
 
+from gradus.checks import one_of
 from gradus.errors import InvalidInput
 from gradus.optim.foreign import own_group
 from gradus.optim.optimizer import Optimizer
 from gradus.optim.state_dicts import Difference, saved_groups
 from gradus.rules import modern
-from gradus.rules.fields import one_of
 from gradus.rules.rule import Rule
 
 __all__ = ["AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"]
 
 
 class _ScheduleFree(Optimizer):
-    """While training the parameters are y, where gradients are taken; the model to use is x, their average."""
+    """In training the parameters are y, where gradients are taken; the model to evaluate is x, their average."""
 
-    _takes_sparse = False  # z begins at the parameter, all rows of it at the first update
+    _takes_sparse = False  # z starts at the parameter, all of its rows at the first update
 
     def eval(self) -> None:
         """Put the averages x into the parameters, for evaluation and for saving the model."""
@@ -65,12 +65,12 @@ class _ScheduleFree(Optimizer):
         return super()._update()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, which is in the mode of those that are there."""
+        """Add a group, in the mode of the present groups."""
         mode = {"mode": self._mode} if self.param_groups else {}
         super().add_param_group({**param_group, **mode} if isinstance(param_group, dict) else param_group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Difference:  # type: ignore[override]
-        """Take up a state, and the mode that it was saved in; see `Optimizer.load_state_dict`.
+        """Load a state with the mode that it was saved in; see `Optimizer.load_state_dict`.
 
         A state that was saved in evaluation goes with the averages, one that was saved in training with the parameters of
         training: save and load the model and the optimizer together, in either mode and in either order.
@@ -83,7 +83,7 @@ class _ScheduleFree(Optimizer):
             handle.remove()
         mode = next(iter(modes), "train")
         for group in self.param_groups:
-            if group.get("mode", "train") != mode:  # a state that doesn't say so comes back without saying so
+            if group.get("mode", "train") != mode:  # a state without a mode gives groups none
                 group["mode"] = mode
         return difference
 
@@ -116,7 +116,7 @@ class SGDScheduleFree(_ScheduleFree, rule=modern.schedule_free_sgd, group_keys=(
         weight_decay: λ: λy is added to the gradient.
         warmup_steps: updates in which γ grows to its value.
         r: the average's weights grow with tʳ.
-        weight_lr_power: and with this power of the greatest γ so far.
+        weight_lr_power: and with this power of the largest γ so far.
 
     Source: Defazio et al. 2024, The Road Less Scheduled, eqs. 3 to 5.
 
@@ -147,7 +147,7 @@ class AdamWScheduleFree(_ScheduleFree, rule=modern.schedule_free_adamw, group_ke
         weight_decay: λ: γλy is taken off.
         warmup_steps: updates in which γ grows to its value.
         r: the average's weights grow with tʳ.
-        weight_lr_power: and with this power of the greatest γ so far.
+        weight_lr_power: and with this power of the largest γ so far.
 
     Source: Defazio et al. 2024, The Road Less Scheduled, Algorithm 1.
 
@@ -178,9 +178,9 @@ class RAdamScheduleFree(_ScheduleFree, rule=modern.schedule_free_radam, group_ke
         eps: ε.
         weight_decay: λ: γλy is taken off.
         r: the average's weights grow with tʳ.
-        weight_lr_power: and with this power of the greatest rate so far.
+        weight_lr_power: and with this power of the largest rate so far.
         silent_sgd_phase: whether nothing moves up to ρ = 4; else SGD does, at the rate γ. For β₂ up to 0.6, where ρ is
-            never above 4, it would be for ever, and is refused.
+            never above 4, it would never end, and is refused.
 
     Source: Defazio et al. 2024, The Road Less Scheduled, with eq. 5 of Liu et al. 2019, On the Variance of the Adaptive
     Learning Rate; the authors' package, which has 4 for the 5 of torch's RAdam.

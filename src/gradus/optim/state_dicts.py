@@ -1,4 +1,4 @@
-"""Loading an optimizer's state: matched and checked wholly before anything is changed."""
+"""Loading an optimizer's state: all of it is matched and checked before anything is changed."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradus.backends.row import alone, counted
+from gradus.backends.tensor_group import scalar_tensor, step_tensor
+from gradus.checks import shown
 from gradus.errors import InvalidInput
 from gradus.optim.foreign import own_group, own_state
 from gradus.optim.plan import empty_slot, used_slots
@@ -18,24 +19,42 @@ from gradus.rules.rule import Rule
 if TYPE_CHECKING:
     from gradus.optim.optimizer import Optimizer
 
-__all__ = ["RULE", "Difference", "between_hooks", "count", "fill", "load", "noted", "number", "saved_groups", "unshared"]
+__all__ = [
+    "RULE",
+    "Difference",
+    "between_hooks",
+    "count",
+    "fill",
+    "load",
+    "number",
+    "saved_groups",
+    "unshared",
+    "with_unmade_slots",
+]
 
-RULE = "gradus.rule"  # under which a state names its rule; torch overlooks it
-_NOT_RESTORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}  # how to run is chosen here
+RULE = "gradus.rule"  # the key of the rule's name in a state; torch ignores it
+_NOT_RESTORED = {
+    "params",
+    "param_names",
+    "foreach",
+    "fused",
+    "capturable",
+    "differentiable",
+}  # chosen here
 
 
-_COUNTED = frozenset(("k", "step", "lr_max", "weight_sum"))  # by others in groups, and here with each parameter
+_COUNTED = frozenset(("k", "step", "lr_max", "weight_sum"))  # in groups elsewhere, with each parameter here
 
 
 class Difference(NamedTuple):
-    """The parameters that are on one side only, by name; without names, by the numbers of group and parameter."""
+    """The parameters that are on one side only: names, or (group, parameter) indices where there are no names."""
 
     missing: list[Any]
     unexpected: list[Any]
 
 
 def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Difference:
-    """Take up a state; see `Optimizer.load_state_dict`."""
+    """Load a state; see `Optimizer.load_state_dict`."""
     difference: Difference = between_hooks(optimizer, given, lambda given: _load(optimizer, given, strict))
     return difference
 
@@ -43,7 +62,7 @@ def load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Diff
 def between_hooks(
     optimizer: torch.optim.Optimizer, given: Mapping[str, Any], take: Callable[[Mapping[str, Any]], Any]
 ) -> Any:
-    """What `take` returns, which takes up a state as the hooks before it leave it; then those that come after are called."""
+    """Call the pre hooks, `take` with the state that they leave, and the post hooks; returns what `take` returns."""
     given = dict(given)
     for before in optimizer._optimizer_load_state_dict_pre_hooks.values():
         given = before(optimizer, given) or given
@@ -57,7 +76,7 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
     groups, saved = optimizer.param_groups, saved_groups(given)
     name = optimizer.rule.name
     if given.get(RULE, name) != name:
-        raise InvalidInput(f"the saved state is of the rule {given[RULE]!r}, and this optimizer's is {name!r}")
+        raise InvalidInput(f"the saved state is of the rule {shown(given[RULE])}, and this optimizer's is {name!r}")
     pairs, difference = _matched(groups, saved)
     if strict and any(difference):
         here, there = ([len(group["params"]) for group in some] for some in (groups, saved))
@@ -80,7 +99,7 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
             rule, whole = optimizer.rule_for(param, group_of[param]), {**group_of[param], **saved_of[key]}
             kept = own_state(rule, saved_of[key], given["state"][key])
             states[param] = _state(rule, param, whole, kept, ours=RULE in given)
-    # Which group is which can't be told where there are more on one side.
+    # With another number of groups, no group can be matched.
     for group, old in zip(groups, saved, strict=True) if len(groups) == len(saved) else ():
         fill(group, {name: value for name, value in old.items() if name not in _COUNTED or name in group})
     optimizer._take(states)
@@ -88,7 +107,7 @@ def _load(optimizer: "Optimizer", given: Mapping[str, Any], strict: bool) -> Dif
 
 
 def saved_groups(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The groups of a state, if it is one."""
+    """The groups of a state, after checking its form."""
     if not isinstance(given.get("state"), Mapping) or not isinstance(given.get("param_groups"), list):
         raise InvalidInput("this is no optimizer's state: it must have 'state' and 'param_groups'")
     groups: list[dict[str, Any]] = given["param_groups"]
@@ -118,7 +137,7 @@ def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
     name = type(optimizer).__name__
     for hyper, described in optimizer.hypers.items():
         if hyper not in saved:
-            # Flags have been added over the years, numbers haven't; and torch's Muon has no AdamW beside it.
+            # Later versions added flags, but no numbers; and torch's Muon has no AdamW options.
             if hyper in optimizer.rule.hypers and not isinstance(described.default, bool):
                 raise InvalidInput(f"the saved state isn't of {name}: its groups have no {hyper!r}")
             continue
@@ -135,7 +154,7 @@ def _check_group(optimizer: "Optimizer", saved: Mapping[str, Any]) -> None:
 
 
 def _matched(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[tuple[Any, Tensor]], Difference]:
-    """Which saved parameter is which, and what is on one side only."""
+    """Pairs of saved and present parameters, and those on one side only."""
     if all("param_names" in group for group in (*groups, *saved)):
         here = dict(_named(groups))
         there = dict(_named(saved))
@@ -144,7 +163,7 @@ def _matched(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple
         return [(there[name], here[name]) for name in shared], Difference(missing, unexpected)
     pairs: list[tuple[Any, Tensor]] = []
     difference = Difference([], [])
-    # By position a group's parameters are known only where both sides have as many: another layer may have come in between.
+    # By position, only groups of equal size match: a layer may have been inserted.
     nothing: dict[str, Any] = {"params": []}
     for number, (group, old) in enumerate(zip_longest(groups, saved, fillvalue=nothing)):
         if len(groups) == len(saved) and len(group["params"]) == len(old["params"]):
@@ -160,9 +179,9 @@ def _named(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any], *, ours: bool) -> dict[str, Any]:
-    """A parameter's state as it is kept here: whole steps, slots in their own precision on the parameter's device."""
+    """A parameter's state in our form: steps as counts, slots in their own precision on the parameter's device."""
     kept: dict[str, Any] = {}
-    others: dict[str, Any] = {}  # kept beside the slots by a subclass or a wrapper
+    others: dict[str, Any] = {}  # entries of a subclass or a wrapper
     for name, value in saved.items():
         if name == "step":
             continue
@@ -173,10 +192,10 @@ def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[s
             raise InvalidInput(
                 f"the saved state isn't of the rule {rule.name}: it has a slot {name!r}; {', '.join(rule.slots)} are its own"
             )
-        if value is None:  # torch notes a slot without use so
+        if value is None:  # torch writes an unused slot so
             continue
         if name in rule.scalars:
-            kept[name] = alone(number(name, value))
+            kept[name] = scalar_tensor(number(name, value))
             continue
         slot, shape = empty_slot(rule, name, param, group), tuple(getattr(value, "shape", ()))
         if slot is None or not isinstance(value, Tensor) or slot.shape != value.shape:
@@ -193,41 +212,41 @@ def _state(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[s
     step = count("step", saved.get("step", 0))
     if kept or step:
         _require_whole(rule, param, group, saved)
-    return {"step": counted(step), **kept, **others}
+    return {"step": step_tensor(step), **kept, **others}
 
 
 def _require_whole(rule: Rule, param: Tensor, group: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """A slot that is to begin later is there, and holds None; only a damaged or another library's state lacks one."""
+    """Refuse a state without one of the rule's entries. A slot that isn't made yet is there, as None."""
     if missing := [name for name in ("step", *used_slots(rule, param, group)) if name not in saved]:
         raise InvalidInput(
             f"the saved state isn't of the rule {rule.name} as a whole: it has no {missing[0]} for a parameter of shape "
-            f"{tuple(param.shape)}; it has {', '.join(map(str, saved))}. To begin anew, load no state"
+            f"{tuple(param.shape)}; it has {', '.join(map(str, saved))}. To start anew, load no state"
         )
 
 
-def noted(optimizer: "Optimizer", states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """Packed states, in which a slot that is to begin later, for its use has just been chosen, holds None."""
+def with_unmade_slots(optimizer: "Optimizer", states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Packed states with None for each slot that is in use but not made yet."""
     places = ((param, group) for group in optimizer.param_groups for param in group["params"])
-    noted = dict(states)
+    states = dict(states)
     for number, (param, group) in enumerate(places):
-        if noted.get(number):
-            with suppress(InvalidInput):  # what is out of its range uses nothing
+        if states.get(number):
+            with suppress(InvalidInput):  # a hyperparameter out of its range
                 used = used_slots(optimizer.rule_for(param, group), param, group)
-                noted[number] = {**noted[number], **{name: None for name in used if name not in noted[number]}}
-    return noted
+                states[number] = states[number] | dict.fromkeys(name for name in used if name not in states[number])
+    return states
 
 
 def number(name: str, value: Any, *, finite: bool = True) -> float:
-    """A saved number, which may be infinite, or none, only where it is a result of the training."""
+    """A saved number as a float; not finite only if allowed."""
     single = isinstance(value, Tensor) and value.numel() == 1 and value.layout is torch.strided and not value.is_meta
     plain = value.item() if single else value
     if not isinstance(plain, (int, float)) or ((finite or isinstance(plain, int)) and not abs(plain) < 2**63):
-        raise InvalidInput(f"a saved {name} must be a finite number; got {value!r}")
+        raise InvalidInput(f"a saved {name} must be a finite number; got {shown(value)}")
     return float(plain)
 
 
 def count(name: str, value: Any) -> int:
-    """A saved number of updates, or of what else is counted."""
+    """A saved count as an int."""
     found = number(name, value)
     if found < 0 or found != int(found):
         raise InvalidInput(f"a saved {name} is a count; got {found:g}")
@@ -235,7 +254,7 @@ def count(name: str, value: Any) -> int:
 
 
 def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """States without tensors in common: torch counts steps in place, each parameter's, and here they lie side by side."""
+    """States that share no tensors or memory: torch counts each parameter's steps in place."""
     seen: set[int] = set()
 
     def own(value: Any) -> Any:
@@ -251,14 +270,14 @@ def unshared(states: Mapping[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 def _is_part(value: Tensor) -> bool:
-    """Whether it is a number beside others in memory."""
+    """Whether it is a number in an array of numbers."""
     return value.layout is torch.strided and value.dim() == 0 and value.untyped_storage().nbytes() > value.element_size()
 
 
 def fill(group: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Fill a group in place; a tensor stays the same object."""
     for name, value in saved.items():
-        if name in _NOT_RESTORED and not (name == "param_names" and name not in group):  # names are taken by who has none
+        if name in _NOT_RESTORED and not (name == "param_names" and name not in group):  # a group without names takes them
             continue
         if isinstance(group.get(name), Tensor):
             group[name].fill_(float(value))

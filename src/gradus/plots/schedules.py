@@ -12,8 +12,8 @@ from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.plots.style import Picture, legend_columns, line_style, sampled, shortened, style
 from gradus.schedules import Absolute, Schedule
-from gradus.schedules.schedule import Delay, Skip, Stretch, Take
-from gradus.schedules.schedule import Sequence as Phases
+from gradus.schedules.algebra import Delay, Skip, Stretch, Take
+from gradus.schedules.algebra import Sequence as Phases
 
 __all__ = ["Axis", "compare_schedules", "length_to_show"]
 
@@ -145,7 +145,7 @@ def _phase_name(phase: Schedule) -> str:
     """What a phase is called: by its kind, and a rise by what it is."""
     while isinstance(phase, (Take, Delay, Stretch, Skip)):
         phase = phase.schedule
-    if not phase.endless and phase(len(phase)) > phase(0):
+    if not phase.is_endless and phase(len(phase)) > phase(0):
         return "warmup"
     return {"Constant": "hold"}.get(type(phase).__name__, type(phase).__name__.lower())
 

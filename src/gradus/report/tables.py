@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gradus.metric_names import is_accuracy, worded
+from gradus.metric_names import heading, is_accuracy
 from gradus.report.summary import Summary
 from gradus.sweep.statistics import Interval
 
@@ -110,7 +110,7 @@ def table(summaries: Sequence[Summary]) -> Table:
     metrics = list(dict.fromkeys(name for one in summaries for name in one.last))
     columns: list[tuple[str, Callable[[Summary], str]]] = [(_name_heading(summaries, beside), lambda one: one.name)]
     columns += [(_heading(name), partial(_difference, name)) for name in beside]
-    columns += [(_metric_heading(name), partial(_last, name)) for name in metrics]
+    columns += [(heading(name), partial(_last, name)) for name in metrics]
     right = [column for column in _RIGHT if any(column[1](one) != _NOTHING for one in summaries)]
     columns += right
     lines = tuple(tuple(cell(one) for _, cell in columns) for one in summaries)
@@ -147,10 +147,6 @@ def _heading(field: str) -> str:
     if kind == "schedules":
         return "schedule" if name == "lr" else f"{name} schedule"
     return worded(name or kind)
-
-
-def _metric_heading(name: str) -> str:
-    return worded(name) + " %" * is_accuracy(name)
 
 
 def _difference(name: str, one: Summary) -> str:

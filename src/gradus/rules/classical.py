@@ -1,11 +1,15 @@
-"""The classical update rules, each from its paper; where torch defines one otherwise, torch's definition.
+"""The classical update rules: read `sgd`, `adam`, then the rest.
 
-`step` is the number of the update, from 1. What depends on it and on hyperparameters alone is worked out once a step.
+Each is its paper's rule; where torch defines it differently, torch's. θ is a parameter, g its gradient, γ the learning rate,
+t = `step` the number of the update, from 1. What depends only on `step` and hyperparameters is computed once a step.
 """
 
+from typing import Annotated, Any
+
+from gradus.checks import Betas, Decay, Flag, NonNegative, each_by, nonnegative, number, one_of
+from gradus.errors import InvalidInput
 from gradus.rules import ops
-from gradus.rules.fields import Always, Betas, Decay, Etas, Flag, NonNegative, Scalar, StepSizes
-from gradus.rules.rule import rule
+from gradus.rules.rule import Scalar, rule
 
 __all__ = [
     "adadelta",
@@ -21,6 +25,21 @@ __all__ = [
     "sgd",
     "sparse_adam",
 ]
+
+
+def _step_sizes(name: str, values: Any) -> Any:
+    must = "two numbers, the least step and the greatest"
+    smallest, largest = each_by(must, nonnegative, nonnegative)(name, values)
+    if smallest > largest:
+        raise InvalidInput(f"{name} must be {must}; got {values!r}")
+    return smallest, largest
+
+
+_shrinking = number("above 0 and below 1, for steps shrink by it", lambda x: 0 < x < 1)
+_growing = number("a finite number above 1, for steps grow by it", lambda x: x > 1)
+Etas = Annotated[tuple[float, float], each_by("two numbers, below and above 1", _shrinking, _growing)]
+StepSizes = Annotated[tuple[float, float], _step_sizes]
+Always = Annotated[bool, one_of(True)]
 
 
 def _descending(param, grad, weight_decay, maximize):
@@ -55,7 +74,11 @@ def sgd(
     nesterov: Flag = False,
     maximize: Flag = False,
 ):
-    """g ← g + λθ; b ← μb + (1 − τ)g; θ ← θ − γb, or with Nesterov θ − γ(g + μb)."""
+    """g ← g + λθ; b ← μb + (1 − τ)g; θ ← θ − γb, or with Nesterov θ − γ(g + μb).
+
+    Sutskever, Martens, Dahl and Hinton 2013, On the importance of initialization and momentum in deep learning, eqs. 1 to 4;
+    torch has the rate outside the buffer.
+    """
     grad = _descending(param, grad, weight_decay, maximize)
     if momentum != 0:
         # The first gradient is taken whole, whatever the dampening.
@@ -78,7 +101,10 @@ def adagrad(
     eps: NonNegative = 1e-10,
     maximize: Flag = False,
 ):
-    """s ← s + g²; θ ← θ − γ/(1 + (t − 1)η) · g/(√s + ε)."""
+    """s ← s + g²; θ ← θ − γ/(1 + (t − 1)η) · g/(√s + ε).
+
+    Duchi, Hazan and Singer 2011, Adaptive Subgradient Methods, eq. 1 with the diagonal of the matrix.
+    """
     grad = _descending(param, grad, weight_decay, maximize)
     sum = sum + grad * grad  # noqa: A001
     return param - lr / (1 + (step - 1) * lr_decay) * grad / (ops.sqrt(sum) + eps), sum
@@ -100,7 +126,11 @@ def rmsprop(
     centered: Flag = False,
     maximize: Flag = False,
 ):
-    """v ← αv + (1 − α)g²; θ ← θ − γ g/(√v + ε); centered, v less the square of the average gradient."""
+    """v ← αv + (1 − α)g²; θ ← θ − γ g/(√v + ε); centered, v less the square of the average gradient.
+
+    Tieleman and Hinton 2012, Neural Networks for Machine Learning, lecture 6.5; centered and with momentum, Graves 2013,
+    Generating Sequences With Recurrent Neural Networks, eqs. 38 to 41.
+    """
     grad = _descending(param, grad, weight_decay, maximize)
     square_avg = alpha * square_avg + (1 - alpha) * grad * grad
     variance = square_avg
@@ -126,7 +156,10 @@ def adadelta(
     weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
-    """v ← ρv + (1 − ρ)g²; Δ = √(u + ε)/√(v + ε) · g; u ← ρu + (1 − ρ)Δ²; θ ← θ − γΔ."""
+    """v ← ρv + (1 − ρ)g²; Δ = √(u + ε)/√(v + ε) · g; u ← ρu + (1 − ρ)Δ²; θ ← θ − γΔ.
+
+    Zeiler 2012, ADADELTA, Algorithm 1.
+    """
     grad = _descending(param, grad, weight_decay, maximize)
     square_avg = rho * square_avg + (1 - rho) * grad * grad
     delta = ops.sqrt(acc_delta + eps) / ops.sqrt(square_avg + eps) * grad
@@ -151,7 +184,11 @@ def adam(
     maximize: Flag = False,
     decoupled_weight_decay: Flag = False,
 ):
-    """m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − γ/(1 − β₁ᵗ) · m/(√(v/(1 − β₂ᵗ)) + ε)."""
+    """m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − γ/(1 − β₁ᵗ) · m/(√(v/(1 − β₂ᵗ)) + ε).
+
+    Kingma and Ba 2015, Adam, Algorithm 1; amsgrad, Reddi, Kale and Kumar 2018, On the Convergence of Adam and Beyond,
+    Algorithm 2.
+    """
     beta1, beta2 = betas
     param, grad = _decayed(param, grad, lr, weight_decay, maximize, decoupled_weight_decay)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
@@ -163,29 +200,8 @@ def adam(
     return param - lr / (1 - beta1**step) * exp_avg / denominator, exp_avg, exp_avg_sq, max_exp_avg_sq
 
 
-@rule
-def adamw(
-    param,
-    grad,
-    exp_avg,
-    exp_avg_sq,
-    max_exp_avg_sq,
-    *,
-    step,
-    lr: NonNegative = 1e-3,
-    betas: Betas = (0.9, 0.999),
-    eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 1e-2,
-    amsgrad: Flag = False,
-    maximize: Flag = False,
-    decoupled_weight_decay: Always = True,
-):
-    """θ ← (1 − γλ)θ, then Adam's update."""
-    slots = exp_avg, exp_avg_sq, max_exp_avg_sq
-    hypers = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-    return adam(
-        param, grad, *slots, **hypers, amsgrad=amsgrad, maximize=maximize, decoupled_weight_decay=decoupled_weight_decay
-    )
+# θ ← (1 − γλ)θ, then Adam's update. Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, Algorithm 2.
+adamw = adam.with_defaults("adamw", {"decoupled_weight_decay": Always}, weight_decay=1e-2, decoupled_weight_decay=True)
 
 
 @rule
@@ -202,7 +218,10 @@ def adamax(
     weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
-    """m ← β₁m + (1 − β₁)g; u ← max(β₂u, |g| + ε); θ ← θ − γ/(1 − β₁ᵗ) · m/u."""
+    """m ← β₁m + (1 − β₁)g; u ← max(β₂u, |g| + ε); θ ← θ − γ/(1 − β₁ᵗ) · m/u.
+
+    Kingma and Ba 2015, Adam, Algorithm 2; torch has ε within the maximum.
+    """
     beta1, beta2 = betas
     grad = _descending(param, grad, weight_decay, maximize)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
@@ -227,7 +246,10 @@ def nadam(
     decoupled_weight_decay: Flag = False,
     maximize: Flag = False,
 ):
-    """Adam's update with Nesterov's look ahead: momentum μₜ = β₁(1 − ½·0.96^(tψ))."""
+    """Adam's update with Nesterov's look ahead: momentum μₜ = β₁(1 − ½·0.96^(tψ)).
+
+    Dozat 2016, Incorporating Nesterov Momentum into Adam, Algorithm 2.
+    """
     beta1, beta2 = betas
     param, grad = _decayed(param, grad, lr, weight_decay, maximize, decoupled_weight_decay)
     mu = beta1 * (1 - 0.5 * 0.96 ** (step * momentum_decay))
@@ -255,7 +277,10 @@ def radam(
     decoupled_weight_decay: Flag = False,
     maximize: Flag = False,
 ):
-    """Adam's update times its variance's rectification, or plain momentum while there is none."""
+    """Adam's update times its variance's rectification, or plain momentum while there is none.
+
+    Liu et al. 2020, On the Variance of the Adaptive Learning Rate and Beyond, Algorithm 2.
+    """
     beta1, beta2 = betas
     param, grad = _decayed(param, grad, lr, weight_decay, maximize, decoupled_weight_decay)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
@@ -286,7 +311,10 @@ def asgd(
     weight_decay: NonNegative = 0,
     maximize: Flag = False,
 ):
-    """θ ← (1 − λη)θ − ηg; ax, the average of θ from t₀ on; η = γ/(1 + λγt)^α."""
+    """θ ← (1 − λη)θ − ηg; ax, the average of θ from t₀ on; η = γ/(1 + λγt)^α.
+
+    Polyak and Juditsky 1992, Acceleration of Stochastic Approximation by Averaging.
+    """
     grad = _descending(param, grad, weight_decay, maximize)
     param = param * (1 - lambd * eta) - eta * grad
     ax = ops.where(mu == 1, param, ax + mu * (param - ax))
@@ -306,7 +334,11 @@ def rprop(
     step_sizes: StepSizes = (1e-6, 50),
     maximize: Flag = False,
 ):
-    """Each element's own step, grown while the gradient keeps its sign and shrunk when it turns."""
+    """Each element's own step, grown while the gradient keeps its sign and shrunk when it turns.
+
+    Riedmiller and Braun 1993, A Direct Adaptive Method for Faster Backpropagation Learning: the RPROP Algorithm; without
+    backtracking, as in iRprop− of Igel and Hüsken 2003.
+    """
     shrink, grow = etas
     smallest, largest = step_sizes
     grad = _descending(param, grad, 0.0, maximize)
@@ -331,7 +363,10 @@ def sparse_adam(
     eps: NonNegative = 1e-8,
     maximize: Flag = False,
 ):
-    """Adam's update with ε beside √v and not beside its unbiased root, as torch's SparseAdam has it."""
+    """Adam's update with ε beside √v and not beside its unbiased root, as torch's SparseAdam has it.
+
+    Kingma and Ba 2015, Adam, the end of section 2.
+    """
     beta1, beta2 = betas
     grad = _descending(param, grad, 0.0, maximize)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)

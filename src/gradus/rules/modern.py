@@ -1,21 +1,23 @@
-"""Update rules of recent papers, one by one; those of whole tensors are beside their optimizers."""
+"""Update rules of one element from recent papers; each optimizer's docstring has the formula and the source."""
 
 from typing import Annotated, Any
 
-from gradus.rules import ops
-from gradus.rules.fields import (
+from gradus.checks import (
     Betas,
     Decay,
     Flag,
-    Mix,
-    MixAndDecay,
     NonNegative,
     Positive,
-    Scalar,
+    UnitInside,
     decays,
-    optional_nonnegative,
+    each_by,
+    nonnegative,
+    optional,
+    unit_below_one,
+    unit_inside,
 )
-from gradus.rules.rule import rule
+from gradus.rules import ops
+from gradus.rules.rule import Scalar, rule
 
 __all__ = [
     "adan",
@@ -28,10 +30,13 @@ __all__ = [
     "schedule_free_radam",
     "schedule_free_sgd",
     "sophia",
+    "sophia_h",
 ]
 
 Three = Annotated[tuple[float, float, float], decays(3)]
-Warmup = Annotated[float | None, optional_nonnegative]
+Warmup = Annotated[float | None, optional(nonnegative)]
+# What a schedule-free rule mixes by: the average x follows from y = (1 − β)z + βx only if β is above 0.
+MixAndDecay = Annotated[tuple[float, float], each_by("two numbers below 1, the first above 0", unit_inside, unit_below_one)]
 
 
 def lion_decay(lr: Any, weight_decay: Any, decoupled_weight_decay: bool, first_lr: Any) -> Any:
@@ -154,6 +159,25 @@ def sophia(
     return param * (1 - lr * weight_decay) - lr * clipped, exp_avg, hessian
 
 
+@rule
+def sophia_h(
+    param,
+    grad,
+    exp_avg,
+    hessian,
+    *,
+    lr: NonNegative = 1e-4,
+    betas: Betas = (0.96, 0.99),
+    rho: NonNegative = 0.01,
+    eps: NonNegative = 1e-12,
+    weight_decay: NonNegative = 0.1,
+    maximize: Flag = False,
+):
+    """`sophia`, with the defaults for Hutchinson's estimate."""
+    options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+    return sophia(param, grad, exp_avg, hessian, **options)
+
+
 def _ratio(known, length, other):
     """One length over another where that is known, else 1."""
     return ops.where(known, length / ops.where(known, other, 1.0), 1.0)
@@ -210,15 +234,27 @@ def lamb(
     return param - lr * trust * update, exp_avg, exp_avg_sq
 
 
-def _weights(step, lr, warmup_steps, r, weight_lr_power, lr_max, weight_sum):
-    """An update's rate, the greatest so far, the sum of the weights, and its own share of that."""
-    rate = lr
-    if warmup_steps != 0:
-        rate = lr * ops.minimum(step / warmup_steps, 1.0)
+def _warmed_up(lr, step, warmup_steps):
+    return lr * ops.minimum(step / warmup_steps, 1.0) if warmup_steps != 0 else lr
+
+
+def _normalized(grad, exp_avg_sq, step, beta2, eps):
+    """g/(√v̂ + ε), and v."""
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    return grad / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step)) + eps), exp_avg_sq
+
+
+def _averaged(param, direction, z, lr_max, weight_sum, *, step, rate, beta, weight_decay, r, weight_lr_power):
+    """y, z, the largest rate so far and the sum of weights, after a step of this rate along a direction."""
     lr_max = ops.maximum(rate, lr_max)
     weight = step**r * lr_max**weight_lr_power
     weight_sum = weight_sum + weight
-    return rate, lr_max, weight_sum, ops.where(weight_sum == 0, 0.0, weight / ops.where(weight_sum == 0, 1.0, weight_sum))
+    share = ops.where(weight_sum == 0, 0.0, weight / ops.where(weight_sum == 0, 1.0, weight_sum))
+    z = ops.where(step == 1, param, z)
+    if weight_decay != 0:
+        direction = direction + weight_decay * param
+    param = param + share * (z - param) + rate * (beta * (1 - share) - 1) * direction
+    return param, z - rate * direction, lr_max, weight_sum
 
 
 @rule
@@ -231,19 +267,17 @@ def schedule_free_sgd(
     *,
     step,
     lr: NonNegative = 1.0,
-    momentum: Mix = 0.9,
+    momentum: UnitInside = 0.9,
     weight_decay: NonNegative = 0.0,
     warmup_steps: NonNegative = 0.0,
     r: NonNegative = 0.0,
     weight_lr_power: NonNegative = 2.0,
 ):
     """z ← z − γg; x ← (1 − c)x + cz; the parameter is y = (1 − β)z + βx."""
-    rate, lr_max, weight_sum, share = _weights(step, lr, warmup_steps, r, weight_lr_power, lr_max, weight_sum)
-    z = ops.where(step == 1, param, z)
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
-    param = param + share * (z - param) + rate * (momentum * (1 - share) - 1) * grad
-    return param, z - rate * grad, lr_max, weight_sum
+    rate, given = _warmed_up(lr, step, warmup_steps), {"r": r, "weight_lr_power": weight_lr_power}
+    return _averaged(
+        param, grad, z, lr_max, weight_sum, step=step, rate=rate, beta=momentum, weight_decay=weight_decay, **given
+    )
 
 
 @rule
@@ -265,15 +299,12 @@ def schedule_free_adamw(
     weight_lr_power: NonNegative = 2.0,
 ):
     """As `schedule_free_sgd`, along Adam's normalized gradient."""
-    beta1, beta2 = betas
-    rate, lr_max, weight_sum, share = _weights(step, lr, warmup_steps, r, weight_lr_power, lr_max, weight_sum)
-    z = ops.where(step == 1, param, z)
-    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    direction = grad / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step)) + eps)
-    if weight_decay != 0:
-        direction = direction + weight_decay * param
-    param = param + share * (z - param) + rate * (beta1 * (1 - share) - 1) * direction
-    return param, z - rate * direction, exp_avg_sq, lr_max, weight_sum
+    rate, given = _warmed_up(lr, step, warmup_steps), {"r": r, "weight_lr_power": weight_lr_power}
+    direction, exp_avg_sq = _normalized(grad, exp_avg_sq, step, betas[1], eps)
+    param, z, *sums = _averaged(
+        param, direction, z, lr_max, weight_sum, step=step, rate=rate, beta=betas[0], weight_decay=weight_decay, **given
+    )
+    return param, z, exp_avg_sq, *sums
 
 
 @rule
@@ -295,19 +326,16 @@ def schedule_free_radam(
     silent_sgd_phase: Flag = True,
 ):
     """As `schedule_free_adamw`, with RAdam's rectified rate, and along the plain gradient while there is none."""
-    beta1, beta2 = betas
     # How far the second moment can be trusted yet: up to 4 not at all, and the rate is 0 or SGD's.
+    beta2 = betas[1]
     rho_inf = 2 / (1 - beta2) - 1
     rho = rho_inf - 2 * step * beta2**step / (1 - beta2**step)
     divisor = ops.where(rho > 4, (rho_inf - 4) * (rho_inf - 2) * rho, 1.0)  # where it isn't used it may be 0
     rectification = ops.sqrt(ops.maximum((rho - 4) * (rho - 2) * rho_inf / divisor, 0.0))
-    lr = lr * ops.where(rho > 4, rectification, 0.0 if silent_sgd_phase else 1.0)
-    rate, lr_max, weight_sum, share = _weights(step, lr, 0, r, weight_lr_power, lr_max, weight_sum)
-    z = ops.where(step == 1, param, z)
-    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    adapted = grad / (ops.sqrt(exp_avg_sq) * (1 / ops.sqrt(1 - beta2**step)) + eps)
-    direction = ops.where(rho > 4, adapted, grad)
-    if weight_decay != 0:
-        direction = direction + weight_decay * param
-    param = param + share * (z - param) + rate * (beta1 * (1 - share) - 1) * direction
-    return param, z - rate * direction, exp_avg_sq, lr_max, weight_sum
+    rate = lr * ops.where(rho > 4, rectification, 0.0 if silent_sgd_phase else 1.0)
+    adapted, exp_avg_sq = _normalized(grad, exp_avg_sq, step, beta2, eps)
+    direction, given = ops.where(rho > 4, adapted, grad), {"r": r, "weight_lr_power": weight_lr_power}
+    param, z, *sums = _averaged(
+        param, direction, z, lr_max, weight_sum, step=step, rate=rate, beta=betas[0], weight_decay=weight_decay, **given
+    )
+    return param, z, exp_avg_sq, *sums

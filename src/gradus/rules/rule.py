@@ -4,14 +4,17 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints, overload
+from typing import Annotated, Any, get_type_hints, overload
 
+from gradus.checks import Check, finite, flag, nonnegative, several
 from gradus.errors import InvalidInput
-from gradus.rules.fields import Scalar, implied
 
-__all__ = ["Hyper", "Rule", "Shape", "rule", "tensor_rule"]
+__all__ = ["Hyper", "Rule", "Scalar", "Shape", "matrix_rule", "rule"]
 
 Shape = tuple[int, ...]
+# A slot that holds one number for each tensor, such as NAdam's product of momenta; others are laid out like the parameter.
+Scalar = Annotated[Any, "one number for each tensor"]
+_NEVER_NEGATIVE = frozenset(("eps", "lr", "momentum", "weight_decay"))
 # The shape of a slot, of its parameter's and the hyperparameters; None where the parameter has no such slot.
 SlotShape = Callable[[Shape, Mapping[str, Any]], Shape | None]
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -22,7 +25,7 @@ class Hyper:
     """A hyperparameter: its default, and the check that its annotation carries, or its name and default imply."""
 
     default: Any
-    check: Callable[[str, Any], None] | None = None
+    check: Check | None = None
 
 
 class Rule:
@@ -58,17 +61,43 @@ class Rule:
                 f"{function.__name__} takes {inspect.signature(function)}"
             )
         self.function, self.start = function, start
-        self.of_tensors, self._shapes = shapes is not None, shapes or {}
+        self.needs_whole_tensor, self._shapes = shapes is not None, shapes or {}
         self.name, self.slots = function.__name__, tuple(given[2:])
         self.scalars = frozenset(slot for slot in self.slots if hints.get(slot) == Scalar)
         defaults = {name: parameters[name].default for name in named if name != "step"}
         self.hypers = {
-            name: Hyper(default, _check_of(hints.get(name)) or implied(name, default)) for name, default in defaults.items()
+            name: Hyper(default, _check_of(hints.get(name)) or _implied(name, default)) for name, default in defaults.items()
         }
         self.counts_steps = "step" in named
         if unknown := start.keys() - set(self.slots):
             raise InvalidInput(f"{self.name} has no slot {sorted(unknown)[0]!r} to start; it has {', '.join(self.slots)}")
         functools.update_wrapper(self, function)
+
+    def with_defaults(self, name: str, checks: Mapping[str, Any], /, **defaults: Any) -> "Rule":
+        """The same rule under another name, with other defaults.
+
+        Args:
+            name: the new rule's name.
+            checks: other annotations of hyperparameters, by name; {} for none.
+            defaults: the defaults that differ.
+
+        >>> from gradus.rules.classical import sgd
+        >>> sgd.with_defaults("heavy_ball", {}, momentum=0.9).hypers["momentum"].default
+        0.9
+        """
+
+        def renamed(*args: Any, **hypers: Any) -> Any:
+            return self.function(*args, **{**defaults, **hypers})
+
+        signature = inspect.signature(self.function)
+        if unknown := defaults.keys() - self.hypers.keys():
+            raise InvalidInput(f"{self.name} has no hyperparameter {min(unknown)!r}; it has {', '.join(self.hypers)}")
+        changed = [one.replace(default=defaults.get(one.name, one.default)) for one in signature.parameters.values()]
+        functools.update_wrapper(renamed, self.function)
+        renamed.__name__ = renamed.__qualname__ = name
+        renamed.__annotations__ = {**self.function.__annotations__, **checks}
+        renamed.__signature__ = signature.replace(parameters=changed)  # type: ignore[attr-defined]
+        return Rule(renamed, self.start, self._shapes if self.needs_whole_tensor else None)
 
     def __call__(self, *args: Any, **hypers: Any) -> Any:
         return self.function(*args, **hypers)
@@ -98,8 +127,21 @@ class Rule:
         return float(hypers[start] if isinstance(start, str) else start)
 
 
-def _check_of(hint: Any) -> Callable[[str, Any], None] | None:
+def _check_of(hint: Any) -> Check | None:
     return next(iter(getattr(hint, "__metadata__", ())), None)
+
+
+def _implied(name: str, default: Any) -> Check | None:
+    """The check of a hyperparameter without one: what its name means everywhere, or that it is of its default's kind."""
+    if name in _NEVER_NEGATIVE:
+        return nonnegative
+    if isinstance(default, bool):
+        return flag
+    if isinstance(default, (int, float)):
+        return finite
+    if isinstance(default, tuple) and all(isinstance(number, (int, float)) for number in default):
+        return several(len(default))
+    return None
 
 
 @overload
@@ -121,6 +163,6 @@ def rule(function: Callable[..., Any] | None = None, /, **start: float | str) ->
     return lambda function: Rule(function, start)
 
 
-def tensor_rule(**shapes: SlotShape) -> Callable[[Callable[..., Any]], Rule]:
+def matrix_rule(**shapes: SlotShape) -> Callable[[Callable[..., Any]], Rule]:
     """Make a rule of a function of whole tensors, in torch's operations; see `Rule` for `shapes`."""
     return lambda function: Rule(function, {}, shapes)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradus.checks import is_number
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 
@@ -131,7 +132,7 @@ class Accessor:
 def _number(value: Any, what: str, purpose: str) -> Value:
     """A number, or a tensor of one element and of a floating dtype, if it is finite."""
     is_tensor = isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()
-    if isinstance(value, bool) or not (is_tensor or isinstance(value, (int, float))):
+    if not (is_tensor or is_number(value)):
         raise InvalidInput(f"{what} must be a number {purpose}; it is {value!r}")
     try:
         number = float(value)

@@ -72,7 +72,7 @@ class Bound:
         pairs = zip(self.factors, self.states, strict=True)
         return [factor.observed(state, metric) for factor, state in pairs]
 
-    def take_up(self, seen: list[Mapping[str, Any]], trusted: bool) -> None:
+    def load(self, seen: list[Mapping[str, Any]], trusted: bool) -> None:
         """Go on from what the same factors had seen.
 
         Raises:
@@ -84,7 +84,7 @@ class Bound:
             raise InvalidInput(f"what metric-driven factors had seen must fit {self.schedule!r}; got {seen!r}")
         self.states = [factor.checked(one["state"]) for one, factor in zip(seen, self.factors, strict=True)]
 
-    def take_over(self, seen: list[Mapping[str, Any]], trusted: bool) -> None:
+    def adopt(self, seen: list[Mapping[str, Any]], trusted: bool) -> None:
         """Go on from what other factors had seen: each from what an equal one had, or else the next of its kind.
 
         Raises:
@@ -145,7 +145,7 @@ class Hyperparameter:
             self.schedule_of_group, self.found = list(origin.schedule_of_group), list(origin.found)
 
     def add_groups(self, groups: list[Group], *, rebase: bool = False) -> None:
-        """Take in groups that aren't bound yet; nothing is written."""
+        """Bind the groups that aren't bound yet; nothing is written."""
         for index in range(len(self.schedule_of_group), len(groups)):
             which = self.definition.schedule_of(index, groups[index])
             self.found.append(None if which is None else self.accessor.value(groups[index], index))
@@ -182,12 +182,12 @@ class Hyperparameter:
                 self.accessor.set_base(groups[index], base)
 
     def at(self, groups: list[Group], step: int) -> list[float]:
-        """The value of each schedule at a step; groups that have joined since are taken in."""
+        """The value of each schedule at a step; groups that have joined since are added."""
         if len(self.schedule_of_group) < len(groups):
-            self._join(groups)
+            self._add_joined(groups)
         return [bound.at(step) for bound in self.bounds]
 
-    def _join(self, groups: list[Group]) -> None:
+    def _add_joined(self, groups: list[Group]) -> None:
         known = len(self.schedule_of_group)
         self.add_groups(groups)
         if self.origin is not self:
@@ -197,7 +197,7 @@ class Hyperparameter:
     def scale(self, groups: list[Group], step: int) -> None:
         """`at` and `write` in one, for the common case of one schedule that scales all groups."""
         if len(self.schedule_of_group) < len(groups):
-            self._join(groups)
+            self._add_joined(groups)
         self.accessor.multiply(groups, self.bases, self.bounds[0].at(step))
 
     def values(self, at: list[float]) -> list[float | None]:
@@ -229,7 +229,7 @@ class Hyperparameter:
                 )
 
     def groups_of_schedules(self, known: int | None = None) -> list[list[int]] | None:
-        """Of the first so many groups (or of all), those that follow each schedule; None where one is for all."""
+        """Of the first `known` groups (or of all), those that follow each schedule; None where one is for all."""
         if self.definition.keys is None:
             return None
         known = len(self.schedule_of_group) if known is None else known

@@ -1,4 +1,4 @@
-"""A saved state taken up: what differs from what is here, and what each answer to that means."""
+"""Loading a saved state: what differs from the present definitions, and what each answer to that means."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -34,7 +34,7 @@ def load(
     answer: OnChange | None,
     trusted: bool,
 ) -> tuple[int, dict[str, Hyperparameter]]:
-    """The step and the hyperparameters after a state has been taken up; nothing is changed by it.
+    """The step and the hyperparameters after a state has been loaded; nothing is changed by it.
 
     Raises:
         InvalidInput: something differs and there is no answer, or it can't be followed.
@@ -82,7 +82,7 @@ def _definition(saved: SavedHyperparameter, trusted: bool) -> Definition:
 
 
 class _Pair:
-    """A hyperparameter as it is here, and as it was saved."""
+    """A hyperparameter's present definition beside the saved one."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class _Pair:
 
     @cached_property
     def _changed(self) -> list[int]:
-        """The groups whose bases are others."""
+        """The groups with other bases."""
         return [index for index in range(self._known) if self._is_changed(index)]
 
     def _is_changed(self, index: int) -> bool:
@@ -146,7 +146,7 @@ class _Pair:
             ours = (*self.here.definition.schedules, *self.here.origin.definition.schedules)  # these needn't be trusted
             schedule = next((one for one in ours if one.to_json() == text), None)
             self._saved_bounds[number] = Bound(schedule or Schedule.from_json(text, trusted=self.trusted))
-            self._saved_bounds[number].take_up(self.saved.seen[number], self.trusted)
+            self._saved_bounds[number].load(self.saved.seen[number], self.trusted)
         return self._saved_bounds[number]
 
     def differences(self) -> Iterator[str]:
@@ -179,7 +179,7 @@ class _Pair:
         made = self._filled(Hyperparameter(self.here.accessor, origin.definition, origin), groups, self._changed)
         for number, bound in enumerate(made.bounds):
             theirs = self._predecessor(made, number)
-            bound.take_over([] if theirs is None else self.saved.seen[theirs], self.trusted)
+            bound.adopt([] if theirs is None else self.saved.seen[theirs], self.trusted)
         return made
 
     def _followed(self, same: Hyperparameter) -> Definition:
@@ -192,7 +192,7 @@ class _Pair:
         """The saved schedules, with what their factors had seen."""
         made = Hyperparameter(self.here.accessor, definition, self.here.origin, spliced_to=self.saved.given)
         for bound, seen in zip(made.bounds, self.saved.seen, strict=True):
-            bound.take_up(seen, self.trusted)
+            bound.load(seen, self.trusted)
         return self._filled(made, groups, changed)
 
     def _filled(self, made: Hyperparameter, groups: list[Group], changed: Sequence[int]) -> Hyperparameter:
@@ -235,7 +235,7 @@ def _rescaled(here: Mapping[str, Hyperparameter], saved: SavedState, trusted: bo
 
 def _longest(schedules: list[Schedule]) -> int:
     """The longest length among schedules; 0 where one has no end."""
-    return 0 if any(schedule.endless for schedule in schedules) else max(map(len, schedules), default=0)
+    return 0 if any(schedule.is_endless for schedule in schedules) else max(map(len, schedules), default=0)
 
 
 def _printed(texts: list[str]) -> str:

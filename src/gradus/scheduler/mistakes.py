@@ -4,17 +4,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
+from gradus.distributed import is_main
 from gradus.errors import ScheduleMistake
 from gradus.schedules import Schedule
-from gradus.schedules.lint import mistakes
+from gradus.schedules.check import mistakes
 
 __all__ = ["unwarned", "warn_of_cycled_base", "warn_of_mistakes"]
 
 _ABOUT_HEIGHTS = {"rate-as-factor", "factor-as-rate"}  # found whatever the run's length is
 
-_told: set[str] = set()  # what has been warned of: a notebook's cell runs many times
+_warned: set[str] = set()  # what has been warned of: a notebook's cell runs many times
 
 
 def warn_of_mistakes(
@@ -33,7 +32,7 @@ def warn_of_mistakes(
         total_steps: of the run; without it only heights are looked at.
         steps_per_epoch: of the run.
     """
-    if not _is_first_process():
+    if not is_main():
         return
     found = [
         mistakes(schedule, total_steps, steps_per_epoch=steps_per_epoch, base=base, name=name) for schedule, base in followed
@@ -46,7 +45,7 @@ def warn_of_mistakes(
 
 def warn_of_cycled_base(name: str, group: int, base: float | None) -> None:
     """Warn once of a base that torch's OneCycleLR has written: where its cycle begins, far below the optimizer's rate."""
-    if _is_first_process():
+    if is_main():
         message = (
             f"{name}: the base of group {group} is {base}, which torch's OneCycleLR has put in the place of the optimizer's "
             f"own value; set group['initial_{name}'] to what the schedule should multiply, or take the present value: "
@@ -56,19 +55,14 @@ def warn_of_cycled_base(name: str, group: int, base: float | None) -> None:
 
 
 def _warn_once(definition: str, message: str) -> None:
-    if definition not in _told:
-        _told.add(definition)
+    if definition not in _warned:
+        _warned.add(definition)
         warnings.warn(ScheduleMistake(message), stacklevel=4)
 
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """No such warning: for schedules that the library makes itself, or whose mistakes have been shown already."""
+    """Suppress the warning: for schedules that the library makes, or with mistakes that have been shown already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScheduleMistake)
         yield
-
-
-def _is_first_process() -> bool:
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0

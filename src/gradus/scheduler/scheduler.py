@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradus.checks import as_whole, whole
+from gradus.distributed import broadcast
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
@@ -43,7 +44,7 @@ class Scheduler(LRScheduler):
         count_updates: whether `step()` goes to the number of updates that the optimizer has really done, so that those
             which a GradScaler skips don't count; they are counted by torch's public hook, of the optimizer that does them
             where this one is a wrapper of it (its `optimizer`, as in Accelerate).
-        on_change: what `load_state_dict` does where the state differs, unless that is told; see there.
+        on_change: what `load_state_dict` does where the state differs, unless it is given there; see there.
         total_steps: the optimizer updates of the run, if known; with `steps_per_epoch` it makes templates concrete.
         steps_per_epoch: the updates in one pass over the data, if known.
         **schedules: a `Schedule` or `absolute(Schedule)` for each hyperparameter, by its name in the groups: `lr`,
@@ -85,7 +86,7 @@ class Scheduler(LRScheduler):
         if not schedules:
             raise InvalidInput("a Scheduler needs at least one schedule, such as lr=Cosine(1000)")
         self.optimizer = optimizer
-        self._step = self._updates_done = _position("start_step", start_step)
+        self._step = self._updates_done = whole("start_step", start_step, most=STEP_LIMIT - 1)
         self._clock: str | None = None
         self._counts_updates = count_updates
         self._on_change = checked_answer(on_change)
@@ -140,7 +141,7 @@ class Scheduler(LRScheduler):
     def step(  # type: ignore[override]  # torch's takes an epoch only
         self, x: float | Tensor | None = None, *, epoch: int | None = None, metrics: float | Tensor | None = None
     ) -> None:
-        """One update further; or what frameworks and torch mean by an argument.
+        """Go on by one update; or do what frameworks and torch mean by an argument.
 
         Args:
             x: a metric, where a schedule follows one: it is observed, and the position goes one further. Where none does, a
@@ -176,20 +177,20 @@ class Scheduler(LRScheduler):
             self._observe(x if metrics is None else metrics, self.step)
             return
         position = x if epoch is None else epoch
-        if not _is_whole(position):
+        if not isinstance(position, Integral) or as_whole(position) is None:  # an array or a tensor may be a metric
             raise InvalidInput(
                 f"step takes a position, a whole number, as long as no schedule follows a metric; got {position!r}. Leave "
                 f"it out, step(), or multiply a schedule by a factor that follows it, such as Plateau()"
             )
-        self.set_step(position)
+        self.set_step(int(position))
 
     def set_step(self, step: int) -> None:
-        """To the position after `step` updates, from wherever it is."""
-        self._go(_position("set_step", step))
+        """Go to the position after `step` updates."""
+        self._go(whole("set_step's step", step, most=STEP_LIMIT - 1))
         self._updates_done = self._step
 
     def advance(self, *, samples: int | None = None, tokens: int | None = None) -> None:
-        """So many samples or tokens further, on a clock that counts those; the schedules' lengths are in them too.
+        """Go on by a number of samples or tokens, on a clock that counts those; the schedules' lengths are in them too.
 
         Args:
             samples: training examples of the update, over all processes.
@@ -211,7 +212,7 @@ class Scheduler(LRScheduler):
             raise InvalidInput(f"advance takes either samples=... or tokens=...; got {given or 'neither'}")
         ((unit, count),) = given.items()
         self._require_clock(unit)
-        self._go(_position("advance", self._step + _position(unit, count)))
+        self._go(whole("the position", self._step + whole(f"advance's {unit}", count), most=STEP_LIMIT - 1))
         self._clock = unit
 
     def _require_clock(self, unit: str) -> None:
@@ -243,9 +244,9 @@ class Scheduler(LRScheduler):
     # Metrics
 
     def observe(self, metric: float | Tensor) -> None:
-        """Tell the metric-driven factors what has been measured, and write the values that follow; the position stays.
+        """Pass a metric to the metric-driven factors and write the values that follow; the position stays.
 
-        So a warmup per update goes beside a plateau per epoch: `step()` after an update, `observe(metric)` after an epoch.
+        So a warmup per update works with a plateau per epoch: `step()` after an update, `observe(metric)` after an epoch.
         Under torch.distributed every process must call it, and all go by the first one's metric, so that they agree.
 
         Args:
@@ -261,7 +262,7 @@ class Scheduler(LRScheduler):
         followers = self._followers()
         if not followers:
             raise InvalidInput("no schedule here follows a metric; multiply one by a factor such as Plateau()")
-        agreed = _agreed(_metric(metric))
+        agreed = broadcast(_metric(metric))
         before = [follower.states for follower in followers]
         for follower in followers:
             follower.states = follower.observed(agreed)
@@ -349,7 +350,7 @@ class Scheduler(LRScheduler):
         Args:
             state_dict: what `state_dict` gave.
             on_change: what to do where the saved schedules or bases aren't this Scheduler's; by default, what its
-                constructor was told, and otherwise it is an error. "keep": go on with the saved schedules on the saved
+                constructor was given, and otherwise it is an error. "keep": go on with the saved schedules on the saved
                 bases. "new": go on with these from the saved step, where a base has changed on the new one. "rescale": the
                 same from the step at which these are as far through as the saved ones were. "splice": what was followed up
                 to here, then these from their 0; a state that was saved after that is known again, and not spliced twice.
@@ -390,7 +391,7 @@ def _concrete(name: str, schedule: Any, units: Units) -> Schedule:
     if not isinstance(schedule, Schedule):
         hint = did_you_mean(name, _ARGUMENTS)
         raise InvalidInput(f"{name}{hint} must be a schedule, such as Cosine(1000); got {schedule!r}")
-    missing = sorted(need for need in schedule._missing if getattr(units, need) is None)
+    missing = sorted(need for need in schedule._needs if getattr(units, need) is None)
     if missing:
         arguments = ", ".join(f"{need}=..." for need in missing)
         ours = ", ".join(f"{need}=..." for need in missing if need in ("total_steps", "steps_per_epoch"))
@@ -399,16 +400,6 @@ def _concrete(name: str, schedule: Any, units: Units) -> Schedule:
             + (f", or pass {ours} to the Scheduler" if ours else "")
         )
     return schedule.resolve(units.total_steps, steps_per_epoch=units.steps_per_epoch)
-
-
-def _is_whole(step: Any) -> bool:
-    return type(step) is int or (isinstance(step, Integral) and not isinstance(step, bool))
-
-
-def _position(what: str, step: Any) -> int:
-    if not _is_whole(step) or not 0 <= step < STEP_LIMIT:
-        raise InvalidInput(f"{what} takes a whole number from 0; got {step!r}")
-    return int(step)
 
 
 def _innermost(optimizer: Any) -> Any:
@@ -426,12 +417,3 @@ def _metric(metric: Any) -> float:
         return float("text" if isinstance(metric, (str, bytes)) else metric)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInput(f"a metric must be a number, or a tensor of one element; got {metric!r}") from None
-
-
-def _agreed(metric: float) -> float:
-    """The first process's metric, where several train together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return metric
-    shared = [metric]
-    torch.distributed.broadcast_object_list(shared, src=0)
-    return shared[0]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gradus.checks import is_number, is_whole
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.scheduler.accessor import Accessor
@@ -35,7 +36,7 @@ class SavedHyperparameter:
         return next((number for number, one in enumerate(self.groups) if index in one), None)
 
     def groups_below(self, known: int) -> list[list[int]] | None:
-        """Of the first so many groups, those that followed each schedule; None where one was for all."""
+        """Of the first `known` groups, those that followed each schedule; None where one was for all."""
         return None if self.groups is None else [[index for index in one if index < known] for one in self.groups]
 
 
@@ -101,11 +102,11 @@ def _check_groups(name: str, groups: list[Any] | None, schedules: int) -> None:
 
 
 def _are_indices(value: Any) -> bool:
-    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)
+    return isinstance(value, list) and all(is_whole(index, 0) for index in value)
 
 
 def _base(name: str, base: Any) -> float | None:
-    if base is not None and (isinstance(base, bool) or not isinstance(base, (int, float)) or not _is_finite(base)):
+    if base is not None and not (is_number(base) and _is_finite(base)):
         raise InvalidInput(f"a scheduler state's bases must be lists of finite numbers; {name!r} has {base!r}")
     return None if base is None else float(base)
 

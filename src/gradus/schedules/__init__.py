@@ -6,7 +6,14 @@
 [0.0, 1.0, 0.03]
 """
 
+from typing import Any
+
+from gradus.names import no_attribute
+from gradus.schedules.algebra import Absolute
+from gradus.schedules.check import Finding, check
 from gradus.schedules.cycles import Chebyshev, CosineRestarts, Cyclic, OneCycle
+from gradus.schedules.explain import explain
+from gradus.schedules.json import FORMER_NAMES
 from gradus.schedules.leaves import (
     Constant,
     Cosine,
@@ -19,14 +26,14 @@ from gradus.schedules.leaves import (
     Piecewise,
     Polynomial,
     PowerLaw,
-    Rectification,
+    RAdamWarmup,
     Rex,
     Step,
     Tanh,
 )
-from gradus.schedules.lint import Finding, check
 from gradus.schedules.metric import Greedy, Plateau
 from gradus.schedules.noise import Noise
+from gradus.schedules.parse import parse
 from gradus.schedules.recipes import (
     absolute,
     cooldown,
@@ -43,10 +50,8 @@ from gradus.schedules.recipes import (
 )
 from gradus.schedules.recipes import max as max  # noqa: A004 - the algebra's own name
 from gradus.schedules.recipes import min as min  # noqa: A004 - the algebra's own name
-from gradus.schedules.schedule import Absolute, Schedule
+from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span, epochs, fraction, rest, samples, tokens
-from gradus.schedules.text import parse
-from gradus.schedules.words import explain
 
 # min and max are left out: a star import must not change what Python's own mean.
 __all__ = [
@@ -70,7 +75,7 @@ __all__ = [
     "Plateau",
     "Polynomial",
     "PowerLaw",
-    "Rectification",
+    "RAdamWarmup",
     "Rex",
     "Schedule",
     "Span",
@@ -97,6 +102,17 @@ __all__ = [
     "wsd",
     "wsd_s",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in FORMER_NAMES:  # in what has been pickled
+        return globals()[FORMER_NAMES[name]]
+    raise no_attribute(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "max", "min"])
+
 
 for _name in __all__:  # users import them from here
     if isinstance(globals()[_name], type) and globals()[_name].__module__.startswith(f"{__name__}."):

@@ -5,22 +5,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any
 
+from gradus.checks import AtLeastOne, Flag, Positive, Real, Unit, UnitAboveZero, is_whole, one_of, shown
 from gradus.errors import InvalidInput
 from gradus.schedules.evaluation import SCALARS, between
-from gradus.schedules.fields import (
-    Decay,
-    Flag,
-    Fraction,
-    Growth,
-    Length,
-    MaybePeriod,
-    Period,
-    Positive,
-    Real,
-    Times,
-    one_of,
-    shown,
-)
+from gradus.schedules.fields import Length, MaybePeriod, Period, RepeatCount
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -52,7 +40,7 @@ class Cyclic(Schedule):
     low: Real = 0.0
     high: Real = 1.0
     mode: Annotated[str, one_of("triangular", "triangular2", "exp_range")] = "triangular"
-    gamma: Decay = 1.0
+    gamma: UnitAboveZero = 1.0
 
     def at(self, t: Any, ops: Any) -> Any:
         up: Any = self.up
@@ -91,7 +79,7 @@ class OneCycle(Schedule):
     start: Real = 0.04
     peak: Real = 1.0
     end: Real = 4e-6
-    pct_start: Fraction = 0.3
+    pct_start: Unit = 0.3
     anneal: Annotated[str, one_of("cosine", "linear")] = "cosine"
     three_phase: Flag = False
 
@@ -139,11 +127,11 @@ class CosineRestarts(Schedule):
     period: Period
     start: Real = 1.0
     end: Real = 0.0
-    growth: Growth = 1.0
-    decay: Decay = 1.0
-    cycles: Times = None
+    growth: AtLeastOne = 1.0
+    decay: UnitAboveZero = 1.0
+    cycles: RepeatCount = None
     endpoint: Flag = True
-    end_decay: Decay = 1.0
+    end_decay: UnitAboveZero = 1.0
 
     @property
     def length(self) -> int | Span | None:
@@ -186,9 +174,9 @@ class CosineRestarts(Schedule):
 
 
 def _power_of_two(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**53 or value & (value - 1):
+    if not is_whole(value, 1, 2**53) or value & (value - 1):
         raise InvalidInput(f"{what} must be a power of two from 1 to 2^53; got {shown(value)}")
-    return value
+    return int(value)
 
 
 class Chebyshev(Schedule):

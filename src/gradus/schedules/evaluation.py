@@ -29,7 +29,9 @@ def _exponent_bound(base: float) -> float:
 
 
 def _progress(t: float, length: float) -> float:
-    return min(max(t, 0), length) / length if length else 1.0
+    if 0 <= t < length:
+        return t / length
+    return 1.0 if t >= length or not length else 0.0
 
 
 def _power(base: float, exponent: float) -> float:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from itertools import count, pairwise
 from typing import Annotated, Any, ClassVar
 
+from gradus.checks import NonNegative, Positive, Real, UnitBelowOne, number, one_of, shown
 from gradus.errors import InvalidInput
 from gradus.names import imported
-from gradus.schedules.codec import importable_name
 from gradus.schedules.evaluation import SCALARS, between
-from gradus.schedules.fields import Beta, Factor, Length, Milestones, Period, Points, Positive, Real, Unfilled, one_of, shown
+from gradus.schedules.fields import Length, Milestones, Period, Points
+from gradus.schedules.json import importable_name
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -28,7 +29,7 @@ __all__ = [
     "Piecewise",
     "Polynomial",
     "PowerLaw",
-    "Rectification",
+    "RAdamWarmup",
     "Rex",
     "Step",
     "Tanh",
@@ -187,7 +188,7 @@ class Rex(Schedule):
     length: Length
     start: Real = 1.0
     end: Real = 0.0
-    d: Unfilled = 0.5
+    d: UnitBelowOne = 0.5
 
     def at(self, t: Any, ops: Any) -> Any:
         done = ops.progress(t, self.length)
@@ -233,7 +234,7 @@ class Exponential(Schedule):
     [1.0, 0.5, 0.25, 0.2]
     """
 
-    gamma: Factor
+    gamma: NonNegative
     start: Real = 1.0
     floor: Real = 0.0
     every: Period = 1
@@ -256,7 +257,7 @@ class Step(Schedule):
     """
 
     every: Period
-    gamma: Factor = 0.1
+    gamma: NonNegative = 0.1
     start: Real = 1.0
 
     def at(self, t: Any, ops: Any) -> Any:
@@ -276,7 +277,7 @@ class MultiStep(Schedule):
     """
 
     milestones: Milestones
-    gamma: Factor = 0.1
+    gamma: NonNegative = 0.1
     start: Real = 1.0
 
     def validate(self) -> None:
@@ -354,7 +355,7 @@ class PowerLaw(Schedule):
     [1.0, 0.667, 0.5, 0.4]
     """
 
-    exponent: Factor
+    exponent: NonNegative
     timescale: Period = 1
     start: Real = 1.0
 
@@ -384,7 +385,7 @@ class InverseSqrt(Schedule):
         return PowerLaw.at(self, t, ops)  # type: ignore[arg-type]  # it has the fields, one of them for the class
 
 
-class Rectification(Schedule):
+class RAdamWarmup(Schedule):
     """RAdam's variance rectification as a warmup: η(t) = √((ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ)).
 
     Here ρ∞ = 2/(1 − beta2) − 1 and ρ = ρ∞ − 2s·beta2^s/(1 − beta2^s), with s = t + s₀ and s₀ the first s for which ρ > 4;
@@ -396,11 +397,11 @@ class Rectification(Schedule):
     Source: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020, algorithm 2; as a warmup: Ma and
     Yarats, On the Adequacy of Untuned Warmup for Adaptive Optimization, AAAI 2021.
 
-    >>> [round(Rectification()(t), 3) for t in (0, 10, 1000, 10**6)]
+    >>> [round(RAdamWarmup()(t), 3) for t in (0, 10, 1000, 10**6)]
     [0.017, 0.069, 0.647, 1.0]
     """
 
-    beta2: Beta = 0.999
+    beta2: Annotated[float, number("a number above 0.6 and below 1", lambda x: 0.6 < x < 1)] = 0.999
 
     _longest: ClassVar[float]  # ρ∞
     _first: ClassVar[int]  # s₀

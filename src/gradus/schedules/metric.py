@@ -8,32 +8,28 @@ that `observed` maps to the next one.
 import math
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
+from gradus.checks import AtLeastOne, NonNegative, UnitInside, one_of, whole
 from gradus.errors import InvalidInput
-from gradus.schedules.fields import BelowOne, Factor, Growth, one_of, shown
-from gradus.schedules.schedule import Absolute, Product, Schedule
+from gradus.schedules.algebra import Absolute, Product
+from gradus.schedules.schedule import Schedule
 
 __all__ = ["Greedy", "MetricFactor", "Plateau", "State", "factors_of"]
 
 State = dict[str, Any]
 
 
-def _count(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise InvalidInput(f"{what} must be a whole number from 0; got {shown(value)}")
-    return value
-
-
-_Count = Annotated[int, _count]
+_Count = Annotated[int, partial(whole, most=2**53)]
 _Mode = Annotated[str, one_of("min", "max")]
 _ThresholdMode = Annotated[str, one_of("rel", "abs")]
 
 
 class MetricFactor(Schedule, abstract=True):
-    """A factor that moves when a metric is observed. As a schedule it is what it is before the first one: 1."""
+    """A factor that moves when a metric is observed. As a schedule it has its value before the first metric: 1."""
 
-    _driven: ClassVar[bool] = True
+    _metric_driven: ClassVar[bool] = True
 
     def at(self, t: Any, ops: Any) -> Any:
         return ops.full(t, 1.0)
@@ -47,7 +43,7 @@ class MetricFactor(Schedule, abstract=True):
         raise NotImplementedError
 
     def checked(self, state: Any) -> State:
-        """A saved state of this factor, as it is taken up.
+        """A saved state of this factor, checked.
 
         Raises:
             InvalidInput: it can't be one.
@@ -103,7 +99,7 @@ class Plateau(MetricFactor):
     `min_factor`; unless `mode` has changed, it keeps the best metric and the count of bad ones too, and what is left of a
     cooldown, if that is no more than the new one.
 
-    Source: torch's `ReduceLROnPlateau`, whose `min_lr` and `eps` speak of the rate where these speak of its factor.
+    Source: torch's `ReduceLROnPlateau`, with `min_lr` and `eps` of the rate where these are of its factor.
 
     >>> from gradus.schedules import Constant, warmup
     >>> (warmup(500) >> Constant()) * Plateau(patience=3)
@@ -111,13 +107,13 @@ class Plateau(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: BelowOne = 0.1
+    factor: UnitInside = 0.1
     patience: _Count = 10
-    threshold: Factor = 1e-4
+    threshold: NonNegative = 1e-4
     threshold_mode: _ThresholdMode = "rel"
     cooldown: _Count = 0
-    min_factor: Factor = 0.0
-    eps: Factor = 1e-8
+    min_factor: NonNegative = 0.0
+    eps: NonNegative = 1e-8
 
     def initial(self) -> State:
         return {"factor": 1.0, "best": None, "bad": 0, "cooling": 0}
@@ -174,13 +170,13 @@ class Greedy(MetricFactor):
     """
 
     mode: _Mode = "min"
-    factor: BelowOne = 0.95
+    factor: UnitInside = 0.95
     patience: _Count = 10
-    threshold: Factor = 1e-4
+    threshold: NonNegative = 1e-4
     threshold_mode: _ThresholdMode = "rel"
-    window: Annotated[int, lambda what, value: _window(what, value)] = 1
-    min_factor: Factor = 1e-3
-    max_factor: Growth = 10.0
+    window: Annotated[int, partial(whole, least=1, most=2**53)] = 1
+    min_factor: NonNegative = 1e-3
+    max_factor: AtLeastOne = 10.0
 
     def initial(self) -> State:
         return {"factor": 1.0, "seen": [], "before": None, "good": 0, "bad": 0}
@@ -221,12 +217,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_number_or_none(value: Any) -> bool:
     return value is None or _is_number(value)
-
-
-def _window(what: str, value: Any) -> int:
-    if _count(what, value) < 1:
-        raise InvalidInput(f"{what} must be a whole number from 1; got {shown(value)}")
-    return int(value)
 
 
 def factors_of(schedule: Schedule) -> tuple[MetricFactor, ...]:

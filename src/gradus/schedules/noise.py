@@ -1,9 +1,10 @@
 """Noise that has no state: each value is a function of the seed and the step alone."""
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
-from gradus.schedules.fields import Factor, Real, Seed, one_of
+from gradus.checks import NonNegative, Real, one_of, whole
 from gradus.schedules.schedule import Schedule
 
 __all__ = ["Noise"]
@@ -32,8 +33,8 @@ class Noise(Schedule):
     [0.913, 0.983, 1.05, 0.906]
     """
 
-    spread: Factor
-    seed: Seed = 0
+    spread: NonNegative
+    seed: Annotated[int, partial(whole, most=2**32 - 1)] = 0
     center: Real = 1.0
     distribution: Annotated[str, one_of("uniform", "normal")] = "uniform"
 

@@ -6,10 +6,12 @@ from functools import reduce
 from operator import rshift
 from typing import Literal, get_args
 
+from gradus.checks import is_number, unit_below_one, whole
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, hinting
+from gradus.schedules.algebra import Absolute
 from gradus.schedules.leaves import Constant, Cosine, Exponential, InverseSqrt, Linear, Logarithmic, Polynomial
-from gradus.schedules.schedule import Absolute, Maximum, Minimum, Schedule, joined
+from gradus.schedules.schedule import Schedule, joined
 from gradus.schedules.spans import Span, fraction, rest
 
 __all__ = [
@@ -43,7 +45,7 @@ def _known(what: str, shape: str, known: object) -> None:
 
 def _above_zero(what: str, value: float) -> float:
     """What an exponential curve starts from or leads to: it multiplies, so it never leaves 0 and never gets there."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise InvalidInput(
             f"an exponential shape multiplies, so {what} must be a number above 0 (such as 0.01); got {value!r}"
         )
@@ -77,7 +79,7 @@ def min(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> min(Linear(10), 0.5)(0)
     0.5
     """
-    return joined(Minimum, *_given(schedules))
+    return joined("Minimum", *_given(schedules))
 
 
 def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's own name
@@ -87,12 +89,12 @@ def max(*schedules: Schedule | float) -> Schedule:  # noqa: A001 - the algebra's
     >>> max(Linear(10), 0.5)(10)
     0.5
     """
-    return joined(Maximum, *_given(schedules))
+    return joined("Maximum", *_given(schedules))
 
 
 def _given(schedules: tuple[Schedule | float, ...]) -> tuple[Schedule | float, ...]:
     for schedule in schedules:
-        if isinstance(schedule, bool) or not isinstance(schedule, (Schedule, int, float)):
+        if not isinstance(schedule, Schedule) and not is_number(schedule):
             raise InvalidInput(f"min and max take schedules and numbers; got {schedule!r}")
     return schedules
 
@@ -145,7 +147,7 @@ def untuned_linear(beta2: float = 0.999) -> Schedule:
     >>> untuned_linear(0.99)
     Linear(199, start=0.005, end=1.0)
     """
-    period = round(2 / (1 - _below_one("untuned_linear", beta2)))
+    period = round(2 / (1 - unit_below_one("untuned_linear's beta2", beta2)))
     return Linear(period - 1, start=1 / period, end=1.0)
 
 
@@ -163,14 +165,8 @@ def untuned_exponential(beta2: float = 0.999) -> Schedule:
     >>> round(untuned_exponential(0.99)(99), 6)
     0.632121
     """
-    gamma = math.exp(_below_one("untuned_exponential", beta2) - 1)
+    gamma = math.exp(unit_below_one("untuned_exponential's beta2", beta2) - 1)
     return 1 + Exponential(gamma, start=-gamma, floor=-1.0)
-
-
-def _below_one(what: str, beta2: float) -> float:
-    if isinstance(beta2, bool) or not isinstance(beta2, (int, float)) or not 0 <= beta2 < 1:
-        raise InvalidInput(f"{what}'s beta2 must be a number from 0 and below 1; got {beta2!r}")
-    return float(beta2)
 
 
 @hinting
@@ -251,7 +247,7 @@ def cooldown(
     """The schedule up to step `at`, then down from the value that it has there.
 
     Args:
-        schedule: what is cut short, of any kind; a template is what it is in the whole run.
+        schedule: what is cut short, of any kind; a template keeps the meaning that it has in the whole run.
         at: the first step of the way down, in steps or as a span. With `rest()` the way down ends with the run: it is the
             last `length` of it, in whichever unit.
         length: of the way down; with `rest()` it goes on to the end of the run.
@@ -306,7 +302,7 @@ def _start_of_the_way_down(at: int | Span, length: int | Span) -> int | Span:
 
 @hinting
 def hyperbolic(length: int | Span, bound: int | Span, end: float = 0.0, *, exponential: bool = False) -> Schedule:
-    """Along a hyperbola whose beginning is the same for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
+    """Along a hyperbola that begins alike for every length: η(t) = 1 − (1 − end)·(h(0) − h(t)).
 
     With h(t) = √((n − t)/U·(2 − (n + t)/U)). The exponential form is end^(h(0) − h(t)). At n it comes to 1 − (1 − end)·h(0),
     which is `end` for n = U.
@@ -361,7 +357,7 @@ def one_cycle(start: float = 0.04, end: float = 4e-6, pct_start: float = 0.3) ->
 
 @hinting
 def sgdr(cycles: int, growth: float = 2.0, end: float = 0.0) -> Schedule:
-    """So many cosine cycles that fill the run, each `growth` times as long as the one before.
+    """`cycles` cosine cycles that fill the run, each `growth` times as long as the one before.
 
     The leaf `CosineRestarts` is the same with a given first cycle, and can go on for ever.
 
@@ -370,14 +366,13 @@ def sgdr(cycles: int, growth: float = 2.0, end: float = 0.0) -> Schedule:
     >>> sgdr(3).resolve(total_steps=700)
     Cosine(100) >> Cosine(200) >> Cosine(400)
     """
-    if isinstance(cycles, bool) or not isinstance(cycles, int) or not 1 <= cycles <= 100:
-        raise InvalidInput(f"sgdr takes a whole number of cycles from 1 to 100; got {cycles!r}")
+    cycles = whole("sgdr's cycles", cycles, 1, 100)
     if not 1 <= growth <= 10:
         raise InvalidInput(f"sgdr's growth must be a number from 1 to 10; got {growth!r}")
-    whole = sum(growth**i for i in range(cycles))
+    total = sum(growth**i for i in range(cycles))
     schedule: Schedule = Cosine(rest(), end=end)
     for i in reversed(range(cycles - 1)):
-        schedule = Cosine(fraction(growth**i / whole), end=end) >> schedule
+        schedule = Cosine(fraction(growth**i / total), end=end) >> schedule
     return schedule
 
 
@@ -394,9 +389,7 @@ def noam(d_model: int, warmup_steps: int) -> Schedule:
     >>> noam(512, 4000)(3999)
     0.0006987712429686843
     """
-    for name, value in (("d_model", d_model), ("warmup_steps", warmup_steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidInput(f"noam's {name} must be a whole number from 1; got {value!r}")
+    d_model, warmup_steps = whole("noam's d_model", d_model, 1), whole("noam's warmup_steps", warmup_steps, 1)
     peak = (d_model * warmup_steps) ** -0.5
     rise = Linear(warmup_steps - 1, start=peak / warmup_steps, end=peak)
     return rise >> InverseSqrt(warmup_steps, start=peak)

@@ -1,4 +1,4 @@
-"""Lengths that depend on the run: so many epochs, a fraction of the run, so many samples or tokens, or what is left.
+"""Lengths that depend on the run: in epochs, samples or tokens, as a fraction of the run, or the rest of it.
 
 A schedule with spans is a template: one definition serves runs of every length, and `Schedule.resolve` makes it concrete.
 """
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gradus.checks import is_number, is_whole
 from gradus.errors import InvalidInput
 
 __all__ = ["LENGTH_LIMIT", "Span", "Units", "epochs", "fraction", "rest", "samples", "tokens"]
@@ -46,11 +47,11 @@ class Units:
         return replace(self, carry=carry)
 
     def with_budget(self, budget: int | None) -> "Units":
-        """The same run with so many steps free for `rest()`."""
+        """The same run with `budget` steps free for `rest()`."""
         return replace(self, budget=budget)
 
     def less(self, steps: int, where: str) -> "Units":
-        """The same run after so many steps are spoken for."""
+        """The same run after other phases have used `steps` of it."""
         if self.budget is None:
             return self
         if steps > self.budget:
@@ -65,7 +66,7 @@ class Units:
         return length.exact(self) if isinstance(length, Span) else float(length)
 
     def shared(self, times: int) -> "Units":
-        """The same run with its free steps split into so many equal parts."""
+        """The same run with its free steps split into `parts` equal parts."""
         return replace(self, budget=None if self.budget is None else self.budget // times, carry=0.0)
 
     def slowed(self, factor: float) -> "Units":
@@ -87,7 +88,10 @@ _NEEDS = {
 class Span:
     """A length in another unit than steps. Made by `epochs`, `fraction`, `samples`, `tokens` and `rest`.
 
-    `rest() - length` is what is left but for the last so many steps, epochs, samples or tokens, or the last part of the run.
+    `rest() - length` leaves out the last steps, epochs, samples or tokens, or the last part of the run.
+
+    >>> rest() - epochs(2), (rest() - epochs(2)).unit
+    (rest() - epochs(2), 'rest')
     """
 
     unit: str
@@ -101,7 +105,7 @@ class Span:
             self._check_rest()
             return
         amount = self.amount
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= LENGTH_LIMIT:
+        if not is_number(amount) or not 0 <= amount <= LENGTH_LIMIT:
             raise InvalidInput(f"{self.unit}(...) takes a number from 0 to 2^53; got {amount!r}")
         if self.unit == "fraction" and amount > 1:
             raise InvalidInput(f"fraction(...) is a part of the whole run, from 0 to 1; got {amount!r}")
@@ -114,8 +118,7 @@ class Span:
         if not isinstance(self.less, tuple):
             raise InvalidInput(f"what rest() is lessened by must be a tuple of lengths; got {self.less!r}")
         for one in self.less:
-            whole = isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= LENGTH_LIMIT
-            if not whole and not (isinstance(one, Span) and one.unit != "rest"):
+            if not is_whole(one, 0, LENGTH_LIMIT) and not (isinstance(one, Span) and one.unit != "rest"):
                 raise InvalidInput(f"rest() is lessened by a whole number of steps or by a span; got {one!r}")
 
     def __sub__(self, length: "int | Span") -> "Span":
@@ -156,7 +159,7 @@ class Span:
 
 
 def epochs(count: float) -> Span:
-    """So many passes over the training data; `.resolve(steps_per_epoch=...)` counts them in steps.
+    """A number of passes over the training data; `.resolve(steps_per_epoch=...)` counts them in steps.
 
     >>> epochs(2.5).steps(Units(steps_per_epoch=100))
     250
@@ -174,19 +177,29 @@ def fraction(part: float) -> Span:
 
 
 def samples(count: float) -> Span:
-    """So many training examples; `.resolve(samples_per_step=...)` (the batch size, over all processes) counts them."""
+    """A number of training examples; `.resolve(samples_per_step=...)` (the batch size, over all processes) counts them.
+
+    >>> from gradus.schedules import Linear
+    >>> Linear(samples(6400)).resolve(samples_per_step=64)
+    Linear(100)
+    """
     return Span("samples", count)
 
 
 def tokens(count: float) -> Span:
-    """So many tokens; `.resolve(tokens_per_step=...)` counts them in steps."""
+    """A number of tokens; `.resolve(tokens_per_step=...)` counts them in steps.
+
+    >>> from gradus.schedules import Linear
+    >>> Linear(tokens(6400)).resolve(tokens_per_step=64)
+    Linear(100)
+    """
     return Span("tokens", count)
 
 
 def rest() -> Span:
     """What the other phases of the schedule leave of the run; `.resolve(total_steps=...)` counts it in steps.
 
-    `rest() - length` stops so much before the end: `Constant().take(rest() - epochs(2))`.
+    `rest() - length` stops that long before the end: `Constant().take(rest() - epochs(2))`.
 
     >>> from gradus.schedules import Cosine, warmup
     >>> (warmup(100) >> Cosine(rest())).resolve(total_steps=1000)

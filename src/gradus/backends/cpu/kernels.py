@@ -10,158 +10,127 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from textwrap import indent
+from typing import Any
 
 import numba
 
-from gradus.backends.cpu import language
-from gradus.backends.cpu.team import Task
+from gradus.backends.cpu import intrinsics
+from gradus.backends.cpu.arguments import Arguments
+from gradus.backends.cpu.threads import Task
+from gradus.backends.operations import OPERATIONS, REDUCTIONS, compute_dtype, line
+from gradus.backends.trace import Pass, Program
 from gradus.files import user_cache, write_whole
-from gradus.rules.trace import Node, Program, Stage
 
-__all__ = ["ELEMENTS", "Element", "compiled", "kernel_source", "stage_source"]
+__all__ = ["UPDATE", "Kernel", "compiled", "kernel_source", "memory"]
 
 Kernel = Callable[[int], None]
 
 
-class Element(NamedTuple):
-    """How a dtype lies in memory, the type it is calculated in, and how it is read and written."""
-
-    memory: str
-    real: str
-    read: str = "{}"
-    write: str = "{}"
+# Half precision lies in memory as the bits of 16-bit words, which Numba can't compute with.
+_HALF = ("bfloat16", "float16")
 
 
-ELEMENTS = {
-    "float32": Element("float32", "float32"),
-    "float64": Element("float64", "float64"),
-    "bfloat16": Element("uint16", "float32", "from_bfloat16({})", "to_bfloat16({})"),
-    "float16": Element("uint16", "float32", "from_float16({})", "to_float16({})"),
-}
-_OPERATIONS = {
-    **{symbol: f"{{}} {symbol} {{}}" for symbol in ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=")},
-    **{name: f"{name}({{}})" for name in ("abs", "sqrt", "exp", "log")},
-    "neg": "-{}",
-    "power": "{} ** {}",
-    "sign": "one if {0} > zero else (-one if {0} < zero else zero)",
-    "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
-    "where": "{1} if {0} else {2}",
-}
-# What is added up for a norm and for a mean.
-_TERMS = {"norm": "real_float64({0}) * real_float64({0})", "mean": "real_float64({})"}
-# A job is numbers and addresses: the next share to claim, how many shares, how many tensors, how many numbers a row, and
-# where there lie the shares (first piece, last), the pieces (tensor, first element, elements), the table of addresses (a row
-# for each of param, grad and the slots), each tensor's row of numbers, these, and the tensors' norms and means; and sums to
-# fill, piece by piece.
+def memory(dtype: str) -> str:
+    """The type as which kernels read and write the elements of a dtype."""
+    return "uint16" if dtype in _HALF else dtype
+
+
+UPDATE = Arguments(
+    next="the next work item, which threads claim",
+    items="how many work items",
+    tensors="how many columns the addresses have",
+    columns="how many numbers a row of the constants has",
+    work_at="int64 [items, 2]: each item's first chunk, and the one after its last",
+    chunks_at="int64 [chunks, 3]: column of the addresses, first element, how many elements",
+    addresses_at="int64 [2 + slots, tensors]: where the elements of params, gradients and each slot begin",
+    group_of_at="int64 [tensors]: the row of its constants",
+    constants_at="real [groups, columns]: the constants of the step, and last the seed of stochastic rounding",
+    reduced_at="real [tensors, norms and means]: what earlier passes have found",
+    sums_at="float64 [chunks, results]: what this pass adds up over each chunk",
+)
 _KERNEL = '''"""{title}"""
 
-from gradus.backends.cpu.language import *
+from gradus.backends.cpu.intrinsics import *
 
 
 @kernel
 def run(pointer):
-    job = elements(pointer, 11)
-    shares = elements(at_int64(job[4], 0), (job[1], 2))
-    addresses, rows, tensors = at_int64(job[6], 0), at_int64(job[7], 0), job[2]
+{arguments}
+    work = view(pointer_int64(work_at, 0), (items, 2))
+    addresses, group_of = pointer_int64(addresses_at, 0), pointer_int64(group_of_at, 0)
     zero, one = real_{real}(0), real_{real}(1)
-    share = claimed(pointer)
-    while share < job[1]:
-        for piece in range(shares[share, 0], shares[share, 1]):
-            place = elements(at_int64(job[5], 3 * piece), 3)
+    item = atomic_next(pointer)
+    while item < items:
+        for chunk in range(work[item, 0], work[item, 1]):
+            place = view(pointer_int64(chunks_at, 3 * chunk), 3)
             tensor, begin, count = place[0], place[1], place[2]
-            ahead = at_int64(job[5], 3 * min(piece + 8, shares[share, 1] - 1))[0]
-            numbers, reduced = at_{real}(job[8], rows[tensor] * job[3]), at_{real}(job[9], tensor * {reduced})
+            ahead = pointer_int64(chunks_at, 3 * min(chunk + 8, work[item, 1] - 1))[0]
+            constants = pointer_{real}(constants_at, group_of[tensor] * columns)
+            reduced = pointer_{real}(reduced_at, tensor * {reduced})
 {setting_up}
             for i in range(count):
 {body}
 {after}
-        share = claimed(pointer)
+        item = atomic_next(pointer)
 '''
 
 
-def kernel_source(program: Program, dtypes: Mapping[str, str], title: str, *, stochastic: bool = False) -> str:
-    """The source of the kernel that updates tensors by a program.
+def kernel_source(
+    done: Pass, program: Program | None, dtypes: Mapping[str, str], title: str, *, stochastic: bool = False
+) -> str:
+    """The source of the kernel that runs a pass over any number of tensors.
 
     Args:
-        program: what to do with each element.
+        done: what to do with each element. What its norms (as their squares) and means are of is added up for each chunk.
+        program: the program that it is a pass of; None for a pass by itself, without constants.
         dtypes: the dtype of each tensor that it reads or writes: "param", "grad", and slots by name. The table of addresses
             has a row for each, in this order.
         title: what the kernel is.
-        stochastic: whether a parameter in half precision is rounded by chance; the seed is the last number of a row.
+        stochastic: whether a parameter in half precision is rounded stochastically; the seed is the last of the constants.
     """
-    written = {name: ELEMENTS[dtype].write for name, dtype in dtypes.items()}
-    seed = [f"seed = numbers[{len(program.arguments)}]"] if stochastic else []
-    if stochastic:
-        written["param"] = f"rounded_to_{dtypes['param']}({{}}, seed, tensor, begin + i)"
-    writing = [f"{name}_[i] = {written[name].format(value)}" for name, value in program.writes.items()]
-    return _source(program, dtypes, title, program.arguments, program.reduced, before=seed, each=writing)
-
-
-def stage_source(
-    stage: Stage, dtypes: Mapping[str, str], title: str, arguments: Sequence[str] = (), reduced: Sequence[str] = ()
-) -> str:
-    """The source of the kernel that adds up, for each piece, what a stage's norms (their squares) and means are of.
-
-    Args:
-        stage: what to do with each element.
-        dtypes: as in `kernel_source`.
-        title: what the kernel is.
-        arguments: the names of the numbers of the step.
-        reduced: those of the norms and means that there are.
-    """
-    results = list(enumerate(stage.results))
-    zeros = [f"sum{index} = 0.0" for index, _ in results]
-    adding = [f"sum{index} = added(sum{index}, {_TERMS[node.op].format(*node.args)})" for index, node in results]
-    sums = [f"at_float64(job[10], {len(results)} * piece)[{index}] = sum{index}" for index, _ in results]
-    return _source(stage, dtypes, title, arguments, reduced, before=zeros, each=adding, after=sums)
-
-
-def _source(
-    stage: Stage | Program,
-    dtypes: Mapping[str, str],
-    title: str,
-    arguments: Sequence[str],
-    reduced: Sequence[str],
-    *,
-    before: Sequence[str],
-    each: Sequence[str],
-    after: Sequence[str] = (),
-) -> str:
-    """The source of a kernel that does what a stage does, and a few lines more: before, with, and after each element."""
-    layout = {name: ELEMENTS[dtype] for name, dtype in dtypes.items()}
-    setting_up = [f"{name} = numbers[{index}]" for index, name in enumerate(arguments)]
+    names, reduced = (program.names, program.reduced) if program else ((), ())
+    setting_up = [f"{name} = constants[{index}]" for index, name in enumerate(names)]
     setting_up += [f"{name} = reduced[{index}]" for index, name in enumerate(reduced)]
-    for index, (name, element) in enumerate(layout.items()):
+    for index, (name, dtype) in enumerate(dtypes.items()):
         address = f"addresses[{index} * tensors + "
-        setting_up.append(f"{name}_ = elements(at_{element.memory}({address}tensor], begin), count)")
-        if name in stage.reads:
+        setting_up.append(f"{name}_ = view(pointer_{memory(dtype)}({address}tensor], begin), count)")
+        if name in done.reads:
             setting_up.append(f"prefetch({address}ahead])")
-    body = [f"{value} = {layout[name].read.format(f'{name}_[i]')}" for name, value in stage.reads.items()]
-    body += [_line(node, arguments) for node in stage.nodes]
+    if stochastic:
+        setting_up.append(f"seed = constants[{len(names)}]")
+    results = list(enumerate(done.results))
+    setting_up += [f"sum{index} = 0.0" for index, _ in results]
+    body = [f"{value} = {_read(name, dtypes[name])}" for name, value in done.reads.items()]
+    body += [line(node, OPERATIONS[node.op].numba, names) for node in done.nodes]
+    body += [f"sum{index} = fast_add(sum{index}, {REDUCTIONS[node.op].numba.format(*node.args)})" for index, node in results]
+    body += [
+        f"{name}_[i] = {_written(value, dtypes[name], stochastic and name == 'param')}"
+        for name, value in (done.writes or {}).items()
+    ]
+    after = [f"pointer_float64(sums_at, {len(results)} * chunk)[{index}] = sum{index}" for index, _ in results]
     return _KERNEL.format(
         title=title,
-        real=layout["param"].real,
+        arguments=UPDATE.unpacked(),
+        real=compute_dtype(dtypes["param"]),
         reduced=len(reduced),
-        setting_up=_indented([*setting_up, *before], 12),
-        body=_indented([*body, *each], 16),
-        after=_indented(after, 12),
+        setting_up=indent("\n".join(setting_up), " " * 12),
+        body=indent("\n".join(body), " " * 16),
+        after=indent("\n".join(after), " " * 12),
     )
 
 
-def _line(node: Node, numbers: Sequence[str]) -> str:
-    args = node.args
-    if node.op == "where" and args[0] in numbers:  # a condition on the whole step comes as a number
-        args = (f"{args[0]} != zero", *args[1:])
-    return f"{node.name} = {_OPERATIONS[node.op].format(*args)}"
+def _read(name: str, dtype: str) -> str:
+    return f"from_{dtype}({name}_[i])" if dtype in _HALF else f"{name}_[i]"
 
 
-def _indented(lines: Sequence[str], by: int) -> str:
-    return "\n".join(" " * by + line for line in lines)
+def _written(value: str, dtype: str, stochastic: bool) -> str:
+    if dtype not in _HALF:
+        return value
+    return f"stochastic_to_{dtype}({value}, seed, tensor, begin + i)" if stochastic else f"to_{dtype}({value})"
 
 
 _ALIVE: list[Any] = []  # kernels without a module; their code must outlive their addresses
@@ -170,11 +139,11 @@ _ALIVE: list[Any] = []  # kernels without a module; their code must outlive thei
 @cache
 def compiled(source: str) -> Kernel:
     """The kernel of a source, compiled, or read from the disk where it has been before."""
-    basis = f"{numba.__version__} {Path(language.__file__).read_text()} {source}"
+    basis = f"{numba.__version__} {Path(intrinsics.__file__).read_text()} {source}"
     name = f"kernel_{hashlib.sha256(basis.encode()).hexdigest()[:24]}"
     try:
         return _kept(name, source)
-    except Exception:  # there may be no folder, no right to it, no room: then it is compiled for this process alone
+    except Exception:  # there may be no folder, no right to it, no room: then it is compiled for this process scalar_tensor
         return _in_memory(name, source)
 
 
@@ -185,7 +154,7 @@ def _folder() -> Path:
 
 
 def _kept(name: str, source: str) -> Kernel:
-    """The kernel in a file, compiled beside it; compiled anew where what lies there can't be read."""
+    """The kernel in a file, compiled beside it; compiled anew where the compiled file can't be read."""
     path = _folder() / f"{name}.py"
     if not (path.exists() and path.read_bytes() == source.encode()):
         write_whole(path, source.encode())

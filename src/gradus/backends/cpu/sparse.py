@@ -1,57 +1,68 @@
-"""Sparse gradients: the rows that they touch, found by address, so that nothing is gathered, sorted or scattered."""
+"""Sparse gradients: the rows that they touch, found by address, so that nothing is full_tensor, sorted or scattered."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradus.backends.cpu.kernels import ELEMENTS, compiled
-from gradus.backends.cpu.team import run_together
+from gradus.backends.cpu.arguments import Arguments
+from gradus.backends.cpu.kernels import compiled, memory
+from gradus.backends.cpu.threads import parallel_run
+from gradus.backends.kernel_batch import DTYPES
 
-__all__ = ["Rows", "Touched"]
+__all__ = ["Touched", "TouchedRows"]
 
-# A job is numbers and addresses: the next share of columns to claim, how many shares, entries, elements of each, and the
-# stamp; then where there lie the entries' rows, each row's last stamp, the entries' numbers among the distinct rows, and
-# these; and the values, and their sums; last, how many distinct rows there are.
-_NUMBER = '''"""Number the distinct rows among the entries of a sparse gradient, in the order in which they first come."""
+SPARSE = Arguments(
+    next="the next work item (a run of columns), which threads claim",
+    items="how many work items",
+    entries="how many entries the gradient has",
+    width="how many elements an entry has",
+    stamp="the least stamp of this call",
+    rows_at="int64 [entries]: the row of each entry",
+    stamps_at="int64 [rows]: when each row was last touched: stamp + its number among the distinct rows",
+    numbers_at="int64 [entries]: the number of each entry's row among the distinct rows",
+    distinct_at="int64 [entries]: the distinct rows",
+    values_at="dtype [entries, width]: the gradient's values",
+    totals_at="dtype [distinct, width]: their sums over each row",
+    distinct="how many distinct rows there are, which the first kernel writes",
+)
+_NUMBER = f'''"""Number the distinct rows among the entries of a sparse gradient, in the order in which they first come."""
 
-from gradus.backends.cpu.language import *
+from gradus.backends.cpu.intrinsics import *
 
 
 @kernel
 def run(pointer):
-    job = elements(pointer, 12)
-    entries, stamp, count = job[2], job[4], 0
-    rows, numbers = elements(at_int64(job[5], 0), entries), elements(at_int64(job[7], 0), entries)
-    stamps, distinct = at_int64(job[6], 0), elements(at_int64(job[8], 0), entries)
+{SPARSE.unpacked()}
+    rows, numbers = view(pointer_int64(rows_at, 0), entries), view(pointer_int64(numbers_at, 0), entries)
+    stamps, found, count = pointer_int64(stamps_at, 0), view(pointer_int64(distinct_at, 0), entries), 0
     for entry in range(entries):
         row = rows[entry]
         if stamps[row] < stamp:
             stamps[row] = stamp + count
-            distinct[count] = row
+            found[count] = row
             count += 1
         numbers[entry] = stamps[row] - stamp
-    job[11] = count
+    arguments[{SPARSE.place("distinct")}] = count
 '''
 _SUM = '''"""Add up the entries of a sparse gradient that are for the same row."""
 
-from gradus.backends.cpu.language import *
+from gradus.backends.cpu.intrinsics import *
 
 
 @kernel
 def run(pointer):
-    job = elements(pointer, 12)
-    shares, entries, width = job[1], job[2], job[3]
-    numbers = elements(at_int64(job[7], 0), entries)
-    share = claimed(pointer)
-    while share < shares:
-        first, last, count = share * width // shares, (share + 1) * width // shares, 0
+{arguments}
+    numbers = view(pointer_int64(numbers_at, 0), entries)
+    item = atomic_next(pointer)
+    while item < items:
+        first, last, count = item * width // items, (item + 1) * width // items, 0
         for entry in range(entries):
-            value = elements(at_{memory}(job[9], entry * width + first), last - first)
-            total = elements(at_{memory}(job[10], numbers[entry] * width + first), last - first)
+            value = view(pointer_{memory}(values_at, entry * width + first), last - first)
+            total = view(pointer_{memory}(totals_at, numbers[entry] * width + first), last - first)
             if numbers[entry] == count:
                 count += 1
                 for i in range(last - first):
@@ -59,29 +70,29 @@ def run(pointer):
             else:
                 for i in range(last - first):
                     total[i] += value[i]
-        share = claimed(pointer)
+        item = atomic_next(pointer)
 '''
-_SHARE = 1 << 16  # elements to add up that are worth a thread
+_ITEM = 1 << 16  # elements to add up that are worth a thread
 _SCANNED = 32  # rows that are looked at in the time that it takes to sort one
 
 
 class Touched(NamedTuple):
-    """The touched rows of some parameters, each a piece of its own.
+    """The touched rows of some parameters, each a chunk of its own.
 
     Args:
-        addresses: where each row of the parameter, the gradient and each slot begins: one column a row.
-        owners: the number of the parameter that each row is of.
-        pieces: (row, 0, elements) of each row.
+        addresses: int64 [2 + slots, rows], where each row of the parameter, the gradient and each slot begins.
+        owners: int64 [rows], the number of each row's parameter.
+        chunks: int64 [rows, 3], (row, 0, elements) of each row.
         values: the gradients' values, which must outlive their addresses.
     """
 
     addresses: np.ndarray
     owners: np.ndarray
-    pieces: np.ndarray
+    chunks: np.ndarray
     values: list[Tensor]
 
 
-class Rows:
+class TouchedRows:
     """Finds the rows that sparse gradients touch.
 
     Args:
@@ -95,35 +106,47 @@ class Rows:
         self._stamp = 1
 
     @torch.no_grad()
-    def touched(self, grads: Sequence[Tensor]) -> Touched:
+    def find(self, grads: Sequence[Tensor]) -> Touched:
         """The rows that a sparse gradient for each parameter touches, in order; entries for the same row are added up."""
         found = [self._distinct(index, grad) for index, grad in enumerate(grads)]
         ends = np.cumsum([len(rows) for rows, *_ in found])
         total = int(ends[-1])
         addresses = np.empty((2 + len(self._slots), total), dtype=np.int64)
-        pieces, owners = np.zeros((total, 3), dtype=np.int64), np.empty(total, dtype=np.int64)
-        pieces[:, 0] = np.arange(total)
+        chunks, owners = np.zeros((total, 3), dtype=np.int64), np.empty(total, dtype=np.int64)
+        chunks[:, 0] = np.arange(total)
         for index, (end, (rows, entries, values)) in enumerate(zip(ends, found, strict=True)):
             here, width = slice(end - len(rows), end), math.prod(values.shape[1:])
-            owners[here], pieces[here, 2] = index, width
+            owners[here], chunks[here, 2] = index, width
             tensors = [self._params[index], values, *(slot[index] for slot in self._slots)]
             for column, tensor, numbers in zip(addresses, tensors, [rows, entries, *[rows] * len(self._slots)], strict=True):
                 np.multiply(numbers, width * tensor.element_size(), out=column[here])
                 column[here] += tensor.data_ptr()
-        return Touched(addresses, owners, pieces, [values for *_, values in found])
+        return Touched(addresses, owners, chunks, [values for *_, values in found])
 
     def _distinct(self, index: int, grad: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
         """Distinct rows, in order; the number of the value for each; and the values."""
-        memory = ELEMENTS[str(grad.dtype).removeprefix("torch.")].memory
-        if grad.is_coalesced() or memory == "uint16":  # what half precision is added up in is for torch to say
+        kind = memory(DTYPES[grad.dtype])
+        if grad.is_coalesced() or kind == "uint16":  # what half precision is added up in is for torch to say
             entries = grad.coalesce()
             rows = _linear(entries, entries.indices())
             return rows, np.arange(len(rows)), entries.values().contiguous()
         rows, value = _linear(grad, grad._indices()), grad._values().contiguous()
         distinct, numbers = np.empty_like(rows), np.empty_like(rows)
-        job, stamps = self._job(index, grad, rows, numbers, distinct, value)
-        compiled(_NUMBER)(job.ctypes.data)
-        count = int(job[11])
+        stamps = self._stamps_of(index, math.prod(grad.shape[: grad.sparse_dim()]))
+        width = math.prod(value.shape[1:])
+        arguments = SPARSE.packed(
+            items=max(1, min(torch.get_num_threads(), value.numel() // _ITEM, width)),
+            entries=len(rows),
+            width=width,
+            stamp=self._stamp,
+            rows_at=rows,
+            stamps_at=stamps,
+            numbers_at=numbers,
+            distinct_at=distinct,
+            values_at=value.data_ptr(),
+        )
+        compiled(_NUMBER)(arguments.ctypes.data)
+        count = int(arguments[SPARSE.place("distinct")])
         # In the order of the parameter's memory, which is read and written more often than the gradient's.
         many = count * _SCANNED > len(stamps)
         ordered = np.flatnonzero(stamps >= self._stamp) if many else np.sort(distinct[:count])
@@ -132,21 +155,16 @@ class Rows:
         if count == len(rows):
             return ordered, numbers_of, value
         totals = value.new_empty((count, *value.shape[1:]))
-        job[10] = totals.data_ptr()
-        job[1] = max(1, min(torch.get_num_threads(), value.numel() // _SHARE, int(job[3])))
-        run_together(compiled(_SUM.format(memory=memory)), job.ctypes.data, int(job[1]))
+        arguments[SPARSE.place("totals_at")] = totals.data_ptr()
+        kernel = compiled(_SUM.format(arguments=SPARSE.unpacked(), memory=kind))
+        parallel_run(kernel, arguments.ctypes.data, int(arguments[SPARSE.place("items")]))
         return ordered, numbers_of, totals
 
-    def _job(self, index: int, grad: Tensor, *arrays: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The kernels' job, and the stamps of the parameter's rows."""
-        rows, numbers, distinct, value = arrays
-        count = math.prod(grad.shape[: grad.sparse_dim()])
-        if len(self._stamps.get(index, ())) != count:
-            self._stamps[index] = np.zeros(count, dtype=np.int64)
-        places = [array.ctypes.data for array in (rows, self._stamps[index], numbers, distinct)]
-        width = math.prod(value.shape[1:])
-        job = np.array([0, 1, len(rows), width, self._stamp, *places, value.data_ptr(), 0, 0], dtype=np.int64)
-        return job, self._stamps[index]
+    def _stamps_of(self, index: int, rows: int) -> np.ndarray:
+        """When each row of a parameter was last touched, int64 [rows]."""
+        if len(self._stamps.get(index, ())) != rows:
+            self._stamps[index] = np.zeros(rows, dtype=np.int64)
+        return self._stamps[index]
 
 
 def _linear(grad: Tensor, indices: Tensor) -> np.ndarray:

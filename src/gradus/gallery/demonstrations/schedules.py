@@ -38,7 +38,7 @@ CATALOGUE: Mapping[str, Schedule] = {
     "Piecewise": all_of.Piecewise(((0, 0.2), (30, 1.0), (80, 0.1)), "linear"),
     "InverseSqrt": all_of.InverseSqrt(10),
     "PowerLaw": all_of.PowerLaw(1.0, timescale=20),
-    "Rectification": all_of.Rectification(0.99),
+    "RAdamWarmup": all_of.RAdamWarmup(0.99),
     "Noise": all_of.Noise(0.3),
     "Lambda": all_of.Lambda(lambda t: 0.5 ** (t // 20)),
     "Cyclic": all_of.Cyclic(20, low=0.1),

@@ -1,4 +1,4 @@
-"""Tensors that are shared out among processes (DTensor): the part that lies here, and sums over all parts."""
+"""Tensors that are sharded among processes (DTensor): the local shard, and sums over all shards."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,39 +7,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["completed", "gathered", "is_shared", "keep_part", "local", "part_of", "placement", "summed"]
+__all__ = ["all_reduced", "copy_shard", "full_tensor", "is_sharded", "local", "placement", "shard_of", "summed"]
 
 
-def is_shared(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor; asked without importing it, which takes long."""
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor; call_aoti without importing it, which takes long."""
     return type(tensor).__name__ == "DTensor"
 
 
 def local(tensor: Any) -> Tensor:
-    """The part of a tensor that lies in this process."""
-    part: Tensor = tensor._local_tensor if is_shared(tensor) else tensor
+    """The local shard of a tensor; the tensor itself if it isn't sharded."""
+    part: Tensor = tensor._local_tensor if is_sharded(tensor) else tensor
     return part
 
 
 def placement(tensor: Any) -> Any:
-    """Over which processes a tensor is shared out, and how; None if it isn't."""
-    return (tensor.device_mesh, tuple(tensor.placements)) if is_shared(tensor) else None
+    """Over which processes a tensor is sharded, and how; None if it isn't."""
+    return (tensor.device_mesh, tuple(tensor.placements)) if is_sharded(tensor) else None
 
 
-def gathered(tensor: Any) -> Tensor:
-    """A tensor with the parts of all processes, which must all call this; one that isn't shared out is what it is."""
-    whole: Tensor = tensor.detach().full_tensor() if is_shared(tensor) else tensor
+def full_tensor(tensor: Any) -> Tensor:
+    """A tensor with the parts of all processes, which must all call this; one that isn't sharded is what it is."""
+    whole: Tensor = tensor.detach().full_tensor() if is_sharded(tensor) else tensor
     return whole
 
 
-def keep_part(shared: Any, whole: Tensor) -> None:
-    """Write a whole tensor into one that may be shared out, of which each process keeps its part."""
-    local(shared).copy_(part_of(shared, whole))
+def copy_shard(shared: Any, whole: Tensor) -> None:
+    """Write a whole tensor into one that may be sharded, of which each process keeps its part."""
+    local(shared).copy_(shard_of(shared, whole))
 
 
-def part_of(shared: Any, whole: Tensor) -> Tensor:
-    """What lies in this process of a whole tensor that is shared out as another one is; all of it if that isn't."""
-    if not is_shared(shared):
+def shard_of(shared: Any, whole: Tensor) -> Tensor:
+    """The local shard of a full tensor, sharded as another one is; all of it if that one isn't sharded."""
+    if not is_sharded(shared):
         return whole
     from torch.distributed.tensor import distribute_tensor
 
@@ -51,10 +51,10 @@ def summed(parts: Iterable[tuple[Tensor, float]]) -> float:
     """The sum of a number of each tensor's part, over all processes that hold parts."""
     listed = list(parts)
     numbers = torch.tensor([number for _, number in listed], dtype=torch.float64)
-    return float(completed([tensor for tensor, _ in listed], numbers[:, None]).sum())
+    return float(all_reduced([tensor for tensor, _ in listed], numbers[:, None]).sum())
 
 
-def completed(tensors: Sequence[Tensor], numbers: Tensor) -> Tensor:
+def all_reduced(tensors: Sequence[Tensor], numbers: Tensor) -> Tensor:
     """A row of numbers for each tensor's part, `[tensors, n]`, added up over all processes that hold parts of it."""
     together: defaultdict[Any, list[int]] = defaultdict(list)
     for index, tensor in enumerate(tensors):

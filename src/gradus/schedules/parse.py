@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from gradus.checks import is_number, shown
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, hint_for_argument
-from gradus.schedules import recipes, schedule, spans
-from gradus.schedules.codec import kind_of
-from gradus.schedules.fields import shown
+from gradus.schedules import algebra, recipes, spans
+from gradus.schedules.json import FORMER_NAMES, kind_of
 from gradus.schedules.schedule import KINDS, Schedule
 
 __all__ = ["parse"]
@@ -37,10 +37,11 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 def _vocabulary() -> dict[str, Any]:
-    leaves = {name: kind for name, kind in KINDS.items() if not hasattr(schedule, name)}
+    leaves = {name: kind for name, kind in KINDS.items() if name not in algebra.__all__}
     named = {name: getattr(recipes, name) for name in recipes.__all__}
+    former = {old: leaves[new] for old, new in FORMER_NAMES.items()}
     lengths = {name: getattr(spans, name) for name in ("epochs", "fraction", "rest", "samples", "tokens")}
-    return {**leaves, **named, **lengths}
+    return {**leaves, **former, **named, **lengths}
 
 
 def parse(text: str, *, trusted: bool = False) -> Schedule:
@@ -120,12 +121,12 @@ class _Reader:
 
     def negated(self, node: ast.expr) -> Any:
         value = self.value(node)
-        if not _is_number(value) and not isinstance(value, Schedule):
+        if not is_number(value) and not isinstance(value, Schedule):
             raise self.refuse(node, "only a number or a schedule can be negated")
         return -value
 
     def operation(self, node: ast.expr, op: type[ast.operator], left: Any, right: Any) -> Any:
-        numbers = _is_number(left) and _is_number(right)
+        numbers = is_number(left) and is_number(right)
         lessened = isinstance(left, spans.Span) and op is ast.Sub
         if not numbers and not lessened and not isinstance(left, Schedule) and not isinstance(right, Schedule):
             raise self.refuse(
@@ -148,7 +149,8 @@ class _Reader:
     def function(self, node: ast.expr, name: str) -> Any:
         if name not in self.names:
             hint = did_you_mean(name, self.names)
-            raise self.refuse(node, f"unknown schedule {name!r}{hint}; known are {', '.join(sorted(self.names))}")
+            known = ", ".join(sorted(self.names.keys() - FORMER_NAMES.keys()))
+            raise self.refuse(node, f"unknown schedule {name!r}{hint}; known are {known}")
         if getattr(self.names[name], "_imports", False) and not self.trusted:
             raise self.refuse(node, f"{name} names a function to import, and importing runs code: pass trusted=True")
         return self.names[name]
@@ -184,10 +186,6 @@ class _Reader:
             raise InvalidInput(f"in {self.text!r}: {error}") from None
         except TypeError as error:
             raise self.refuse(node, f"{name}{_signature(function)}: {error}") from None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _signature(function: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradus.schedules import schedule as algebra
+from gradus.schedules import algebra
 from gradus.schedules.cycles import CosineRestarts, Cyclic
 from gradus.schedules.leaves import Constant, Lambda, MultiStep, Piecewise, Step
 from gradus.schedules.metric import MetricFactor
@@ -15,7 +15,7 @@ from gradus.schedules.schedule import Schedule
 
 __all__ = ["Placed", "is_cyclic", "is_formula", "is_level", "looked_at", "parts_of", "without_raise"]
 
-_POINTS = 20_000  # a longer run is looked at over so many steps, and at so many more along it
+_POINTS = 20_000  # of a longer run, this many steps at its start are looked at, and as many along it
 
 
 @dataclass(frozen=True)

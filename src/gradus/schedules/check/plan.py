@@ -1,4 +1,4 @@
-"""A schedule by itself, however long the run is: its height beside the base, its joints, its milestones."""
+"""A schedule by itself, however long the run is: its height against the base, its joints, its milestones."""
 
 import math
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from gradus.errors import InvalidInput
+from gradus.schedules.algebra import Absolute, After, Product, Sequence
+from gradus.schedules.check.laws import Finding
+from gradus.schedules.check.timeline import Placed, is_formula, is_level, looked_at, parts_of, without_raise
+from gradus.schedules.explain import number
 from gradus.schedules.leaves import Constant, MultiStep
-from gradus.schedules.lint.laws import Finding
-from gradus.schedules.lint.timeline import Placed, is_formula, is_level, looked_at, parts_of, without_raise
-from gradus.schedules.schedule import Absolute, After, Product, Schedule, Sequence
-from gradus.schedules.words import number
+from gradus.schedules.schedule import Schedule
 
 __all__ = ["Plan"]
 

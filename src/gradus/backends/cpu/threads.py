@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Task", "run_together"]
+__all__ = ["Task", "parallel_run"]
 
 Task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # a kernel: it takes pieces of a job until none is left
 
 
-def run_together(kernel: Callable[[int], None], job: int, threads: int) -> None:
+def parallel_run(kernel: Callable[[int], None], job: int, threads: int) -> None:
     """Run a kernel on a job, on several threads at once.
 
     Args:

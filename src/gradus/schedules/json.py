@@ -7,18 +7,19 @@ from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any
 
+from gradus.checks import is_whole, shown
 from gradus.errors import InvalidInput
 from gradus.names import did_you_mean, imported
-from gradus.schedules.fields import shown
 from gradus.schedules.spans import Span
 
-__all__ = ["VERSION", "dumps", "importable_name", "kind_of", "loads", "name_of"]
+__all__ = ["FORMER_NAMES", "VERSION", "dumps", "importable_name", "kind_of", "loads", "name_of"]
 
 VERSION = 1
 _DEEPEST = 100  # levels of nesting; hand-made schedules have three or four
 _LONGEST = 1_000_000  # characters
 
 Kinds = Mapping[str, type]
+FORMER_NAMES = {"Rectification": "RAdamWarmup"}  # of kinds, in JSON and texts that an earlier Gradus wrote
 
 
 def importable_name(thing: Any) -> str | None:
@@ -74,7 +75,7 @@ def loads(text: str, base: type, kinds: Kinds, *, trusted: bool) -> Any:
     """The schedule of a JSON text, of one of the `kinds`; another subclass of `base` only if the text is trusted."""
     document = _document(text)
     version = document["gradus.schedule"]
-    if version != VERSION or isinstance(version, bool):
+    if not is_whole(version, VERSION, VERSION):
         raise InvalidInput(f"this schedule has version {shown(version)}; this Gradus reads version {VERSION}: update Gradus")
     if unknown := document.keys() - {"gradus.schedule", "schedule"}:
         raise InvalidInput(f"a schedule's JSON has no field {shown(min(unknown))}")
@@ -132,7 +133,7 @@ class _Reader:
         return _built(kind, {name: self.value(member, depth + 1) for name, member in value.items() if name != "kind"})
 
     def kind(self, name: Any) -> type:
-        kind = self.kinds.get(name) if isinstance(name, str) else None
+        kind = self.kinds.get(FORMER_NAMES.get(name, name)) if isinstance(name, str) else None
         if kind is None and not (isinstance(name, str) and ":" in name):
             hint = did_you_mean(name, self.kinds)
             raise InvalidInput(

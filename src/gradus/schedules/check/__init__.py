@@ -1,14 +1,14 @@
 """The classic mistakes of a schedule, found before anything is trained."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from gradus.checks import finite, optional, whole
 from gradus.errors import InvalidInput
 from gradus.names import hinting
-from gradus.schedules.fields import PLAIN
-from gradus.schedules.lint.laws import LAWS, Finding, Law
-from gradus.schedules.lint.plan import Plan
-from gradus.schedules.lint.run import PlannedRun
+from gradus.schedules.check.laws import LAWS, Finding, Law
+from gradus.schedules.check.plan import Plan
+from gradus.schedules.check.run import PlannedRun
 from gradus.schedules.schedule import Schedule
 
 __all__ = ["LAWS", "Finding", "Law", "check", "mistakes"]
@@ -54,11 +54,10 @@ def check(
     mistake: it ends at step 1,000 of 2,500 and holds 0 for 60 % of the run; let it end with the run: .resolve(...) with rest()
     note: the first update does nothing, for the value at step 0 is 0; start above it, such as warmup(n, start=1 / n)
     """  # noqa: E501 - sentences as they come
-    if total_steps is not None and (isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1):
-        raise InvalidInput(f"check's total_steps must be a whole number above 0; got {total_steps!r}")
+    total_steps = optional(partial(whole, least=1))("check's total_steps", total_steps)
     if not isinstance(schedule, Schedule):
         raise InvalidInput(f"check looks at a schedule, such as Cosine(1000); got {schedule!r}")
-    base = None if base is None else PLAIN[float]("check's base", base)
+    base = optional(finite)("check's base", base)
     if beta2 is not None and not 0 <= beta2 < 1:
         raise InvalidInput(f"check's beta2 must be at least 0 and below 1; got {beta2!r}")
     concrete = schedule.resolve(total_steps, steps_per_epoch=steps_per_epoch)
@@ -86,8 +85,8 @@ def mistakes(schedule: Schedule, total_steps: int | None = None, **options: Any)
 
     Args:
         schedule: as `check` takes it.
-        total_steps: likewise.
-        **options: likewise.
+        total_steps: as there.
+        **options: as there.
     """
     try:
         found = check(schedule, total_steps, **options)

@@ -5,8 +5,7 @@ from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
-from gradus.schedules import cycles, leaves, metric, noise
-from gradus.schedules import schedule as algebra
+from gradus.schedules import algebra, cycles, leaves, metric, noise
 from gradus.schedules.schedule import Schedule
 from gradus.schedules.spans import Span
 
@@ -71,9 +70,9 @@ def _end(schedule: Schedule, words: str) -> str:
     """What comes after the end."""
     inner: Any = schedule.schedule if isinstance(schedule, algebra.Absolute) else schedule
     last = inner.members[-1] if isinstance(inner, algebra.Sequence) else inner
-    if inner.endless or isinstance(last, (algebra.After, algebra.Take)):
+    if inner.is_endless or isinstance(last, (algebra.After, algebra.Take)):
         held = None
-    elif inner._missing:
+    elif inner._needs:
         held = getattr(last, "end", None)
     else:
         held = inner(len(inner))
@@ -88,9 +87,9 @@ def _words(schedule: Schedule) -> str:
     """What a kind of schedule does; every kind has its own below, but for a class of the user's own."""
     name, length = f"follows {type(schedule).__name__}", schedule.length
     over = "" if length is None else f" over {length_in_words(length)}"
-    if schedule._missing:
+    if schedule._needs:
         return name + over
-    end = "" if schedule.endless else f" to {number(schedule(len(schedule)))}"
+    end = "" if schedule.is_endless else f" to {number(schedule(len(schedule)))}"
     return f"{name} from {number(schedule(0))}{end}{over}"
 
 
@@ -199,7 +198,7 @@ def _(schedule: leaves.InverseSqrt) -> str:
 
 
 @_words.register
-def _(schedule: leaves.Rectification) -> str:
+def _(schedule: leaves.RAdamWarmup) -> str:
     return f"follows RAdam's rectification of the variance for beta2 = {number(schedule.beta2)}"
 
 

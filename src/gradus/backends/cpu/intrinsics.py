@@ -11,36 +11,36 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
-    "added",
-    "asked",
-    "at_float32",
-    "at_float64",
-    "at_int64",
-    "at_uint16",
-    "claimed",
-    "dots",
-    "elements",
+    "atomic_next",
+    "call_aoti",
+    "dot2",
     "exp",
+    "fast_add",
     "from_bfloat16",
     "from_float16",
-    "greatest",
     "kernel",
     "log",
+    "max_abs",
+    "pointer_float32",
+    "pointer_float64",
+    "pointer_int64",
+    "pointer_uint16",
     "prefetch",
     "real_float32",
     "real_float64",
-    "rounded_to_bfloat16",
-    "rounded_to_float16",
     "sqrt",
+    "stochastic_to_bfloat16",
+    "stochastic_to_float16",
     "to_bfloat16",
     "to_float16",
     "uncached",
+    "view",
 ]
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}  # division by zero gives infinity, as in torch
 _TASK = types.void(types.CPointer(types.int64))
 
-elements = numba.carray
+view = numba.carray
 real_float32, real_float64 = np.float32, np.float64
 exp, log, sqrt = math.exp, math.log, math.sqrt
 
@@ -51,12 +51,12 @@ def kernel(function: Any) -> Any:
 
 
 def uncached(function: Any) -> Any:
-    """Compile a kernel for this process alone."""
+    """Compile a kernel for this process scalar_tensor."""
     return numba.cfunc(_TASK, **_OPTIONS)(function)
 
 
 @numba.njit(fastmath={"reassoc", "contract"})  # in whatever order, so that a processor adds many numbers at once
-def dots(x: Any, a: Any, b: Any) -> Any:
+def dot2(x: Any, a: Any, b: Any) -> Any:
     """x·a and x·b, in double precision."""
     with_a = with_b = 0.0
     for i in range(len(x)):
@@ -67,8 +67,8 @@ def dots(x: Any, a: Any, b: Any) -> Any:
 
 
 @numba.njit(fastmath={"nnan", "nsz"})  # likewise; NaN is passed over
-def greatest(x: Any) -> Any:
-    """The greatest size of an element."""
+def max_abs(x: Any) -> Any:
+    """The max_abs size of an element."""
     found = abs(x[0])
     for i in range(len(x)):
         found = max(found, abs(x[i]))
@@ -76,7 +76,7 @@ def greatest(x: Any) -> Any:
 
 
 @intrinsic
-def added(context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001 - Numba's signature
+def fast_add(context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001 - Numba's signature
     """a + b, in double precision, as a term of a sum in whatever order, so that a processor adds many numbers at once."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
@@ -86,7 +86,7 @@ def added(context: Any, a: Any, b: Any) -> Any:  # noqa: ARG001 - Numba's signat
 
 
 @intrinsic
-def claimed(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signature
+def atomic_next(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signature
     """The next number of a counter that several threads draw from."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
@@ -96,7 +96,7 @@ def claimed(context: Any, counter: Any) -> Any:  # noqa: ARG001 - Numba's signat
 
 
 @intrinsic
-def asked(context: Any, question: Any, tensor: Any, answer: Any) -> Any:  # noqa: ARG001
+def call_aoti(context: Any, question: Any, tensor: Any, answer: Any) -> Any:  # noqa: ARG001
     """Call a C function by address, `int question(tensor, answer)`, with two addresses; 0 if it could be answered."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
@@ -108,7 +108,7 @@ def asked(context: Any, question: Any, tensor: Any, answer: Any) -> Any:  # noqa
 
 @intrinsic
 def prefetch(context: Any, address: Any) -> Any:  # noqa: ARG001
-    """Have the processor fetch what lies at an address, without waiting for it."""
+    """Have the processor fetch the memory at an address, without waiting for it."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -120,7 +120,7 @@ def prefetch(context: Any, address: Any) -> Any:  # noqa: ARG001
     return types.void(types.int64), build
 
 
-def _at(kind: Any, size: int) -> Any:
+def _pointer(kind: Any, size: int) -> Any:
     @intrinsic
     def at(context: Any, address: Any, first: Any) -> Any:  # noqa: ARG001 - Numba's signature
         def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -132,8 +132,8 @@ def _at(kind: Any, size: int) -> Any:
     return at
 
 
-at_float32, at_float64 = _at(types.float32, 4), _at(types.float64, 8)
-at_int64, at_uint16 = _at(types.int64, 8), _at(types.uint16, 2)
+pointer_float32, pointer_float64 = _pointer(types.float32, 4), _pointer(types.float64, 8)
+pointer_int64, pointer_uint16 = _pointer(types.int64, 8), _pointer(types.uint16, 2)
 
 
 @intrinsic
@@ -187,7 +187,7 @@ def to_bfloat16(x: Any) -> Any:
 
 
 @numba.njit(inline="always")
-def _drawn(seed: Any, tensor: Any, index: Any) -> Any:
+def hash32(seed: Any, tensor: Any, index: Any) -> Any:
     """32 bits for an element; see `gradus.backends.rounding`."""
     draw = np.uint32(index) * np.uint32(0x9E3779B9) + np.uint32(seed) * np.uint32(0x85EBCA6B)
     draw = np.uint32(draw + np.uint32(tensor) * np.uint32(0xC2B2AE35))
@@ -197,17 +197,17 @@ def _drawn(seed: Any, tensor: Any, index: Any) -> Any:
 
 
 @numba.njit(inline="always")
-def rounded_to_bfloat16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
-    """A float32 as the bits of one of its two neighbours in bfloat16, by chance."""
+def stochastic_to_bfloat16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in bfloat16, stochastically."""
     bits = _bits_of(x)
-    up = np.uint32(bits + (_drawn(seed, tensor, index) & np.uint32(0xFFFF)))
+    up = np.uint32(bits + (hash32(seed, tensor, index) & np.uint32(0xFFFF)))
     return np.uint16((up if x - x == 0 else (bits if x == x else np.uint32(0x7FC00000))) >> np.uint32(16))
 
 
 @numba.njit(inline="always")
-def rounded_to_float16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
-    """A float32 as the bits of one of its two neighbours in float16, by chance."""
-    draw = _drawn(seed, tensor, index) & np.uint32(0x1FFF)
+def stochastic_to_float16(x: Any, seed: Any, tensor: Any, index: Any) -> Any:
+    """A float32 as the bits of one of its two neighbours in float16, stochastically."""
+    draw = hash32(seed, tensor, index) & np.uint32(0x1FFF)
     size = abs(x)
     if size < np.float32(2.0**-14):  # neighbours are equally far apart here
         small = np.floor(size * np.float32(2.0**24) + np.float32(draw) * np.float32(2.0**-13)) * np.float32(2.0**-24)

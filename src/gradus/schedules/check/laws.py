@@ -12,7 +12,7 @@ class Law(NamedTuple):
     """One thing that `check` finds: when, of which rank, and an example.
 
     Args:
-        code: what it is called.
+        code: its name.
         rank: "mistake" where hardly anybody means it, "note" where good recipes have it too.
         rule: when it is found.
         schedule: the text of an example.
@@ -155,8 +155,12 @@ class Finding:
     Args:
         code: which of `LAWS` found it, such as "ends-early".
         step: where it shows.
-        message: what it is, and the way out.
+        message: what is wrong, and the way out.
         rank: "mistake" where hardly anybody means it, "note" where good recipes have it too.
+
+    >>> from gradus.schedules import Cosine, check
+    >>> [(finding.code, finding.step) for finding in check(Cosine(900), 2500)]
+    [('ends-early', 900)]
     """
 
     code: str

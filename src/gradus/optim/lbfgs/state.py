@@ -1,4 +1,4 @@
-"""Loading a state of L-BFGS, this library's or torch's: looked at wholly before anything is taken from it."""
+"""Loading a saved state of L-BFGS, Gradus's or torch's: all of it is checked before any of it is used."""
 
 import math
 from collections.abc import Mapping
@@ -8,23 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradus.checks import shown
 from gradus.errors import InvalidInput
-from gradus.optim.history import History
+from gradus.optim.lbfgs.history import History
 from gradus.optim.state_dicts import count, number
 
 __all__ = ["loaded"]
 
-_LAST = ("d", "t", "prev_flat_grad")  # which the next direction begins from
+_LAST = ("d", "t", "prev_flat_grad")  # what the next direction starts from
 # torch's "ro", "H_diag" and "al" follow from the pairs.
 _KNOWN = {"func_evals", "n_iter", *_LAST, "prev_loss", "old_stps", "old_dirs", "ro", "H_diag", "al", "products"}
 
 
 def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str, Any], History]:
-    """What an optimizer keeps, and its pairs.
+    """The optimizer's state, and its history.
 
     Args:
-        saved: the state of the first parameter, which is that of all.
-        size: how many pairs are kept.
+        saved: the first parameter's state, which holds that of all.
+        size: the number of pairs to keep.
         like: a vector of all parameters.
 
     Raises:
@@ -34,14 +35,14 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
     def vector(name: str, value: Any) -> Tensor:
         fits = isinstance(value, Tensor) and value.shape == like.shape and value.is_floating_point()
         if not fits or value.layout != like.layout or value.is_meta != like.is_meta:
-            given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else repr(value)
+            given = f"one of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else shown(value)
             raise InvalidInput(f"the saved {name} must be a vector of {len(like)} real numbers; got {given}")
         return torch.empty_like(like).copy_(value.detach())
 
     def vectors(name: str) -> list[Tensor]:
         values = [] if saved.get(name) is None else saved[name]
         if not isinstance(values, list):
-            raise InvalidInput(f"the saved {name} must be a list of vectors; got {values!r}")
+            raise InvalidInput(f"the saved {name} must be a list of vectors; got {shown(values)}")
         return [vector(name, value) for value in values]
 
     if unknown := sorted(map(str, saved.keys() - _KNOWN)):
@@ -63,18 +64,18 @@ def loaded(saved: Mapping[str, Any], size: int, like: Tensor) -> tuple[dict[str,
 
 
 def _products(products: Any, updates: int, kept: int) -> Mapping[str, Any]:
-    """The products of so many pairs, if they are of a state after so many updates; else none."""
+    """The products of `kept` pairs, if they were saved after `updates` iterations; else none."""
     if not isinstance(products, Mapping | None):
-        raise InvalidInput(f"the saved products must be a dict; got {products!r}")
-    # torch's LBFGS passes on those that it loads, and they grow old.
+        raise InvalidInput(f"the saved products must be a dict; got {shown(products)}")
+    # torch's LBFGS keeps the products that it loads, but never updates them.
     if not products or products.get("n_iter") != updates:
         return {}
     numbers = products.get("numbers")
     try:
-        among = np.array(numbers[:2], dtype=np.float64).reshape(2, kept, kept)  # type: ignore[index]
-        last = np.array(numbers[2:], dtype=np.float64).reshape(2, kept)  # type: ignore[index]
+        gram = np.array(numbers[:2], dtype=np.float64).reshape(2, kept, kept)  # type: ignore[index]
+        projections = np.array(numbers[2:], dtype=np.float64).reshape(2, kept)  # type: ignore[index]
     except (TypeError, ValueError, OverflowError, KeyError) as error:
         raise InvalidInput(
-            f"the saved products of {kept} pairs must be 2 matrices and 2 vectors of as many numbers; got {numbers!r}"
+            f"the saved products of {kept} pairs must be 2 matrices and 2 vectors of as many numbers; got {shown(numbers)}"
         ) from error
-    return {"added": count("added", products.get("added", kept)), "among": among, "last": last}
+    return {"added": count("added", products.get("added", kept)), "gram": gram, "projections": projections}

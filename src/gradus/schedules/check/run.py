@@ -6,14 +6,15 @@ from typing import Any, cast
 
 import numpy as np
 
+from gradus.schedules.algebra import After, Repeat
+from gradus.schedules.check.laws import Finding, Rank
+from gradus.schedules.check.plan import Plan
+from gradus.schedules.check.timeline import Placed, is_cyclic, is_level, looked_at
 from gradus.schedules.cycles import CosineRestarts, Cyclic
+from gradus.schedules.explain import number
 from gradus.schedules.leaves import Constant, Exponential, InverseSqrt, MultiStep, Piecewise, PowerLaw, Step
-from gradus.schedules.lint.laws import Finding, Rank
-from gradus.schedules.lint.plan import Plan
-from gradus.schedules.lint.timeline import Placed, is_cyclic, is_level, looked_at
 from gradus.schedules.noise import Noise
-from gradus.schedules.schedule import After, Repeat, Schedule
-from gradus.schedules.words import number
+from gradus.schedules.schedule import Schedule
 
 __all__ = ["PlannedRun"]
 
@@ -25,11 +26,11 @@ _LARGE = 1e4
 _STILL = 1e-9  # of the peak: a smaller change is none
 _TIMES = 64  # micro-batches or processes: more than that is something else
 _LONGER = "it has {} times the run's steps, as when micro-batches are counted and not updates"
-_SHORTER = "the run has {} times its steps, as when each of so many processes steps it"
+_SHORTER = "the run has {} times its steps, as when each of several processes steps it"
 
 
 class PlannedRun:
-    """A plan over so many steps."""
+    """A plan over a number of steps."""
 
     def __init__(self, plan: Plan, steps: int, steps_per_epoch: float | None) -> None:
         self.plan, self.steps, self.steps_per_epoch = plan, steps, steps_per_epoch
@@ -69,7 +70,7 @@ class PlannedRun:
             yield self._ends_late(math.ceil(step), rank)
 
     def _late_in(self, part: Placed) -> Iterator[tuple[float, Rank]]:
-        """When a part would have done what it is there for, if that is after the run, and of which rank that is."""
+        """When a part would have done its job, if that is after the run, and the finding's rank."""
         if part.until <= self.steps or not part.is_leaf:
             return
         if part.begin > self.steps:
@@ -149,7 +150,7 @@ class PlannedRun:
         return own_phase or settled < 2 or bool(self.schedule(settled - 2) == self.schedule(settled - 1))
 
     def _settled(self) -> int:
-        """The first step from which the value stays what it is at last; a whole length that is as good as it."""
+        """The first step from which the value stays at its last; a whole length that does as well."""
         settled = self._since(lambda values: np.abs(values - self.last) <= _STILL * self.peak)
         length = self.schedule.length
         return length if isinstance(length, int) and settled <= length <= 1.001 * settled + 1 else settled
@@ -304,7 +305,7 @@ def _stairs(part: Placed) -> Iterator[float]:
 
 
 def _first_end(part: Placed) -> float:
-    """Where a part has done for the first time what it is there for: its end, or its first cycle's."""
+    """Where a part has done its job for the first time: its end, or its first cycle's."""
     schedule, cycle = part.schedule, math.inf
     if isinstance(schedule, Repeat):
         cycle = len(schedule.schedule)

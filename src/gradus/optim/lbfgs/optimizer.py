@@ -1,4 +1,4 @@
-"""L-BFGS: the inverse Hessian from the last steps, and a line search that is safe from NaN."""
+"""`LBFGS`: the inverse Hessian from the last steps, and a line search that is safe from NaN."""
 
 import math
 from collections import defaultdict
@@ -9,31 +9,32 @@ import torch
 from torch import Tensor
 
 from gradus.backends.layout import paired, real
-from gradus.backends.local import gathered, keep_part, local, part_of
-from gradus.backends.pairs import Line, greatest
+from gradus.backends.sharding import copy_shard, full_tensor, local, shard_of
+from gradus.checks import flag, is_number, nonnegative, one_of, python_whole
 from gradus.errors import InvalidInput
-from gradus.optim import lbfgs_state, state_dicts
-from gradus.optim.history import History
-from gradus.optim.line_search import Search, Trial
+from gradus.optim import state_dicts
+from gradus.optim.lbfgs.history import History
+from gradus.optim.lbfgs.line_search import Search, Trial
+from gradus.optim.lbfgs.state import loaded
+from gradus.optim.lbfgs.vectors import Direction, max_abs
 from gradus.optim.optimizer import GROUP_KEYS, copied, require_known
-from gradus.rules.fields import flag, nonnegative, one_of, whole
 
 __all__ = ["LBFGS"]
 
 
 def _tolerance(name: str, value: Any) -> None:
-    """Below 0 it is never kept, and the iteration goes on."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    """Any number: below 0 a tolerance never holds, and the iteration goes on."""
+    if not is_number(value) or value != value:
         raise InvalidInput(f"{name} must be a number; got {value!r}")
 
 
 _CHECKS = {
     "lr": nonnegative,
-    "max_iter": whole,
-    "max_eval": whole,
+    "max_iter": python_whole,
+    "max_eval": python_whole,
     "tolerance_grad": _tolerance,
     "tolerance_change": _tolerance,
-    "history_size": whole,
+    "history_size": python_whole,
     "line_search_fn": one_of("strong_wolfe", None),
     "damped": flag,
 }
@@ -42,7 +43,7 @@ _CHECKS = {
 class LBFGS(torch.optim.Optimizer):
     """Limited-memory BFGS (Liu and Nocedal 1989), with a strong-Wolfe line search on request.
 
-    θ ← θ + t·d, where d = −H∇f and H is the inverse Hessian that the last `history_size` pairs s = Δθ, y = Δ∇f say
+    θ ← θ + t·d, where d = −H∇f and H is the inverse Hessian given by the last `history_size` pairs s = Δθ, y = Δ∇f
     (Nocedal and Wright 2006, Algorithm 7.4). H is applied in the space that the pairs span (Chen et al. 2014), so that
     the history is read twice an iteration, whatever its size.
 
@@ -51,15 +52,21 @@ class LBFGS(torch.optim.Optimizer):
         lr: t without a line search, and the first t that a search tries.
         max_iter: iterations in one `step`.
         max_eval: evaluations of the closure in one `step`; 1.25 · max_iter by default.
-        tolerance_grad: a greatest gradient element that counts as arrived.
-        tolerance_change: a change of loss or of parameters that counts as none.
-        history_size: how many pairs are kept, each twice the size of the parameters.
+        tolerance_grad: stop where no gradient element is larger in absolute value.
+        tolerance_change: stop where the loss, or every parameter element, changes by less.
+        history_size: the number of pairs kept, each twice the size of the parameters.
         line_search_fn: "strong_wolfe" (Nocedal and Wright 2006, Algorithms 3.5 and 3.6), or None.
-        damped: whether pairs of little or negative curvature are mended (Powell 1978; Nocedal and Wright 2006, eq. 18.15)
-            where they would be left out.
+        damped: whether to damp pairs of little or negative curvature (Powell 1978; Nocedal and Wright 2006, eq. 18.15)
+            instead of skipping them.
 
     Raises:
-        InvalidInput: an argument out of its range, or a step without a closure.
+        InvalidInput: an argument is out of its range, or a step gets no closure.
+
+    Kept with the first parameter, for all: the pairs, d and t (the last step), prev_flat_grad, prev_loss, and the numbers of
+    iterations and evaluations, n_iter and func_evals.
+
+    Source: Liu and Nocedal 1989, "On the limited memory BFGS method for large scale optimization", Algorithm 2.1, and the
+    references above.
 
     >>> point = torch.nn.Parameter(torch.tensor([-1.5, 2.0]))
     >>> def rosenbrock():
@@ -86,7 +93,7 @@ class LBFGS(torch.optim.Optimizer):
         *,
         damped: bool = False,
     ) -> None:
-        whole("max_iter", max_iter)
+        python_whole("max_iter", max_iter)
         defaults = {
             "lr": lr,
             "max_iter": max_iter,
@@ -98,17 +105,17 @@ class LBFGS(torch.optim.Optimizer):
             "damped": damped,
         }
         self._history: History | None = None
-        self._free: list[Tensor] = []  # vectors that nothing needs any more; memory that is new costs as much as a pass
+        self._free: list[Tensor] = []  # vectors to reuse: allocating one costs as much as a pass over it
         _check(defaults)
         super().__init__(copied(params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, with a rate of its own if need be; the history, whose vectors have no part for it, begins anew.
+        """Add a group, with its own rate if need be; the history starts anew, since its vectors lack the new parameters.
 
         Raises:
-            InvalidInput: an argument out of its range, or another one than the groups have that there are.
+            InvalidInput: an argument is out of its range, or differs from the present groups'.
         """
-        if isinstance(param_group, dict):  # torch says what is wrong with others
+        if isinstance(param_group, dict):  # torch refuses others with its own message
             self._check_group(param_group)
         super().add_param_group(param_group)
         self._history, self._free = None, []
@@ -133,14 +140,14 @@ class LBFGS(torch.optim.Optimizer):
         return [param for group in self.param_groups for param in group["params"]]
 
     def _parts(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each parameter with its part of a vector, in which complex numbers are pairs of real ones."""
+        """Each parameter with its part of a vector; complex numbers are pairs of real ones."""
         params = self._params()
         shapes = [real(param).shape for param in params]
         for param, shape, part in zip(params, shapes, vector.split([*map(math.prod, shapes)]), strict=True):
             yield param, part.view(shape)
 
     def _vector(self) -> Tensor:
-        """A vector to write to."""
+        """An uninitialized vector of all parameters' elements."""
         if self._free:
             return self._free.pop()
         params = self._params()
@@ -153,33 +160,33 @@ class LBFGS(torch.optim.Optimizer):
             if param.grad is None:
                 part.zero_()
             else:
-                part.copy_(real(param.grad.to_dense() if param.grad.is_sparse else gathered(param.grad)))
+                part.copy_(real(param.grad.to_dense() if param.grad.is_sparse else full_tensor(param.grad)))
         return vector
 
     def _move(self, direction: Tensor, t: float) -> None:
         for param, part in self._parts(direction):
-            local(param).add_(part_of(param, paired(part, param)), alpha=t)
+            local(param).add_(shard_of(param, paired(part, param)), alpha=t)
 
     def _place(self) -> Tensor:
-        return torch.cat([gathered(real(param)).reshape(-1) for param in self._params()])
+        return torch.cat([full_tensor(real(param)).reshape(-1) for param in self._params()])
 
     def _put(self, place: Tensor) -> None:
         for param, part in self._parts(place):
-            keep_part(param, paired(part, param))
+            copy_shard(param, paired(part, param))
 
-    def _scaled(self, line: Line, gradient: Tensor) -> Line:
-        """A direction with each group's part scaled by its rate, relative to the one that all have in common."""
+    def _scaled(self, line: Direction, gradient: Tensor) -> Direction:
+        """The direction with each group's part scaled by its rate over the common one."""
         common = self._rate()
         scales = [float(group["lr"]) / common for group in self.param_groups]
         if all(scale == 1 for scale in scales):
             return line
         counts = [sum(real(param).numel() for param in group["params"]) for group in self.param_groups]
-        for part, scale in zip(line.direction.split(counts), scales, strict=True):
+        for part, scale in zip(line.vector.split(counts), scales, strict=True):
             part *= scale
-        return Line.of(line.direction, gradient)
+        return Direction.of(line.vector, gradient)
 
     def _rate(self) -> float:
-        """The first group's rate; if that stands still, that of the first which doesn't."""
+        """The common rate: the first group's that isn't 0; 0 if all are."""
         return next((rate for group in self.param_groups if (rate := float(group["lr"])) > 0), 0.0)
 
     # The iteration
@@ -204,7 +211,7 @@ class LBFGS(torch.optim.Optimizer):
         state.setdefault("n_iter", 0)
         first = evaluate()
         loss, gradient = float(first), self._gradient()
-        size = greatest(gradient)
+        size = max_abs(gradient)
         state["func_evals"] += 1
         evaluations = 1
         if not size > group["tolerance_grad"] or self._rate() == 0:
@@ -214,16 +221,16 @@ class LBFGS(torch.optim.Optimizer):
             state["n_iter"] += 1
             before = loss
             if direction is None or state["n_iter"] == 1:
-                line = Line.of(torch.neg(gradient, out=self._vector()), gradient)
+                line = Direction.of(torch.neg(gradient, out=self._vector()), gradient)
                 t = self._rate() / max(1.0, float(gradient.abs().sum()))
             else:
                 old = state["prev_flat_grad"]
                 damped = group["damped"]
-                line = history.newton(direction, float(t), gradient, old, self._vector(), damped=damped)
+                line = history.direction(direction, float(t), gradient, old, self._vector(), damped=damped)
                 self._free += [direction] if old is gradient else [direction, old]
                 t = self._rate()
             line = self._scaled(line, gradient)
-            direction = line.direction
+            direction = line.vector
             state.update(d=direction, t=t, prev_flat_grad=gradient, prev_loss=loss)
             if not line.slope <= -group["tolerance_change"]:
                 break
@@ -237,24 +244,24 @@ class LBFGS(torch.optim.Optimizer):
                 if iteration < group["max_iter"]:
                     loss, gradient, used = float(evaluate()), self._gradient(), 1
             if used:
-                size = greatest(gradient)
+                size = max_abs(gradient)
             evaluations += used
             state["func_evals"] += used
             if (
                 evaluations >= group["max_eval"]
                 or not size > group["tolerance_grad"]
-                or line.greatest * abs(t) <= group["tolerance_change"]
+                or line.largest * abs(t) <= group["tolerance_change"]
                 or not abs(loss - before) >= group["tolerance_change"]
             ):
                 break
         return first
 
     def _searched(
-        self, evaluate: Callable[[], Any], line: Line, t: float, loss: float, gradient: Tensor, most: int
+        self, evaluate: Callable[[], Any], line: Direction, t: float, loss: float, gradient: Tensor, most: int
     ) -> tuple[float, Tensor, float, int]:
-        """The loss, the gradient and t of a point that satisfies the strong Wolfe conditions, and the evaluations.
+        """Loss, gradient and t at a point that satisfies the strong Wolfe conditions, and the number of evaluations.
 
-        Where as many evaluations after the first don't do for that, it is the best point so far.
+        After `most` evaluations beyond the first, it is the best point so far.
         """
         origin, here = self._place(), 0.0
 
@@ -263,15 +270,15 @@ class LBFGS(torch.optim.Optimizer):
             if here not in (0.0, t):
                 self._put(origin)
             if t not in (0.0, here):
-                self._move(line.direction, t)
+                self._move(line.vector, t)
             here = t
 
         def at(t: float) -> "Trial":
             go(t)
             value, there = float(evaluate()), self._gradient()
-            return Trial(t, value, there, float(there.dot(line.direction)))
+            return Trial(t, value, there, float(there.dot(line.vector)))
 
-        search = Search(at, Trial(0.0, loss, gradient, line.slope), line.greatest, most)
+        search = Search(at, Trial(0.0, loss, gradient, line.slope), line.largest, most)
         found = search.run(t, self.param_groups[0]["tolerance_change"])
         go(found.t)
         return found.loss, found.gradient, found.t, search.evaluations
@@ -279,9 +286,9 @@ class LBFGS(torch.optim.Optimizer):
     # State, in torch's own form
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state, in the form of torch's LBFGS; and products of its vectors, with which it goes on bit for bit."""
+        """The whole state in the form of torch's LBFGS, plus the vectors' products, with which it resumes bit for bit."""
         saved = super().state_dict()
-        kept = saved["state"].get(0)  # the first parameter's, which is that of all
+        kept = saved["state"].get(0)  # the first parameter's holds that of all
         if kept is not None:
             whole = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
             if self._history is not None:
@@ -290,10 +297,10 @@ class LBFGS(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up a state of this class or of torch's LBFGS, into as many groups of as many parameters.
+        """Load a state of this class or of torch's LBFGS, with the same number of groups and parameters in each.
 
         Raises:
-            InvalidInput: it is another optimizer's state, or doesn't fit these parameters. Nothing is changed then.
+            InvalidInput: it is another optimizer's state, or doesn't fit these parameters. Nothing is changed.
         """
         state_dicts.between_hooks(self, state_dict, self._load)
 
@@ -301,16 +308,16 @@ class LBFGS(torch.optim.Optimizer):
         groups, params = state_dicts.saved_groups(given), self._params()
         here, there = ([len(group["params"]) for group in some] for some in (self.param_groups, groups))
         if here != there:
-            raise InvalidInput(f"groups of {here} parameters can't take up a saved state for groups of {there}")
+            raise InvalidInput(f"the saved state must have groups of {here} parameters; it has groups of {there}")
         for group in groups:
-            if missing := sorted(_CHECKS.keys() - group.keys() - {"damped"}):  # which torch's hasn't
+            if missing := sorted(_CHECKS.keys() - group.keys() - {"damped"}):  # torch's LBFGS has none
                 raise InvalidInput(f"the saved state isn't of LBFGS: its groups have no {missing[0]!r}")
             _check(group)
         first = next(param for group in groups for param in group["params"])
-        if besides := sorted(map(str, given["state"].keys() - {first})):
-            raise InvalidInput(f"LBFGS keeps the state of all parameters with the first one; got one of {besides[0]} too")
+        if others := sorted(map(str, given["state"].keys() - {first})):
+            raise InvalidInput(f"LBFGS keeps the state of all parameters with the first one; got one for {others[0]} too")
         kept, size = given["state"].get(first, {}), groups[0]["history_size"]
-        state, history = lbfgs_state.loaded(kept, size, self._vector())
+        state, history = loaded(kept, size, self._vector())
         for group, saved in zip(self.param_groups, groups, strict=True):
             state_dicts.fill(group, {"damped": False, **saved})
         self._history, self._free = history, []
