@@ -126,7 +126,8 @@ def _starts(
     from gradus.cli.rates import rates
 
     starts = []
-    for optimizer in optimizers or [None]:
+    asked: list[str | None] = [*optimizers] or [None]
+    for optimizer in asked:
         own = options_of(_options_for(optimizer, optimizers, options))
         for values in product(*own.values()):
             chosen = dict(zip(own, values, strict=True))

@@ -138,18 +138,18 @@ def table_of(found: Sequence[Listed], sort: str) -> tuple[Table, str]:
     varied = [name for name in known[0] if name in _ALWAYS or len({str(one[name]) for one in known}) > 1]
     names = [name for name in _ORDER if name in varied] + [name for name in varied if name not in _ORDER]
     objectives = {one.objective for one in found}
-    label = heading(next(iter(objectives))) if len(objectives) == 1 and None not in objectives else "objective"
+    only = next(iter(objectives)) if len(objectives) == 1 else None
+    label = "objective" if only is None else heading(only)
     known.sort(key=lambda one: _key(one[sort]))
-    lines = [[_cell(name, one[name], objectives) for name in names] for one in known]
-    same = ", ".join(f"{name} {_cell(name, known[0][name], objectives)}" for name in known[0] if name not in varied)
+    lines = [[_cell(name, one[name], only) for name in names] for one in known]
+    same = ", ".join(f"{name} {_cell(name, known[0][name], only)}" for name in known[0] if name not in varied)
     return ([label if name == "objective" else name for name in names], lines), f"All: {same}." if same else ""
 
 
-def _cell(name: str, value: Any, objectives: set[str | None]) -> str:
+def _cell(name: str, value: Any, objective: str | None) -> str:
     if value is None:
         return "–"
     if name == "objective":
-        (objective,) = objectives if len(objectives) == 1 else ("",)
         return shown(objective or "", value)
     if name == "seconds":
         return f"{value:.1f}"
@@ -165,7 +165,7 @@ def _key(value: Any) -> tuple[int, Any]:
 
 def whole(one: Listed, rows: Sequence[Row]) -> tuple[Table, Table, str]:
     """All that is known of a run: its facts, its rows, and the line that trains it once more."""
-    facts = [[name, _cell(name, value, {one.objective})] for name, value in one.columns().items() if value is not None]
+    facts = [[name, _cell(name, value, one.objective)] for name, value in one.columns().items() if value is not None]
     if one.stored.message:
         facts.append(["message", one.stored.message])
     facts.append(["identity", one.stored.identity])

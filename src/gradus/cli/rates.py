@@ -8,7 +8,7 @@ from typing import Any
 from gradus.errors import InvalidInput
 from gradus.runs import Run
 
-__all__ = ["rates"]
+__all__ = ["rates", "single_rate"]
 
 _FORMS = 'a number, a grid such as 0.001..1:7 (7 rates, evenly apart in their logarithms), or "found" after `gradus find`'
 _MOST = 1000  # rates of one grid
@@ -23,6 +23,13 @@ def rates(texts: Sequence[str], run: Run, given: Mapping[str, Any]) -> list[floa
         given: the command's options: the folder of what was found, and where the task's data are.
     """
     return [rate for text in texts for rate in ([_found(run, given)] if text == "found" else _numbers(text))]
+
+
+def single_rate(text: str, run: Run, given: Mapping[str, Any]) -> float:
+    """The one learning rate that was typed; arguments as for `rates`."""
+    if len(found := rates([text], run, given)) > 1:
+        raise InvalidInput(f"one run has one learning rate; got the grid {text!r}, which `gradus compare` takes")
+    return found[0]
 
 
 def _numbers(text: str) -> list[float]:

@@ -60,9 +60,9 @@ def train(
     run = _run(schedule, schedules or [], {**given, "seed": seed, "name": name})
     with stopping_kindly(given["out"] / STORE_FILE):
         with Console(stderr=True).status("loading torch"):
-            from gradus.cli.rates import rates
+            from gradus.cli.rates import single_rate
             from gradus.experiments import train_run
-        (rate,) = rates([lr] if lr is not None else [], run, given) or [run.lr]
+        rate = None if lr is None else single_rate(lr, run, given)
         machine = {name: given[name] for name in ("data_dir", *MACHINE)}
         done, weights = train_run(run.replace(lr=rate), **machine)
     if done.status != "finished":

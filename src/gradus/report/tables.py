@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gradus.metric_names import heading, is_accuracy
+from gradus.metric_names import heading, is_accuracy, worded
 from gradus.report.summary import Summary
 from gradus.sweep.statistics import Interval
 

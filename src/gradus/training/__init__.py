@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradus.checkpoint import Checkpoints
-from gradus.checkpoint.processes import from_all
+from gradus.distributed import all_gather
 from gradus.files import make_ignored_folder
 from gradus.rows import Row
 from gradus.runs import Run
@@ -140,7 +140,7 @@ def events(
     checkpointing = Checkpointing(checkpoints, checkpoint_every)
 
     def after_update(training: Training) -> bool:
-        stop = should_stop is not None and any(from_all(bool(should_stop())))
+        stop = should_stop is not None and any(all_gather(bool(should_stop())))
         checkpointing.after_update(training, stop)
         return stop and not training.is_done
 

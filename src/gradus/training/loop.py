@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradus.checkpoint.processes import from_all
+from gradus.distributed import all_gather
 from gradus.errors import InvalidInput
 from gradus.randomness import seed_for
 from gradus.rows import Row
@@ -460,7 +460,7 @@ class _Clock:
 
 def _agreed(numbers: dict[str, float]) -> dict[str, float]:
     """The means over all processes that train together, so that their rows are the same."""
-    several = from_all(numbers)
+    several = all_gather(numbers)
     if len(several) == 1:
         return numbers
     return {name: math.fsum(one[name] for one in several) / len(several) for name in numbers}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradus.checkpoint.processes import from_all
+from gradus.distributed import all_gather
 from gradus.errors import InvalidInput
 from gradus.runs import Run
 from gradus.training.errors import Diverged, find_nonfinite
@@ -69,7 +69,7 @@ class NonFinitePolicy:
         trouble = find_nonfinite(step, loss, model, optimizer)
         if trouble is not None and trouble.parameter is not None and scaler is not None and scaler.get_scale() > 1:
             trouble = None
-        found = next((one for one in from_all(trouble) if one is not None), None)
+        found = next((one for one in all_gather(trouble) if one is not None), None)
         if found is not None:
             raise found
 
