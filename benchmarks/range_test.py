@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gradus
-from gradus.rangetest.sweep import Trainer, fetched
+from gradus.rangetest.trainer import Trainer, fetched
 from gradus.schedules import Constant
 from gradus.snapshot import Snapshot
 from gradus.tasks import LeNet, Task, load_task

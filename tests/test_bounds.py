@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from gradus.rangetest.of_task import Found
 from torch import nn
 
 import gradus
@@ -23,7 +24,6 @@ from faults import limited
 from gradus.checkpoint import latest, load
 from gradus.checkpoint.file import HEADER, packed
 from gradus.errors import GradusError
-from gradus.rangetest.of_task import Found
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.schedules import Constant, Schedule, parse

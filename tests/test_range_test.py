@@ -24,10 +24,10 @@ from gradus.errors import GradusError, InvalidInput
 from gradus.plots import terminal_range
 from gradus.rangetest import RangeTest, range_test
 from gradus.rangetest import suggestions as rules
-from gradus.rangetest.curve import Curve, Trained, good_interval, good_rates
-from gradus.rangetest.stopping import Watch
-from gradus.rangetest.sweep import Measured, fetched
-from gradus.rangetest.trials import Trials, _level
+from gradus.rangetest.curve import Curve, ShortRun, good_interval, near_best
+from gradus.rangetest.stopping import StopRule
+from gradus.rangetest.trainer import Measured, fetched
+from gradus.rangetest.trials import Trials, _score
 from gradus.snapshot import Snapshot
 
 CLASSES = 3
@@ -638,7 +638,7 @@ def test_noise_is_the_standard_deviation_of_independent_errors():
 
 def stopped_at(losses, **options):
     """The place and the reason at which a watch stops, if it does."""
-    watch = Watch(**{"stop_factor": 4.0, **options})
+    watch = StopRule(**{"stop_factor": 4.0, **options})
     return next(((place, reason) for place, loss in enumerate(losses) if (reason := watch.reason(loss))), None)
 
 
@@ -660,7 +660,7 @@ def test_a_network_that_sits_at_chance_after_its_blow_up_is_stopped():
 def test_chance_counts_where_the_first_losses_lie_above_it():
     """A badly initialised network that starts at 5 and ends at ln(10) is stopped where the level of chance is known."""
     losses = [5.0, 5.1, 5.0, 5.0, 4.9, *np.linspace(4.9, 1.0, 20), *[math.log(10)] * 30]
-    watch = Watch(4.0)
+    watch = StopRule(4.0)
     assert stopped_at(losses) is None
     assert next(place for place, loss in enumerate(losses) if watch.reason(loss, math.log(10))) == 29
 
@@ -716,11 +716,11 @@ def settled(loss, monkeypatch, edge=1.6):
 
     def run(_, schedule, __, ___, steps):
         seen.append((schedule(0), steps))
-        return Trained([], [loss(schedule(0), steps)] * (steps + 1), [], "", False)
+        return ShortRun([], [loss(schedule(0), steps)] * (steps + 1), [], "", False)
 
     monkeypatch.setattr(Trials, "run", run)
     curve = Curve([1e-7, edge], [2.0, 1.0], [2.0, 1.0], [], 2.0, 0.001, "", False)
-    (trials,) = Trials(None, None, [], None, 100, 4.0).settle(curve, 1e-7, 10.0, 1)
+    (trials,) = Trials(None, None, [], None, 100, 4.0).verify(curve, 1e-7, 10.0, 1)
     return trials, seen
 
 
@@ -749,15 +749,15 @@ def test_where_nothing_learns_in_the_steps_all_is_tried_with_four_times_as_many(
 def test_a_training_counts_by_the_mean_of_its_second_half():
     """Of losses 3, 3, 3, 1, 2, 3 that is 2, by hand."""
     losses = [3.0, 3.0, 3.0, 1.0, 2.0, 3.0]
-    assert _level(Trained([], losses, [], "", False)) == 2.0
-    assert _level(Trained([], losses, [], "", True)) == math.inf
+    assert _score(ShortRun([], losses, [], "", False)) == 2.0
+    assert _score(ShortRun([], losses, [], "", True)) == math.inf
 
 
 def test_good_rates_reach_to_where_the_line_between_two_smoothed_losses_passes_the_limit():
     """Smoothed 1:2:1, none above the beginning, losses may lack 0.015 of the descent, on lines over log rate, by hand."""
     curve = Curve([0.1], [1.0], [1.0], [], 2.0, 0.001, "", False)
     trials = {0.1: 1.4, 0.2: 1.0, 0.4: 1.0, 0.8: 1.0, 1.6: math.inf}
-    assert good_rates(trials, curve) == [0.2, 0.4, 0.8]
+    assert near_best(trials, curve) == [0.2, 0.4, 0.8]
     # smoothed: (2.8 + 1)/3, 4.4/4, 1, 5/4, (4 + 1)/3
     low, high = 0.4 / 2 ** (0.015 / 0.1), 0.4 * 2 ** (0.015 / 0.25)
     assert good_interval(trials, curve) == pytest.approx((low, high))
@@ -863,10 +863,10 @@ def test_a_loss_as_noisy_as_it_is_high_is_no_obstacle():
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_gives_no_suggestion(seed):
     """Twenty curves of mere noise suggest nothing."""
-    from gradus.rangetest.curve import Curve, Trained
+    from gradus.rangetest.curve import Curve, ShortRun
 
     losses = np.random.default_rng(seed).normal(2.3, 0.1, 101).tolist()
-    curve = Curve.of([Trained(RATES[:100].tolist(), losses, [None] * 101, "end", False)], 0.7)
+    curve = Curve.of([ShortRun(RATES[:100].tolist(), losses, [None] * 101, "end", False)], 0.7)
     assert curve.suggestions() == {}
 
 

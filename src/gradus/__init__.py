@@ -71,6 +71,11 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "range_test":  # the room of the bar is above its own
+        from gradus.progress import StepBar
+        from gradus.rangetest.bars import show_by
+
+        show_by(StepBar)
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
     if name in __all__:

@@ -11,7 +11,7 @@ from gradus.errors import InvalidInput
 from gradus.names import did_you_mean
 from gradus.training.step import needs_closure
 
-__all__ = ["check_data", "check_numbers", "check_range", "check_training"]
+__all__ = ["check_data", "check_numbers", "check_range", "check_training", "check_whole"]
 
 
 def check_range(start: float, end: float, steps: int, mode: str) -> None:
@@ -21,24 +21,25 @@ def check_range(start: float, end: float, steps: int, mode: str) -> None:
             raise InvalidInput(f"{name} must be a finite rate above 0; got {rate!r}")
     if not start < end:
         raise InvalidInput(f"the rate grows, so start must be below end; got start={start:g} and end={end:g}")
-    _check_whole("steps", steps, 10)
+    check_whole("steps", steps, 10)
     if mode not in ("exponential", "linear"):
         raise InvalidInput(
             f'mode must be "exponential" or "linear"; got {mode!r}{did_you_mean(mode, ("exponential", "linear"))}'
         )
 
 
-def check_numbers(smoothing: float, stop_factor: float, accumulate: int, seeds: int, memory_limit: int) -> None:
+def check_numbers(smoothing: float, stop_factor: float, seeds: int, memory_limit: int) -> None:
     """The other numbers."""
     if not 0 <= smoothing < 1:
         raise InvalidInput(f"smoothing must lie from 0 to below 1; got {smoothing!r}")
     if not 1 < stop_factor < math.inf:
         raise InvalidInput(f"stop_factor must be a finite number above 1; got {stop_factor!r}")
-    for name, value, least in (("accumulate", accumulate, 1), ("seeds", seeds, 1), ("memory_limit", memory_limit, 0)):
-        _check_whole(name, value, least)
+    for name, value, least in (("seeds", seeds, 1), ("memory_limit", memory_limit, 0)):
+        check_whole(name, value, least)
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int) -> None:
+    """A count."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidInput(f"{name} must be a whole number from {least}; got {value!r}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from gradus.rangetest.findings import is_unbounded
 from gradus.rangetest.suggestions import CLEAR, interval, metric_turn, middle, minimum, noise, smooth, steepest, valley
 
-__all__ = ["Curve", "Trained", "good_interval", "good_rates", "mean_of"]
+__all__ = ["Curve", "ShortRun", "good_interval", "mean_of", "near_best"]
 
 _FEWEST = 20  # points: of fewer, the noise isn't known well enough to tell it from a fall
 _ROUNDING = 1e-9  # of a loss: a fall as small as this is none
@@ -18,7 +18,7 @@ _NEARLY = 0.015  # the part of the best descent that a good rate may lack
 
 
 @dataclass(frozen=True)
-class Trained:
+class ShortRun:
     """What a short training gave.
 
     Args:
@@ -61,7 +61,7 @@ class Curve:
     diverged: bool
 
     @staticmethod
-    def of(several: list[Trained], smoothing: float) -> "Curve":
+    def of(several: list[ShortRun], smoothing: float) -> "Curve":
         """The mean of some curves, as far as the shortest of them goes."""
         shortest = min(several, key=lambda one: len(one.losses))
         columns = zip(*(one.losses for one in several), strict=False)
@@ -144,7 +144,7 @@ def mean_of(trials: Sequence[Mapping[float, float]]) -> dict[float, float]:
     return {rate: statistics.fmean(one[rate] for one in trials) for rate in sorted(shared)}
 
 
-def good_rates(trials: Mapping[float, float], curve: Curve, doubt: float = 1.0) -> list[float]:
+def near_best(trials: Mapping[float, float], curve: Curve, doubt: float = 1.0) -> list[float]:
     """The rates whose loss has fallen nearly as far as the best one's, in their order; none where none has clearly fallen.
 
     Args:
@@ -165,7 +165,7 @@ def good_interval(trials: Mapping[float, float], curve: Curve) -> tuple[float, f
     """
     levels = _smoothed(trials, curve)
     # A median of n losses is off by 1.25/√n of what one of them is, and a level, the mean of half a training, by less.
-    good, rates = good_rates(levels, curve, doubt=1.25 / math.sqrt(_beginning(curve.losses))), sorted(levels)
+    good, rates = near_best(levels, curve, doubt=1.25 / math.sqrt(_beginning(curve.losses))), sorted(levels)
     if not good:
         return None
     low, high = rates.index(good[0]), rates.index(good[-1])

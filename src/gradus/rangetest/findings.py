@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["finds_its_own_step", "holds", "is_schedule_free", "is_unbounded", "maximizes", "of_optimizer"]
+__all__ = ["finds_its_own_step", "holds", "is_unbounded", "maximizes", "of_optimizer"]
 
 # Prodigy, D-Adaptation, DoG, DoWG, COCOB and Mechanic estimate the step's length, ours and other packages' alike.
 _OWN_STEP = re.compile(r"prodigy|d_?adapt|^l?dog$|^dowg$|cocob|mechanic", re.IGNORECASE)
@@ -35,11 +35,6 @@ def finds_its_own_step(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the rate is a factor of a step's length that the optimizer estimates itself, and is to stay at 1."""
     named = any(_OWN_STEP.search(kind.__name__) for kind in type(optimizer).__mro__)
     return named or any(not _OWN_STEP_KEYS.isdisjoint(group) for group in optimizer.param_groups)
-
-
-def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer trains at one place and has averages to use, and methods that put either into the parameters."""
-    return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[str]:

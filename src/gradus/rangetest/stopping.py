@@ -5,14 +5,14 @@ from statistics import median
 
 from gradus.rangetest.suggestions import CLEAR, noise
 
-__all__ = ["Watch"]
+__all__ = ["StopRule"]
 
 _SMOOTHING = 0.8  # of the running mean: it looks back over about five losses
 _SEVERAL = 5  # losses that say where the descent began, and that have to be back there
 _LOST = 0.9  # the part of the descent that is lost then
 
 
-class Watch:
+class StopRule:
     """Looks at the losses as they come, and says when going on would only do harm.
 
     It stops when a loss is no number; when the smoothed loss passes `stop_factor` times its best; and when five losses in a

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from gradus.errors import InvalidInput
-from gradus.progress import StepBar
 from gradus.randomness import seed_for
-from gradus.rangetest.curve import Curve, Trained, good_rates, mean_of
-from gradus.rangetest.stopping import Watch
-from gradus.rangetest.sweep import Trainer, fetched
+from gradus.rangetest.bars import Bar
+from gradus.rangetest.curve import Curve, ShortRun, mean_of, near_best
+from gradus.rangetest.stopping import StopRule
+from gradus.rangetest.trainer import Trainer, fetched
 from gradus.schedules import Constant, Schedule
 from gradus.snapshot import Snapshot
 
@@ -25,10 +25,11 @@ __all__ = ["Trials"]
 _HALVINGS = 12  # of the edge: no lower rates are tried
 _FINE = 0.5  # of a halving, from one rate to the next where it is settled
 _LONGER = 4  # times the steps, in the trainings that settle it
+_USUAL = 7  # rates that are tried briefly, as a rule, and twice as many that are tried longer, which are closer together
 _MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trials:
     """Short trainings, each from the same state.
 
@@ -38,17 +39,25 @@ class Trials:
         generators: the loader's own.
         bar: told of each step.
         steps: updates in each.
-        stop_factor: as `Watch` takes it.
+        stop_factor: as `StopRule` takes it.
+        seeds: how often the whole is done.
+        verifies: whether short trainings follow the curves.
     """
 
     trainer: Trainer
     snapshot: Snapshot
     generators: list[Any]
-    bar: StepBar
+    bar: Bar
     steps: int
     stop_factor: float
+    seeds: int = 1
+    verifies: bool = False
 
-    def run(self, schedule: Schedule, name: str, seed: int, steps: int | None = None) -> Trained:
+    def __post_init__(self) -> None:
+        self._count = 0
+        self._about = self.seeds * (1 + (3 * _USUAL if self.verifies else 0))  # trainings, as far as can be told
+
+    def run(self, schedule: Schedule, name: str, seed: int, steps: int | None = None) -> ShortRun:
         """Train under a schedule until its end or until the losses say to stop, and put everything back.
 
         Args:
@@ -63,8 +72,9 @@ class Trials:
         self._reseed(seed)
         steps = steps or self.steps
         self.trainer.to_training()
-        self.bar.begin(name, steps)
-        watch = Watch(self.stop_factor, rising=not isinstance(schedule, Constant))
+        self._count += 1
+        self.bar.begin(name, steps, self._count, self._about)
+        watch = StopRule(self.stop_factor, rising=not isinstance(schedule, Constant))
         losses, metrics = list[float](), list[float | None]()
         loss, reason = 0.0, None
         for step, (loss, metric) in enumerate(fetched(self.trainer.train(schedule, steps))):
@@ -85,7 +95,7 @@ class Trials:
             few = "no batches" if needed == 1 else f"fewer than the {needed} batches of an update"
             raise InvalidInput(f"the loader gives {few}; give one that does")
         ended = "this was the last" if len(losses) == steps + 1 else "the data ended"
-        return Trained(
+        return ShortRun(
             [schedule(step) for step in range(len(losses) - 1)], losses, metrics, reason or ended, reason is not None
         )
 
@@ -97,7 +107,7 @@ class Trials:
         self.snapshot.restore()
         return found
 
-    def settle(self, curve: Curve, start: float, end: float, seeds: int) -> list[dict[float, float]]:
+    def verify(self, curve: Curve, start: float, end: float, seeds: int) -> list[dict[float, float]]:
         """Train at constant rates: briefly to see which learn, then longer, at rates closer together, from those down.
 
         Where none learns in so few updates, all are tried with more.
@@ -117,7 +127,7 @@ class Trials:
 
         for steps in (self.steps, _LONGER * self.steps):
             trials = trained(min(curve.edge, end), 1, steps)  # the curve's last rate may be above the end by its rounding
-            if good := good_rates(mean_of(trials), curve):
+            if good := near_best(mean_of(trials), curve):
                 return trained(good[-1], _FINE, _LONGER * self.steps)
         return trials
 
@@ -134,14 +144,14 @@ class Trials:
         def train_at(rates: Iterable[float]) -> None:
             misses = 0
             for rate in takewhile(lambda rate: start <= rate <= end, rates):
-                trials[rate] = _level(self.run(Constant(rate), f"rate {rate:.2g}", seed, steps))
-                good = good_rates(trials, curve)
+                trials[rate] = _score(self.run(Constant(rate), f"rate {rate:.2g}", seed, steps))
+                good = near_best(trials, curve)
                 misses = 0 if rate in good or not good else misses + 1
                 if misses == _MISSES:
                     return
 
         train_at(top / 2 ** (part * power) for power in range(most))
-        if top in good_rates(trials, curve):
+        if top in near_best(trials, curve):
             train_at(top * 2 ** (part * power) for power in range(1, most))
         return trials
 
@@ -158,7 +168,7 @@ class Trials:
                 generator.manual_seed(number)
 
 
-def _level(trained: Trained) -> float:
+def _score(trained: ShortRun) -> float:
     """The loss that a training came to: the mean of its second half, its end being noisier; infinite where it diverged."""
     if trained.diverged:
         return math.inf

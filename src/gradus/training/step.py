@@ -35,6 +35,7 @@ class TrainingStep:
         scaler: scales the loss, so that gradients in float16 don't vanish.
         clip_norm: the greatest norm of all gradients together; None doesn't clip.
         begin: called before gradients are computed, each time that the optimizer asks for them: the place to seed.
+        gradients_seen: called once the gradients of the first look are there, whatever they are.
         look: called with the loss once the gradients are there, before they are clipped and used. What it raises leaves the
             parameters as they were.
     """
@@ -46,6 +47,7 @@ class TrainingStep:
     scaler: torch.amp.GradScaler | None = None
     clip_norm: float | None = None
     begin: Callable[[], None] = _nothing
+    gradients_seen: Callable[[], None] = _nothing
     look: Callable[[Tensor], None] | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +76,7 @@ class TrainingStep:
             outcomes = [self._backward(batch, len(batches)) for batch in batches]
             if not seen:  # later ones are of a line search, which may go too far
                 seen.append(outcomes)
+                self.gradients_seen()
                 self._look(outcomes)
             return mean_loss(outcomes)
 

@@ -3,22 +3,22 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, repeat
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gradus.checkpoint.processes import from_all, world_size
 from gradus.errors import InvalidInput
-from gradus.rangetest.findings import holds, is_schedule_free, maximizes
+from gradus.rangetest.findings import holds, maximizes
 from gradus.scheduler import Scheduler
 from gradus.scheduler.mistakes import unwarned
 from gradus.schedules import Constant, Schedule, absolute
-from gradus.training.step import needs_closure
+from gradus.training.step import TrainingStep, autocast_for, evaluating, to_training
 
 __all__ = ["Measured", "Trainer", "fetched"]
 
@@ -48,6 +48,7 @@ class Trainer:
         val_loader: gives the batches that are measured on; those trained on next unless given.
         metric: `metric(output, target)`, higher is better; accuracy where targets are classes.
         step_fn: `step_fn(model, batch)` gives the loss of any other kind of batch.
+        clip_norm: the greatest norm of all gradients together; None doesn't clip.
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class Trainer:
     val_loader: Iterable[Batch] | None = None
     metric: Callable[[Any, Any], Any] | None = None
     step_fn: Callable[[nn.Module, Batch], Tensor] | None = None
+    clip_norm: float | None = None
     chance: float | None = None  # the loss of naming every class as likely, known from the first batch
 
     def __post_init__(self) -> None:
@@ -66,13 +68,21 @@ class Trainer:
         # The batches of the last updates, as many as may have been trained on when a loss is looked at.
         self._recent: deque[list[Batch]] = deque(maxlen=2 if self._device.type == "cpu" else _AT_ONCE + 2)
         self._has_gradient = False
+        scaler = self.amp if isinstance(self.amp, torch.amp.GradScaler) else None
+        self._amp = torch.float16 if isinstance(self.amp, torch.amp.GradScaler) else self.amp
+        self._step = TrainingStep(
+            self.model,
+            self.optimizer,
+            self._forward,
+            amp=self._amp,
+            scaler=scaler,
+            clip_norm=self.clip_norm,
+            gradients_seen=self._require_gradient,
+        )
 
     def to_training(self) -> None:
         """Put the model in training mode if it is in evaluation mode as a whole, and a schedule-free optimizer too."""
-        if not self.model.training:
-            self.model.train()
-        if is_schedule_free(self.optimizer):
-            cast(Any, self.optimizer).train()  # nothing is done where it is so already
+        to_training(self.model, self.optimizer)
 
     def train(self, schedule: Schedule, steps: int) -> Iterator[Measured]:
         """Train, and give what is measured before the first update and after each, as long as there are batches.
@@ -86,7 +96,7 @@ class Trainer:
         """
         with unwarned():  # a rate of 1, say, is tried on purpose
             scheduler = Scheduler(self.optimizer, lr=_with_ratios(schedule, self.optimizer.param_groups))
-        batches, closes = self._batches(), needs_closure(self.optimizer)
+        batches = self._batches()
         for step in range(steps + 1):
             drawn = next(batches, None)
             if not _everywhere(drawn is not None):
@@ -96,9 +106,9 @@ class Trainer:
                 yield self._shown(self._validate(self.val_loader))
             if step == steps and self.val_loader is None:
                 with torch.no_grad():
-                    yield self._shown(_mean([self._forward(batch) for batch in drawn or ()]))
+                    yield self._shown(_mean([self._measured(batch) for batch in drawn or ()]))
             elif step < steps:
-                measured = self._update(drawn or [], closes)
+                measured = _mean(self._step(drawn or []))
                 if self.val_loader is None:
                     yield self._shown(measured)
                 scheduler.step()
@@ -111,12 +121,12 @@ class Trainer:
         troubles = [self._trouble(batch) for batches in self._recent for batch in batches]
         if self.val_loader is not None and not bool(self._validate(self.val_loader).loss.isfinite()):
             troubles.append("the loss on the val_loader isn't finite")
-        return next((one for one in _gathered(next(filter(None, troubles), None)) if one), None)
+        return next((one for one in from_all(next(filter(None, troubles), None)) if one), None)
 
     @torch.enable_grad()
     def _trouble(self, batch: Batch) -> str | None:
         self.optimizer.zero_grad()
-        loss = self._forward(batch).loss
+        loss = self._measured(batch).loss
         loss.backward()
         if not bool(loss.isfinite()):
             what = f"the loss of a batch is {loss.item()}"
@@ -157,69 +167,35 @@ class Trainer:
                     yield waiting
                     waiting = []
 
-    def _update(self, batches: Sequence[Batch], closes: bool) -> Measured:
-        """One update, through a closure if the optimizer asks for one; what is measured on its batches before it."""
-        scaler = self.amp if isinstance(self.amp, torch.amp.GradScaler) else None
-        seen: list[Measured] = []
-
-        def gradients() -> Tensor:
-            self.optimizer.zero_grad()
-            measured = []
-            for batch in batches:
-                loss, metric = self._forward(batch)
-                part = loss / len(batches) if len(batches) > 1 else loss
-                (part if scaler is None else scaler.scale(part)).backward()
-                measured.append(Measured(loss.detach().clone(), metric))  # a compiled loss may lie where the next will
-            self._require_gradient()
-            seen.append(_mean(measured))
-            return seen[-1].loss
-
-        with torch.enable_grad():
-            if closes:
-                self.optimizer.step(gradients)  # type: ignore[arg-type]  # torch's stub wants a float
-                return seen[0]
-            gradients()
-        if scaler is None:
-            self.optimizer.step()
-        else:
-            scaler.step(self.optimizer)
-            scaler.update()
-        return seen[0]
+    def _measured(self, batch: Batch) -> Measured:
+        """The loss and the metric of a batch, outside a step."""
+        with autocast_for(self._device.type, self._amp):
+            return self._forward(batch)
 
     def _forward(self, batch: Batch) -> Measured:
         """The loss and the metric of a batch."""
-        with self._autocast():
-            if self.step_fn is not None:
-                return Measured(_checked(self.step_fn(self.model, batch)))
-            inputs, targets = _pair(batch, self._device)
-            output = self.model(inputs)
-            assert self.loss_fn is not None  # one of the two is there
-            loss = _checked(self.loss_fn(output, targets))
+        if self.step_fn is not None:
+            return self._judged(self.step_fn(self.model, batch))
+        inputs, targets = _pair(batch, self._device)
+        output = self.model(inputs)
+        assert self.loss_fn is not None  # one of the two is there
+        return self._judged(self.loss_fn(output, targets), output, targets)
+
+    def _judged(self, loss: Any, output: Any = None, targets: Any = None) -> Measured:
+        """A loss, and the metric of the outputs that it was computed from, where these are known."""
+        loss = _checked(loss)
         classes = _are_classes(output, targets)
-        if (
-            classes
-            and self._sign > 0
-            and (self.loss_fn is functional.cross_entropy or isinstance(self.loss_fn, nn.CrossEntropyLoss))
-        ):
+        if classes and self._sign > 0 and _is_cross_entropy(self.loss_fn):
             self.chance = math.log(output.shape[1])
         with torch.no_grad():
-            if self.metric is not None:
+            if self.metric is not None and output is not None:
                 return Measured(loss, _single(self.metric(output, targets)))
             return Measured(loss, (output.argmax(1) == targets).mean(dtype=torch.float32) if classes else None)
 
-    @torch.no_grad()
     def _validate(self, batches: Iterable[Batch]) -> Measured:
         """What the model gives on other batches, in evaluation mode; with the averages of a schedule-free optimizer."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        averages = cast(Any, self.optimizer) if is_schedule_free(self.optimizer) else None
-        if averages is not None:
-            averages.eval()
-        measured = [self._forward(batch) for batch in batches]
-        if averages is not None:
-            averages.train()
-        for module, mode in modes:
-            module.training = mode
+        with evaluating(self.model, self.optimizer):
+            measured = [self._measured(batch) for batch in batches]
         if not measured:
             raise InvalidInput("the val_loader gives no batches; give one that does, or leave it out")
         return _mean(measured)
@@ -227,11 +203,6 @@ class Trainer:
     @cached_property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.amp is None:
-            return nullcontext()
-        return torch.autocast(self._device.type, self.amp if isinstance(self.amp, torch.dtype) else torch.float16)
 
 
 def _several(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -310,6 +281,10 @@ def _are_classes(output: Any, targets: Any) -> bool:
     )
 
 
+def _is_cross_entropy(loss_fn: Any) -> bool:
+    return loss_fn is functional.cross_entropy or isinstance(loss_fn, nn.CrossEntropyLoss)
+
+
 def _checked(loss: Any) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
         given = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
@@ -350,28 +325,15 @@ def _numbers(measured: Sequence[Measured]) -> Iterable[tuple[float, float | None
     return zip(losses, _stacked(metrics).tolist() if metrics else repeat(None), strict=False)
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
 def _agreed(measured: Measured) -> Measured:
     """The mean over all processes that train together, so that all decide alike."""
-    if not _distributed():
+    if world_size() == 1:
         return measured
     values = _stacked(value.to(measured.loss) for value in measured if value is not None)
     torch.distributed.all_reduce(values)
-    return Measured(*values / torch.distributed.get_world_size())
-
-
-def _gathered(here: Any) -> list[Any]:
-    """What each of the processes that train together has."""
-    if not _distributed():
-        return [here]
-    everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, here)
-    return everyone
+    return Measured(*values / world_size())
 
 
 def _everywhere(here: bool) -> bool:
     """Whether something holds for all processes that train together."""
-    return all(_gathered(here))
+    return all(from_all(here))
