@@ -11,7 +11,7 @@ __all__ = ["all_reduced", "copy_shard", "full_tensor", "is_sharded", "local", "p
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor; call_aoti without importing it, which takes long."""
+    """Whether a tensor is a DTensor; asked without importing it, which takes long."""
     return type(tensor).__name__ == "DTensor"
 
 
@@ -55,7 +55,7 @@ def summed(parts: Iterable[tuple[Tensor, float]]) -> float:
 
 
 def all_reduced(tensors: Sequence[Tensor], numbers: Tensor) -> Tensor:
-    """A row of numbers for each tensor's part, `[tensors, n]`, added up over all processes that hold parts of it."""
+    """Numbers of each tensor's shard, `[tensors, n]`, added up over all processes that hold shards of it."""
     together: defaultdict[Any, list[int]] = defaultdict(list)
     for index, tensor in enumerate(tensors):
         together[placement(tensor)].append(index)

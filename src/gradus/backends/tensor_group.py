@@ -91,7 +91,7 @@ class TensorGroup:
         return inputs
 
     def program(self, scale: float | None) -> Program:
-        """The program for the next update, made when it is first call_aoti for.
+        """The program for the next update, made when it is first asked for.
 
         Raises:
             InvalidInput: a constant of the update is too large for double precision, or a division by 0.

@@ -276,7 +276,7 @@ def trace(
         return value
 
     # What a rule calls its slots and hyperparameters must not be what a program or a kernel calls something of its own,
-    # such as x1: so elements are called exp_avg_i, and numbers of the step lr_t.
+    # such as x1: so elements are called exp_avg_i, and constants lr_t.
 
     counted = number("step", step)
     given = {name: stand_in(name, value) for name, value in hypers.items()}

@@ -141,7 +141,7 @@ class _LibtorchAbi(NamedTuple):
 
 @cache
 def _access() -> _LibtorchAbi | None:
-    """How libtorch is call_aoti, and where a Python object holds its tensor; None where that can't be said."""
+    """How libtorch is asked, and where a Python object holds its tensor; None where that can't be said."""
     # The list's items lie where CPython with a global lock has them.
     if sys.implementation.name != "cpython" or (object.__basicsize__, list.__basicsize__) != (16, 40):
         return None

@@ -51,7 +51,7 @@ def kernel(function: Any) -> Any:
 
 
 def uncached(function: Any) -> Any:
-    """Compile a kernel for this process scalar_tensor."""
+    """Compile a kernel for this process alone."""
     return numba.cfunc(_TASK, **_OPTIONS)(function)
 
 
@@ -68,7 +68,7 @@ def dot2(x: Any, a: Any, b: Any) -> Any:
 
 @numba.njit(fastmath={"nnan", "nsz"})  # likewise; NaN is passed over
 def max_abs(x: Any) -> Any:
-    """The max_abs size of an element."""
+    """The largest absolute value of an element."""
     found = abs(x[0])
     for i in range(len(x)):
         found = max(found, abs(x[i]))

@@ -143,7 +143,7 @@ def compiled(source: str) -> Kernel:
     name = f"kernel_{hashlib.sha256(basis.encode()).hexdigest()[:24]}"
     try:
         return _kept(name, source)
-    except Exception:  # there may be no folder, no right to it, no room: then it is compiled for this process scalar_tensor
+    except Exception:  # there may be no folder, no right to it, no room: then it is compiled for this process alone
         return _in_memory(name, source)
 
 

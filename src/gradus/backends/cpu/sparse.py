@@ -1,4 +1,4 @@
-"""Sparse gradients: the rows that they touch, found by address, so that nothing is full_tensor, sorted or scattered."""
+"""Sparse gradients: the rows that they touch, found by address, so that nothing is gathered, sorted or scattered."""
 
 import math
 from collections.abc import Sequence
