@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = ["Listed", "differences", "listed", "pictured", "table_of", "whole"]
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
+_SAID_BY_COLUMNS = ("name", "task", "optimizer", "lr", "model", "batch_size", "seed", "schedules")
 _ALWAYS = ("run", "name", "step", "status")  # columns that are shown though all runs agree
 _ORDER = ("run", "name", "task", "optimizer", "rate", "schedule", "model", "batch", "seed", "step", "objective")
 
@@ -93,7 +94,7 @@ class Listed:
             "status": one.status,
             "began": _day(one.created),
         }
-        return {"run": one.id, "name": one.name, **of_run, **ends}
+        return {"run": one.id, "name": one.name or "–", **of_run, **ends}
 
     def plain(self, rows: Iterable[Row] | None = None) -> dict[str, Any]:
         """Everything as JSON has it; NaN and infinity, which JSON hasn't, as text.
@@ -169,8 +170,8 @@ def whole(one: Listed, rows: Sequence[Row]) -> tuple[Table, Table, str]:
     if one.stored.message:
         facts.append(["message", one.stored.message])
     facts.append(["identity", one.stored.identity])
-    known = {**one.specification, **one.conditions}
-    facts += [[name, _plain_text(value)] for name, value in known.items() if value not in (None, {}) and name not in _ORDER]
+    facts += [[name, value] for name, value in _specified(one.run).items() if name not in _SAID_BY_COLUMNS]
+    facts += [[name, str(value)] for name, value in one.conditions.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[str(row.step), *(shown(name, row[name]) if name in row else "–" for name in names)] for row in rows]
     return (("", ""), facts), (["step", *map(heading, names)], lines), line_of(one.run) if one.run else ""
@@ -188,7 +189,7 @@ def differences(found: Sequence[Listed]) -> Table:
 
 def _facts(one: Listed) -> dict[str, str]:
     facts = {"name": one.stored.name, "status": one.stored.status, "step": str(one.stored.step)}
-    facts |= {name: _plain_text(value) for name, value in {**one.specification, **one.conditions}.items() if name != "name"}
+    facts |= {**_specified(one.run), **{name: str(value) for name, value in one.conditions.items()}, "name": one.stored.name}
     return facts | {heading(name): shown(name, value) for name, value in (one.last or {}).items()}
 
 
@@ -211,8 +212,16 @@ def pictured(store: Store, found: Sequence[Listed]) -> bytes:
     return png(Comparison(runs, tasks).figure())
 
 
-def _plain_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _specified(run: Run | None) -> dict[str, str]:
+    """A run's arguments as a person writes them; those that are None are left out."""
+    values = {} if run is None else {field.name: getattr(run, field.name) for field in fields(run)}
+    return {name: _written(value) for name, value in values.items() if value is not None and value != {}}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_written(one)}" for name, one in value.items())
+    return value if isinstance(value, str) else repr(value)
 
 
 def _schedules(run: Run) -> str:
