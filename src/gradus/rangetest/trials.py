@@ -25,7 +25,7 @@ __all__ = ["Trials"]
 _HALVINGS = 12  # of the edge: no lower rates are tried
 _FINE = 0.5  # of a halving, from one rate to the next where it is settled
 _LONGER = 4  # times the steps, in the trainings that settle it
-_USUAL = 7  # rates that are tried briefly, as a rule, and twice as many that are tried longer, which are closer together
+_USUAL = 10  # short trainings that settle a rate, as a rule
 _MISSES = 2  # rates in a row that aren't good, after which no further ones are tried
 
 
@@ -55,7 +55,7 @@ class Trials:
 
     def __post_init__(self) -> None:
         self._count = 0
-        self._about = self.seeds * (1 + (3 * _USUAL if self.verifies else 0))  # trainings, as far as can be told
+        self._about = self.seeds * (1 + (_USUAL if self.verifies else 0))  # trainings, as far as can be told
 
     def run(self, schedule: Schedule, name: str, seed: int, steps: int | None = None) -> ShortRun:
         """Train under a schedule until its end or until the losses say to stop, and put everything back.
