@@ -127,4 +127,5 @@ def weights_of(path: str | Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} holds a sharded model; load it into a model")
     if "model" not in tree["parts"]:
         raise InvalidInput(f"{path} holds no model")
-    return state_dict_of(tree["parts"]["model"])
+    weights: dict[str, Any] = state_dict_of(tree["parts"]["model"])
+    return weights

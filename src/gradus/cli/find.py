@@ -39,7 +39,7 @@ def find(
         from gradus.plots import png, terminal_range
         from gradus.progress import StepBar
         from gradus.rangetest.found import FOUND_FILE, Found, find_lr, keep
-    settings = {"start": start, "end": end, "steps": steps, "mode": mode, "seeds": seeds, "verify": verify}
+    settings: dict[str, Any] = {"start": start, "end": end, "steps": steps, "mode": mode, "seeds": seeds, "verify": verify}
     try:
         with StepBar() as bar:
             found: Found = find_lr(run, data_dir=given["data_dir"], device=device, progress=bar, **settings)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ __all__ = ["Listed", "differences", "listed", "pictured", "table_of", "whole"]
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
+_LONG = re.compile(r"\d+\.\d{5,}(?:e[-+]\d+)?")  # a number with more digits than a table has room for
 _SAID_BY_COLUMNS = ("name", "task", "optimizer", "lr", "model", "batch_size", "seed", "schedules")
 _ALWAYS = ("run", "name", "step", "status")  # columns that are shown though all runs agree
 _ORDER = ("run", "name", "task", "optimizer", "rate", "schedule", "model", "batch", "seed", "step", "objective")
@@ -143,7 +145,8 @@ def table_of(found: Sequence[Listed], sort: str) -> tuple[Table, str]:
     label = "objective" if only is None else heading(only)
     known.sort(key=lambda one: _key(one[sort]))
     lines = [[_cell(name, one[name], only) for name in names] for one in known]
-    same = ", ".join(f"{name} {_cell(name, known[0][name], only)}" for name in known[0] if name not in varied)
+    unsaid = [name for name in known[0] if name not in varied and known[0][name] is not None]
+    same = ", ".join(f"{label if name == 'objective' else name} {_cell(name, known[0][name], only)}" for name in unsaid)
     return ([label if name == "objective" else name for name in names], lines), f"All: {same}." if same else ""
 
 
@@ -166,12 +169,18 @@ def _key(value: Any) -> tuple[int, Any]:
 
 def whole(one: Listed, rows: Sequence[Row]) -> tuple[Table, Table, str]:
     """All that is known of a run: its facts, its rows, and the line that trains it once more."""
-    facts = [[name, _cell(name, value, one.objective)] for name, value in one.columns().items() if value is not None]
+    known = one.columns()
+    label = "objective" if one.objective is None else heading(one.objective)
+    facts = [
+        [label if name == "objective" else name, _cell(name, value, one.objective)]
+        for name, value in known.items()
+        if value is not None
+    ]
     if one.stored.message:
         facts.append(["message", one.stored.message])
     facts.append(["identity", one.stored.identity])
     facts += [[name, value] for name, value in _specified(one.run).items() if name not in _SAID_BY_COLUMNS]
-    facts += [[name, str(value)] for name, value in one.conditions.items()]
+    facts += [[name, value] for name, value in _conditions(one).items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [[str(row.step), *(shown(name, row[name]) if name in row else "–" for name in names)] for row in rows]
     return (("", ""), facts), (["step", *map(heading, names)], lines), line_of(one.run) if one.run else ""
@@ -189,8 +198,14 @@ def differences(found: Sequence[Listed]) -> Table:
 
 def _facts(one: Listed) -> dict[str, str]:
     facts = {"name": one.stored.name, "status": one.stored.status, "step": str(one.stored.step)}
-    facts |= {**_specified(one.run), **{name: str(value) for name, value in one.conditions.items()}, "name": one.stored.name}
-    return facts | {heading(name): shown(name, value) for name, value in (one.last or {}).items()}
+    facts |= _specified(one.run) | _conditions(one) | {"name": one.stored.name or "–"}
+    results = {name: value for name, value in (one.last or {}).items() if "/" in name or name not in facts}
+    return facts | {heading(name): shown(name, value) for name, value in results.items()}
+
+
+def _conditions(one: Listed) -> dict[str, str]:
+    """What else its bits depend on; the task and the data by digests of theirs."""
+    return {f"{name} digest" if name in ("task", "data") else name: str(value) for name, value in one.conditions.items()}
 
 
 def pictured(store: Store, found: Sequence[Listed]) -> bytes:
@@ -225,7 +240,7 @@ def _written(value: Any) -> str:
 
 
 def _schedules(run: Run) -> str:
-    named = {name: repr(schedule) for name, schedule in run.schedules.items()}
+    named = {name: _LONG.sub(lambda found: f"{float(found[0]):.4g}", repr(one)) for name, one in run.schedules.items()}
     return ", ".join(text if name == "lr" else f"{name} {text}" for name, text in named.items()) or "–"
 
 

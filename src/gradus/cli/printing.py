@@ -30,7 +30,7 @@ def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None
 
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], padding: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding), show_header=any(headings))
     for place, heading in enumerate(headings):
         words = any(not _NUMBER.fullmatch(line[place]) for line in lines)
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)

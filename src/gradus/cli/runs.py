@@ -155,9 +155,11 @@ def _write_weights(found: list[Listed], path: Path, out: Path) -> None:
     (one,) = found
     if one.stored.status != "finished":
         raise InvalidInput(f"run {one.stored.id} is {one.stored.status}; weights are kept of finished runs")
-    from gradus.experiments import write_weights
+    if one.run is None:
+        raise InvalidInput(f"the specification of run {one.stored.id} can't be read, so its weights can't be found")
+    from gradus.sweep import Weights  # and torch with it
 
-    write_weights(one.stored, path, out=out)
+    Weights(out, one.run, one.stored.conditions).write(path)
     typer.echo(f"wrote {path}")
 
 

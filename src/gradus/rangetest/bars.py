@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, runtime_checkable
 
-from gradus.checkpoint.processes import is_first
+from gradus.distributed import is_main
 from gradus.errors import InvalidInput
 
 __all__ = ["Bar", "show_by", "shown_bar"]
@@ -65,6 +65,6 @@ def shown_bar(progress: bool | Bar) -> AbstractContextManager[Bar]:
     """
     if not isinstance(progress, (bool, Bar)):
         raise InvalidInput(f"progress must be True, False, or a bar with begin and step; got {progress!r}")
-    if not progress or not is_first():
+    if not progress or not is_main():
         return _no_bar()
     return _usual() if progress is True else nullcontext(progress)

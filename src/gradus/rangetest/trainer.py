@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gradus.checkpoint.processes import from_all, world_size
+from gradus.distributed import all_gather, world_size
 from gradus.errors import InvalidInput
 from gradus.rangetest.findings import holds, maximizes
 from gradus.scheduler import Scheduler
@@ -121,7 +121,7 @@ class Trainer:
         troubles = [self._trouble(batch) for batches in self._recent for batch in batches]
         if self.val_loader is not None and not bool(self._validate(self.val_loader).loss.isfinite()):
             troubles.append("the loss on the val_loader isn't finite")
-        return next((one for one in from_all(next(filter(None, troubles), None)) if one), None)
+        return next((one for one in all_gather(next(filter(None, troubles), None)) if one), None)
 
     @torch.enable_grad()
     def _trouble(self, batch: Batch) -> str | None:
@@ -336,4 +336,4 @@ def _agreed(measured: Measured) -> Measured:
 
 def _everywhere(here: bool) -> bool:
     """Whether something holds for all processes that train together."""
-    return all(from_all(here))
+    return all(all_gather(here))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gradus.checkpoint import latest, weights_of
-from gradus.errors import InvalidInput
+from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.runs import Run
 
@@ -86,9 +86,37 @@ class Weights:
             return True
         raise AssertionError  # there is always another place
 
+    def write(self, path: Path) -> None:
+        """Write the kept weights to another file, whole or not at all.
+
+        Args:
+            path: the file: of the safetensors format where it ends in .safetensors, else as `torch.save` writes it.
+
+        Raises:
+            InvalidInput: safetensors isn't installed, or can't hold what the state dict has.
+            GradusError: there are no weights, or the file can't be written.
+        """
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise GradusError(f"no weights of this run are kept: {self.path} can't be read ({error.strerror})") from None
+        write_whole(path, _as_safetensors(content) if path.suffix == ".safetensors" else content)
+
     def _places(self) -> Iterator[Path]:
         for number in count(1):
             yield self._stem.with_name(f"{self._stem.name}{f'-{number}' if number > 1 else ''}.pt")
+
+
+def _as_safetensors(content: bytes) -> bytes:
+    try:
+        from safetensors.torch import save  # type: ignore[import-not-found]  # it may not be installed
+    except ImportError:
+        raise InvalidInput("a .safetensors file needs safetensors: pip install safetensors; or name another file") from None
+    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if other := [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]:
+        raise InvalidInput(f"safetensors holds tensors alone, and {other[0]!r} of this state dict is none; name a .pt file")
+    apart = {name: value.contiguous().clone() for name, value in weights.items()}  # it takes no shared memory
+    return bytes(save(apart))
 
 
 def _holds(place: Path, weights: Mapping[str, Any]) -> bool:
