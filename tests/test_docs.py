@@ -3,12 +3,16 @@
 import importlib
 import importlib.util
 import re
+import runpy
+import shlex
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import gradus.cli
 import gradus.schedules
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -68,3 +72,33 @@ def test_public_names_have_an_example_that_runs(room: Any) -> None:
     public = {name: getattr(room, name) for name in room.__all__}
     ours = {name: one for name, one in public.items() if callable(one) and one.__module__.startswith("gradus.")}
     assert [name for name, one in ours.items() if ">>>" not in (one.__doc__ or "")] == []
+
+
+OWN = (DOCS / "extending.md").read_text()
+COMMANDS = re.findall(r"^(?:gradus|python) .*", OWN, re.MULTILINE)
+SIGNS = {"train": " updates", "compare": "2 runs", "plot": "Saw", "tools.py": "finished"}  # of work that was done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's files, in which its commands are run one after the other."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, text in re.findall(r'```python title="(\w+\.py)"\n(.*?)```', OWN, re.DOTALL):
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_ones_own_enters_from_outside(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command of the page on one's own things does its work in a folder that has the page's files and nothing else."""
+    program, *arguments = shlex.split(command)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(gradus.cli.app, "registered_commands", [*gradus.cli.app.registered_commands])
+    monkeypatch.setattr("gradus.report.comparison.png", lambda _: b"")  # pictures have tests of their own
+    monkeypatch.setattr(sys, "argv", ["gradus", *arguments] if program == "gradus" else arguments)
+    with pytest.raises(SystemExit) as left:
+        gradus.cli.main() if program == "gradus" else runpy.run_path(arguments[0], run_name="__main__")
+    assert not left.value.code
+    assert SIGNS[arguments[0]] in capsys.readouterr().out
