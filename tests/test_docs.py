@@ -14,6 +14,7 @@ import pytest
 
 import gradus.cli
 import gradus.schedules
+from test_architecture import FLOORS
 
 DOCS = Path(__file__).parent.parent / "docs"
 FAMILIES = sorted((DOCS / "families").glob("*.md"))
@@ -102,3 +103,12 @@ def test_what_is_ones_own_enters_from_outside(
         gradus.cli.main() if program == "gradus" else runpy.run_path(arguments[0], run_name="__main__")
     assert not left.value.code
     assert SIGNS[arguments[0]] in capsys.readouterr().out
+
+
+def test_the_house_is_drawn_as_it_is() -> None:
+    """The drawing of the floors has every room on its floor in its order, and each concept's place is there."""
+    page = (DOCS.parent / "CONTRIBUTING.md").read_text()
+    drawn = re.findall(r"^(\d) [a-z' ]+?  +(.*)$", page, re.MULTILINE)
+    assert [(room, int(floor)) for floor, rooms in reversed(drawn) for room in rooms.split()] == list(FLOORS.items())
+    for place in re.findall(r"`([\w/.]+)`(?:, `\S+`)? \|$", page, re.MULTILINE):
+        assert any((DOCS.parent / "src" / "gradus" / f"{place}{end}").exists() for end in ("", ".py")), place
