@@ -15,13 +15,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 import gradus
 from gradus import cli, tasks
-from gradus.checkpoint import load
-from gradus.schedules import parse
+from gradus.cli.line import line_of
+from gradus.errors import InvalidInput
+from gradus.files import locked
+from gradus.rangetest.found import findings
+from gradus.schedules import Cosine, epochs, parse, rest
 from gradus.store import Store
-from gradus.training import score
 
 COMMAND = [sys.executable, "-c", "from gradus.cli import main; main()"]
 
@@ -49,45 +52,60 @@ def quick(*arguments):
 
 ERRORS = [
     (("compare", "--task", "nope"), 2, "unknown task 'nope'"),
-    (("compare", "--task", "nope:task"), 2, "task 'nope:task': there is no module 'nope'"),
+    (("compare", "--task", "nope:task"), 2, "there is no module 'nope'"),
     (("train", 'Lambda("nope:saw")'), 2, "Lambda's function 'nope:saw': there is no module 'nope'"),
     (("compare", "--schedule", "m=Cosne(3)"), 2, "did you mean Cosine?"),
     (("compare", "--schedule", "Cosine(3)"), 2, '--schedule takes NAME="..."'),
     (("compare", "--schedule", "m=1", "--schedule", "m=2"), 2, "'m' is given twice"),
-    (("compare", "--schedule", "m=warmup(tokens(5))"), 2, "a run has no tokens to count"),
-    (("compare", "--epochs", "0"), 2, "epochs must be a whole number from 1"),
+    (("compare", "--schedule", "m=warmup(tokens(5))"), 2, "can't be counted in steps without tokens_per_step"),
+    (("compare", "--epochs", "0"), 2, "length must be a whole number of updates from 1, or epochs(...)"),
+    (("compare", "--epochs", "3", "--length", "100"), 2, "give --epochs or --length, not both"),
+    (("compare", "--length", "moons(3)"), 2, '--length takes "epochs(3)"'),
+    (("train", "--evaluate-every", "often"), 2, '--evaluate-every takes "epochs(3)"'),
     (("compare", "--lr", "nan"), 2, "the learning rate must be a finite number above 0; got nan"),
+    (("compare", "--lr", "1..0.1:3"), 2, "a grid of rates goes from a lower to a higher one above 0"),
+    (("compare", "--lr", "0.1..1"), 2, "--lr takes a number, a grid such as 0.001..1:7"),
+    (("train", "--lr", "0.1..1:3"), 2, "one run has one learning rate; got the grid '0.1..1:3'"),
     (("compare", "--only", "nope"), 2, "unknown schedule 'nope'"),
-    (("compare", "--seeds", "0"), 2, "seeds must be a whole number from 1"),
-    (("compare", "--per", "week"), 2, 'per "epoch" or per "step"'),
+    (("compare", "--seeds", "0"), 2, "--seeds must be a whole number from 1; got 0"),
+    (("compare", "--per", "week"), 2, """per must be one of "step", "epoch"; got 'week'"""),
     (("compare", "--out", "file/out"), 1, "file/out/.gitignore can't be written"),
-    (("compare", "--lr", "x"), 2, "--lr takes a number, or \"found\" after `gradus find`; got 'x'"),
+    (("compare", "--lr", "x"), 2, "\"found\" after `gradus find`; got 'x'"),
     (("compare", "--lr", "found"), 1, "there is no gradus-runs/range.json to take the rate from; run `gradus find` first"),
+    (("compare", "--option", "Lion:betas=1"), 2, "'Lion' is none of the optimizers; give --optimizer Lion"),
+    (("compare", "--executor", "nope"), 2, "nope"),
     (("find", "--task", "nope"), 2, "unknown task 'nope'"),
-    (
-        ("find", "--option", "momentum"),
-        2,
-        "--option takes NAME=VALUE once for each name, such as momentum=0.9; got 'momentum'",
-    ),
-    (("find", "--option", "nope=1"), 2, "SGD can't be made with lr=0.3, {'nope': 1}"),
-    (("find", "--optimizer", "Nope"), 2, "must be the name of a class in torch.optim"),
+    (("find", "--option", "momentum"), 2, "--option takes NAME=VALUE, such as momentum=0.9; got 'momentum'"),
+    (("find", "--option", "nope=1"), 2, "SGD can't be made with lr=0.3, nope=1"),
+    (("find", "--optimizer", "Nope"), 2, "Nope"),
     (("find", "--start", "1", "--end", "0.1"), 2, "start must be below end; got start=1 and end=0.1"),
-    (("compare", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number of updates, from 1; got 0"),
+    (("compare", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number"),
     (("train", "Cosne(3)"), 2, "did you mean Cosine?"),
-    (("train", "--optimizer", "Nope"), 2, "the optimizer must be the name of a class in torch.optim"),
-    (("train", "--option", "nesterov"), 2, "--option takes NAME=VALUE once for each name, such as momentum=0.9"),
-    (("train", "--option", "a=1", "--option", "a=2"), 2, "--option takes NAME=VALUE once for each name"),
-    (("train", "--option", "mass=1"), 2, "SGD can't be made with lr=0.3, {'mass': 1}"),
-    (("train", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number of updates, from 1; got 0"),
+    (("train", "--optimizer", "Nope"), 2, "Nope"),
+    (("train", "--option", "nesterov"), 2, "--option takes NAME=VALUE, such as momentum=0.9"),
+    (("train", "--option", "a=1", "--option", "a=2"), 2, "--option takes each name once here; 'a' is given 2 times"),
+    (("train", "--option", "mass=1"), 2, "SGD can't be made with lr=0.3, mass=1"),
+    (("train", "--group", "conv1.*"), 2, "--group takes PATTERN=frozen or PATTERN=NAME:VALUE"),
+    (("train", "--group", "convolution.*=frozen"), 2, "convolution.*"),
+    (("train", "1", "--schedule", "lr=2"), 2, "the learning rate's schedule is given twice"),
+    (("train", "--schedule", "momentun=0.9"), 2, "momentun"),
+    (
+        ("train", "--precision", "fp16"),
+        2,
+        """precision must be one of "float32", "bfloat16", "float16", "float64"; got 'fp16'""",
+    ),
+    (("train", "--checkpoint-every", "0"), 2, "checkpoint_every must be a whole number"),
     (("train", "--task", "nope"), 2, "unknown task 'nope'"),
     (("runs", "--check"), 1, "there is no store at gradus-runs/store.sqlite"),
     (("runs", "--repair"), 1, "there is no store at gradus-runs/store.sqlite"),
+    (("runs", "--stop", "--delete"), 2, "give one of --stop, --delete, not several"),
     (("plot", "Cosne(3)"), 2, "did you mean Cosine?"),
     (("compare", "--only", "cosin"), 2, "did you mean cosine?"),
     (("train", "--optimizer", "adamw"), 2, "did you mean AdamW?"),
     (("train", "--optimizer", "gradus.optim.Loin"), 2, "did you mean Lion?"),
+    (("train", "--optimizer", "torch.optim.Addam"), 2, "did you mean torch.optim.Adam?"),
     (("train", "--option", "momentun=0.9"), 2, "did you mean momentum?"),
-    (("train", "--optimizer", "gradus.optim.Lion", "--option", "beta=0.9"), 2, "did you mean betas?"),
+    (("train", "--optimizer", "Lion", "--option", "beta=0.9"), 2, "did you mean betas?"),
     (("train", "--task", "digit"), 2, "did you mean digits?"),
     (("train", "--model", "le-net"), 2, "did you mean lenet?"),
     (("gallery", "momentun"), 2, "did you mean momentum?"),
@@ -98,7 +116,7 @@ ERRORS = [
     (("plot", "Cosine(3)", "--out", "x.pdf"), 2, "--out must name a .png file; got x.pdf"),
     (("plot", "a=1", "a=2"), 2, "'a' is given twice"),
     (("plot", "Cosine(3)", "--axis", "epochs"), 2, "an axis of epochs needs steps_per_epoch"),
-    (("compare", "--on-nonfinite", "hope"), 2, """on_nonfinite must be "stop", "skip", "back-off" or None; got 'hope'"""),
+    (("compare", "--on-nonfinite", "hope"), 2, "on_nonfinite must be one of "),
     (("train", "--optimizer", "LBFGS", "--on-nonfinite", "skip"), 2, 'an update can\'t be skipped; use "stop" or'),
     (("runs",), 1, "there is no store at gradus-runs/store.sqlite"),
     (("runs", "--out", "file"), 1, "there is no store at file/store.sqlite"),
@@ -136,10 +154,12 @@ def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     assert max(map(len, out.splitlines())) <= 80
     assert "..." not in out.replace('NAME="..."', "").replace("(...)", "").replace("[ARGS]...", "").replace(
         "}...", ""
-    ).replace("SCHEDULE...", "")
+    ).replace("SCHEDULE...", "").replace("[RUN]...", "").replace(":VALUE,...", "")
     if arguments[0] in ("compare", "find", "plot", "runs", "train"):
         for name in inspect.signature(getattr(cli, arguments[0])).parameters:
-            assert f"--{name.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "number"
+            option = name.removeprefix("as_").rstrip("s") if name in ("schedules", "as_json", "as_csv") else name
+            option = "as" if name == "output" else option
+            assert f"--{option.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "numbers"
 
 
 def test_the_version_is_the_packages(command):
@@ -148,15 +168,16 @@ def test_the_version_is_the_packages(command):
 
 
 def test_compare_prints_lines_and_a_table_and_says_what_it_wrote(command, tmp_path):
-    """Where there is no terminal, each epoch is a line on standard error, and standard output has the final table."""
-    code, out, err = command(*quick("--only", "constant", "--schedule", 'mine="0.5"'.replace('"', "")))
+    """Where there is no terminal, each evaluation is a line on standard error, and standard output has the final table."""
+    code, out, err = command(*quick("--only", "constant", "--only", "mine", "--schedule", "mine=0.5"))
     assert code == 0
     assert [line.split()[0] for line in err.splitlines()] == ["constant", "mine"]
-    assert all("epoch 1/1" in line for line in err.splitlines())
-    for heading in ("schedule", "train loss", "train %", "test %", "best epoch", "seconds", "images/s"):
-        assert heading in out
+    assert all("step 21/21" in line for line in err.splitlines())
+    words = " ".join(out.split())
+    for heading in ("schedule", "valid", "test", "train", "accuracy", "best", "seconds", "examples/s"):
+        assert heading in words
     assert "wrote gradus-runs/curves.png and gradus-runs/results.json" in out
-    assert json.loads((tmp_path / "gradus-runs" / "results.json").read_text())["task"] == "digits"
+    assert list(json.loads((tmp_path / "gradus-runs" / "results.json").read_text())["tasks"]) == ["digits"]
     assert all(character.isprintable() for character in (out + err).replace("\n", ""))
 
 
@@ -164,22 +185,89 @@ def test_compare_prints_lines_and_a_table_and_says_what_it_wrote(command, tmp_pa
 def test_no_number_of_the_final_table_is_cut_or_broken(width, command, monkeypatch, tmp_path):
     """With several seeds, at 80 columns too, each schedule's first line holds its whole means and half-widths."""
     monkeypatch.setenv("COLUMNS", str(width))
-    code, out, _ = command(*quick("--seeds", "3", "--schedule", "a name that takes a lot of room=1"))
+    names = ("--only", "constant", "--only", "a name that takes a lot of room")
+    code, out, _ = command(*quick("--seeds", "3", "--schedule", "a name that takes a lot of room=1", *names))
     assert code == 0
     table = out.split("digits:")[0]
     assert max(map(len, table.splitlines())) <= width
     for summary in json.loads((tmp_path / "gradus-runs" / "results.json").read_text())["summary"]:
-        (line,) = [one for one in table.splitlines() if f"{summary['images_per_second']:,.0f}" in one]
-        for metric, scale, digits in (("train_loss", 1, 3), ("train_accuracy", 100, 2), ("test_accuracy", 100, 2)):
-            mean, half = (scale * summary[metric][part] for part in ("mean", "half_width"))
-            assert f"{mean:.{digits}f} ± {half:.{digits}f}" in line
+        last = summary["last"]["valid/accuracy"]
+        assert f"{100 * last['mean']:.2f} ± {100 * last['half_width']:.2f}" in table
+        assert f"{summary['examples_per_second']:,.0f}" in table
+
+
+AXES = [
+    (("--optimizer", "SGD", "--optimizer", "AdamW"), ["SGD, constant", "AdamW, constant"]),
+    (("--optimizer", "torch.optim.SGD"), ["constant"]),
+    (("--lr", "0.1", "--lr", "0.2"), ["lr 0.1, constant", "lr 0.2, constant"]),
+    (("--lr", "0.01..1:3"), ["lr 0.01, constant", "lr 0.1, constant", "lr 1, constant"]),
+    (("--option", "momentum=0.9", "--option", "momentum=0"), ["momentum 0.9, constant", "momentum 0, constant"]),
+    (("--optimizer", "SGD", "--optimizer", "Lion", "--option", "SGD:momentum=0.5"), ["SGD, constant", "Lion, constant"]),
+    (
+        ("--model", "digits-net", "--model", "example_tasks.crops:model"),
+        ["constant, digits-net", "constant, example_tasks.crops:model"],
+    ),
+    (("--seeds", "2"), ["constant", "constant"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "names"), AXES)
+def test_compare_takes_any_axes(arguments, names, command, monkeypatch):
+    """Each combination of what is given several times is a run for each seed, and its name says what differs."""
+    asked = []
+
+    def nothing(runs, **_):
+        asked.extend(runs)
+        raise InvalidInput("enough")
+
+    monkeypatch.setattr("gradus.experiments.compare", nothing)
+    assert command("compare", "--only", "constant", *arguments) == (2, "", "gradus: enough\n")
+    assert [run.name for run in asked] == names
+    assert len({run.identity for run in asked}) == len(names)
+
+
+PARTS = {
+    "lr": 0.003,
+    "schedules": {"lr": parse("warmup(fraction(0.1)) >> Cosine(rest())"), "momentum": parse("Constant(0.5)")},
+    "optimizer": "own:Signum",
+    "options": {"betas": [0.9, 0.98], "nesterov": True, "note": "two words"},
+    "groups": {"embed.*": "frozen", "body.*": {"factor": 0.1, "betas": [0.5, 0.6]}},
+    "length": epochs(2.5),
+    "per": "epoch",
+    "batch_size": 7,
+    "accumulate": 2,
+    "precision": "bfloat16",
+    "clip_norm": 1.5,
+    "valid": False,
+    "evaluate_every": 100,
+    "model": "lenet",
+    "seed": 3,
+    "on_nonfinite": "skip",
+    "record_every": 50,
+    "name": "-a name",
+}
+
+
+@pytest.mark.parametrize("parts", [[], *([name] for name in PARTS), list(PARTS)], ids=lambda parts: ",".join(parts)[:40])
+def test_the_line_that_repeats_a_run_says_that_run(parts, command, monkeypatch):
+    """What `gradus runs N` says to type is a command for that very run."""
+    run = gradus.Run("digits", **{"name": "train"} | {name: PARTS[name] for name in parts})
+    asked = []
+
+    def nothing(run, **_):
+        asked.append(run)
+        raise InvalidInput("enough")
+
+    monkeypatch.setattr("gradus.experiments.train_run", nothing)
+    assert command(*shlex.split(line_of(run))[1:]) == (2, "", "gradus: enough\n")
+    assert asked == [run]
 
 
 def test_where_nothing_finishes_the_command_fails(command):
     """A comparison none of whose runs finish leaves with 1, its table, and the step at which each diverged."""
     code, out, _ = command(*quick("--lr", "1e6", "--only", "constant", "--out", "out"))
     assert code == 1
-    assert "constant: 1 of 1 run did not finish: diverged at step" in out
+    assert "constant: 1 of 1 run did not finish: diverged at step" in " ".join(out.split())
 
 
 def test_a_task_of_the_users_own_lies_beside_the_users_work(command, tmp_path):
@@ -192,7 +280,9 @@ def test_a_task_of_the_users_own_lies_beside_the_users_work(command, tmp_path):
     )
     path = list(sys.path)
     saw = "saw=Lambda('own_saw_for_cli:saw')"
-    code, out, _ = command(*quick("--task", "own_task_for_cli:small", "--only", "constant", "--schedule", saw))
+    code, out, _ = command(
+        *quick("--task", "own_task_for_cli:small", "--only", "constant", "--only", "saw", "--schedule", saw)
+    )
     for name in ("own_task_for_cli", "own_saw_for_cli"):
         sys.modules.pop(name)
     assert code == 0
@@ -200,67 +290,214 @@ def test_a_task_of_the_users_own_lies_beside_the_users_work(command, tmp_path):
     assert sys.path == path
 
 
-def test_runs_lists_the_runs_and_shows_the_rows_of_one(command, tmp_path):
-    """`gradus runs` has a line for each run in the store, `gradus runs N` one for each row, in the store's numbers."""
-    command("compare", "--epochs", "2", "--workers", "1", "--only", "cosine", "--schedule", "wild=absolute(Constant(300))")
-    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder with a store of three runs that differ in optimizer, rate and seed, one of which diverged."""
+    folder = tmp_path_factory.mktemp("results")
+    base = gradus.Run("digits", length=42, evaluate_every=21, batch_size=64, lr=0.1)
+    runs = [
+        base.replace(name="one"),
+        base.replace(name="two", optimizer="AdamW", lr=0.003, seed=1, schedules=Cosine(rest())),
+    ]
+    gradus.compare([*runs, base.replace(name="wild", lr=1e9)], workers=1, out=folder / "gradus-runs")
+    return folder
+
+
+def lines_of(table):
+    """The cells of the lines that begin with a number."""
+    return [line.split() for line in table.splitlines() if re.match(r" *\d", line)]
+
+
+def test_runs_lists_the_runs(command, results, monkeypatch):
+    """`gradus runs` has a line for each run in the store: what differs in columns, and what all have in common below."""
+    monkeypatch.chdir(results)
+    with Store("gradus-runs/store.sqlite", create=False) as store:
         rows = store.rows(1)
-    code, listed, _ = command("runs")
+    code, out, _ = command("runs")
     assert code == 0
-    first, second = (line.split() for line in listed.splitlines() if re.match(r" *\d", line))
-    assert first[:6] == ["1", "cosine", "0", "2", f"{100 * rows[-1].test_accuracy:.2f}", "finished"]
-    assert second[:6] == ["2", "wild", "0", "0", "–", "diverged"]
-    code, shown, _ = command("runs", "1")
-    lines = [line.split() for line in shown.splitlines() if re.match(r" *\d", line)]
-    assert [line[:4] for line in lines] == [[str(r.epoch), str(r.step), f"{r.lr:.4g}", f"{r.train_loss:.4f}"] for r in rows]
+    assert max(map(len, out.splitlines())) <= 80
+    one, two, wild = lines_of(out)
+    assert one[:4] == ["1", "one", "SGD", "0.1"]
+    assert f"{100 * rows[-1]['valid/accuracy']:.2f}" in one
+    assert (one[-1], two[1], wild[1], wild[-1]) == ("finished", "two", "wild", "diverged")
+    assert "task digits" in out
+    assert "batch 64" in out
+
+
+FILTERS = [
+    (("--optimizer", "Adam*"), [2]),
+    (("--name", "w*"), [3]),
+    (("--lr", "0.1"), [1]),
+    (("--seed", "0"), [1, 3]),
+    (("--status", "finished"), [1, 2]),
+    (("--schedule", "Cosine(*"), [2]),
+    (("--task", "digits", "--batch-size", "64"), [1, 2, 3]),
+    (("--task", "topics"), []),
+    (("2", "3", "--status", "diverged"), [3]),
+    (("--sort", "rate"), [2, 1, 3]),
+    (("--sort", "name"), [1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), FILTERS)
+def test_runs_are_found_by_what_they_are(arguments, expected, command, results, monkeypatch):
+    """Filters leave the runs that fit them all, and `--sort` puts them in the order of a column."""
+    monkeypatch.chdir(results)
+    code, out, _ = command("runs", *arguments, "--out", "gradus-runs", *(["--json"] if "--sort" not in arguments else []))
+    assert code == 0
+    assert [one["run"] for one in json.loads(out)] == expected if "--sort" not in arguments else True
+    if "--sort" in arguments:
+        assert [int(line[0]) for line in lines_of(out)] == expected
+
+
+def test_runs_shows_one_whole(command, results, monkeypatch):
+    """`gradus runs N` has the specification, a line for each row in the store's numbers, and what to type to repeat it."""
+    monkeypatch.chdir(results)
+    with Store("gradus-runs/store.sqlite", create=False) as store:
+        (run, rows) = store.runs()[1].run, store.rows(2)
+    code, out, _ = command("runs", "2")
+    assert code == 0
+    for words in ("optimizer AdamW", "length 42", "schedule Cosine(rest())", "seed 1", "evaluate_every 21"):
+        assert words in " ".join(out.split())
+    assert [line[:4] for line in lines_of(out)] == [
+        [str(row.step), f"{row['epoch']:.4g}", f"{row['lr']:.4g}", f"{row['train/loss']:.4g}"] for row in rows
+    ]
+    assert out.endswith(f"to train it once more:\n  {line_of(run)}\n")
     code, _, err = command("runs", "99")
     assert (code, err) == (2, "gradus: there is no run 99 in gradus-runs/store.sqlite; `gradus runs` lists them\n")
+
+
+def test_several_runs_are_told_apart(command, results, monkeypatch):
+    """`gradus runs N M` has a line for what differs in specifications, conditions and results, and none for what doesn't."""
+    monkeypatch.chdir(results)
+    code, out, _ = command("runs", "1", "2")
+    words = " ".join(out.split())
+    assert code == 0
+    for said in ("optimizer SGD AdamW", "lr 0.1 0.003", "seed 0 1", "name one two"):
+        assert said in words
+    assert "batch_size" not in words
+
+
+def test_runs_are_printed_for_programs(command, results, monkeypatch):
+    """JSON has every number of the store bit for bit, and CSV a line for each run."""
+    monkeypatch.chdir(results)
+    with Store("gradus-runs/store.sqlite", create=False) as store:
+        rows = store.rows(1)
+    found = json.loads(command("runs", "--json")[1])
+    assert found[0]["rows"] == [{"step": row.step, **row} for row in rows]
+    assert found[1]["specification"]["optimizer"] == "AdamW"
+    assert found[0]["conditions"]["threads"] >= 1
+    heading, *lines = command("runs", "--as", "csv")[1].splitlines()
+    assert heading.startswith("run,name,task,optimizer,rate,schedule")
+    assert [line.split(",")[:4] for line in lines] == [
+        ["1", "one", "digits", "SGD"],
+        ["2", "two", "digits", "AdamW"],
+        ["3", "wild", "digits", "SGD"],
+    ]
+
+
+def test_runs_draws_and_gives_weights(command, results, monkeypatch, tmp_path):
+    """`--plot` draws stored runs, and `--weights` writes a plain state dict, whose network scores as the run did."""
+    monkeypatch.chdir(results)
+    code, out, _ = command("runs", "1", "2", "--plot", str(tmp_path / "x.png"))
+    assert (code, out) == (0, f"wrote {tmp_path / 'x.png'}\n")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = command("runs", "1", "--weights", str(tmp_path / "x.pt"))
+    assert (code, out) == (0, f"wrote {tmp_path / 'x.pt'}\n")
+    model, task = tasks.DigitsNet(), tasks.digits()
+    model.load_state_dict(torch.load(tmp_path / "x.pt", weights_only=True))
+    inputs, targets = task.test
+    correct = (model(torch.as_tensor(inputs)).argmax(1) == torch.as_tensor(targets)).double().mean()
+    with Store("gradus-runs/store.sqlite", create=False) as store:
+        assert store.rows(1)[-1]["test/accuracy"] == pytest.approx(float(correct))
+
+
+REFUSED = [
+    (("3", "--weights", "x.pt"), 2, "run 3 is diverged; weights are kept of finished runs"),
+    (("--weights", "x.pt"), 2, "--weights takes the number of one run"),
+    (("--plot", "x.gif"), 2, "--plot must name a .png file; got x.gif"),
+    (("--stop",), 2, "--stop takes the numbers of runs"),
+    (("1", "--pause"), 2, "run 1 is finished; only a running one can be asked to pause"),
+    (("--delete",), 2, "--delete takes the numbers of runs"),
+    (("--sort", "speed"), 2, "--sort takes one of run, name, task"),
+    (("--sort", "naem"), 2, "did you mean name?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), REFUSED)
+def test_what_runs_cannot_do_is_a_sentence(arguments, code, said, command, results, monkeypatch):
+    """What can't be done with runs is refused with the way out, and nothing is written or deleted."""
+    monkeypatch.chdir(results)
+    left, out, err = command("runs", *arguments)
+    assert (left, out) == (code, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert {path.name for path in results.iterdir()} == {"gradus-runs"}
+    assert len(json.loads(command("runs", "--json")[1])) == 3
+
+
+def test_runs_deletes_what_it_is_told_to(command, results, tmp_path):
+    """`--delete` takes the runs of these numbers out of the store, and `--prune` all that ended without finishing."""
+    shutil.copytree(results / "gradus-runs", tmp_path / "gradus-runs")
+    assert command("runs", "--prune") == (0, "deleted 1 run\n", "")
+    assert command("runs", "1", "--delete") == (0, "deleted 1 run\n", "")
+    assert [one["run"] for one in json.loads(command("runs", "--json")[1])] == [2]
+
+
+@pytest.mark.parametrize("wish", ["stop", "pause"])
+def test_a_running_run_can_be_asked_to_end(wish, command, tmp_path):
+    """`--stop` and `--pause` enter a request, which whoever trains the run finds in the store."""
+    with Store(tmp_path / "gradus-runs" / "store.sqlite") as store, locked(tmp_path / "gradus-runs"):
+        run = store.begin(store.begin_sweep("train", "x", {}), gradus.Run("digits"), {})
+        code, out, _ = command("runs", str(run), f"--{wish}")
+        assert (code, out) == (0, f"asked to {wish} 1 run; what trains them looks when it next reports\n")
+        assert [(one.run, one.wish) for one in store.requests()] == [(run, wish)]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("train", "Cosine(30)", "--epochs", "1", "--threads", "1", "--name", "mine"),
-        quick("--only", "constant", "--without", "constant", "--schedule", "mine=Cosine(30)"),
+        ("train", "Cosine(30)", "--per", "epoch", "--epochs", "1", "--threads", "1", "--name", "mine"),
+        quick("--only", "mine", "--per", "epoch", "--schedule", "mine=Cosine(30)"),
     ],
     ids=["train", "compare"],
 )
 def test_a_mistake_is_shown_before_anything_is_trained(arguments, command):
     """`gradus train` and `gradus compare` say what looks like a mistake before the first epoch, and go on."""
     code, _, err = command(*arguments)
-    first, second = err.splitlines()
+    first, *others = err.splitlines()
     assert code == 0
-    assert first.startswith("mine: this looks like a mistake: it needs 30 steps and the run has 1")
-    assert "epoch 1/1" in second
+    assert first.startswith("mine: this looks like a mistake: ")
+    assert "it needs 30 steps and the run has 1" in first
+    assert "step 21/21" in others[-1]
 
 
 def test_train_keeps_the_weights_and_the_rows(command, tmp_path):
-    """`gradus train` prints how the run ended, its rows are in the store, and its weights in a checkpoint of its name."""
+    """`gradus train` prints how the run ended, its rows are in the store, and its weights in a file of its name."""
     arguments = ("--epochs", "2", "--optimizer", "Lion", "--option", "betas=(0.9, 0.98)", "--lr", "0.003", "--threads", "1")
-    code, out, err = command("train", "Cosine(2)", *arguments, "--name", "my run/1")
+    code, out, err = command("train", "Cosine(2)", "--per", "epoch", *arguments, "--name", "my run/1")
     assert code == 0
-    assert [line.split()[3] for line in err.splitlines()] == ["1/2", "2/2"]
+    assert [re.search(r"step (\d+)/42", line)[1] for line in err.splitlines() if "valid" in line] == ["21", "42"]
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
         rows = store.rows(1)
-    assert [row.lr for row in rows] == [0.003, 0.0015]
-    assert f"my run/1: 2 epochs in {sum(row.seconds for row in rows):.1f} s, train loss {rows[1].train_loss:.4f}" in out
-    (weights,) = (tmp_path / "gradus-runs").glob("*.ckpt")
-    assert re.fullmatch(r"my-run-1-[0-9a-f]{12}\.ckpt", weights.name)
-    assert out.endswith(f"wrote gradus-runs/{weights.name}\n")
+    assert [row["lr"] for row in rows] == [0.003, 0.0015]
+    words = " ".join(out.split())
+    assert f"my run/1: 42 updates in {rows[1]['time/seconds']:.1f} s, train loss {rows[1]['train/loss']:.4g}" in words
+    (weights,) = (tmp_path / "gradus-runs" / "weights").iterdir()
+    assert re.fullmatch(r"my-run-1-[0-9a-f]{12}\.pt", weights.name)
+    assert out.endswith(f"wrote gradus-runs/weights/{weights.name}\n")
     assert not (tmp_path / "gradus-runs" / "checkpoints").exists()
-    model, task = tasks.DigitsNet(), tasks.digits()
-    load(weights, model=model)
-    assert score(model, task) == pytest.approx((rows[1].test_loss, rows[1].test_accuracy))
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "rate"), [("SGD", None), ("gradus.optim.SGD", None), ("AdamW", 1e-3), ("Lion", 1e-4), ("Adafactor", 1e-2)]
+    ("optimizer", "rate"),
+    [(None, None), ("gradus.optim.SGD", None), ("AdamW", 1e-3), ("Lion", 1e-4), ("torch.optim.Adam", 1e-3)],
 )
 def test_without_a_rate_an_optimizer_has_its_own(command, tmp_path, optimizer, rate):
-    """The task's rate is for SGD; another optimizer is trained at its default, and not a hundred times as high."""
-    assert command("train", "--epochs", "1", "--optimizer", optimizer)[0] == 0
+    """The task's rate is for its own optimizer; another is trained at its default, and not a hundred times as high."""
+    assert command("train", "--length", "1", *(["--optimizer", optimizer] if optimizer else []))[0] == 0
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
-        assert store.rows(1)[0].lr == (tasks.digits().lr if rate is None else rate)
+        assert store.rows(1)[0]["lr"] == (tasks.digits().lr if rate is None else rate)
 
 
 def test_a_training_that_diverges_fails(command, tmp_path):
@@ -268,24 +505,26 @@ def test_a_training_that_diverges_fails(command, tmp_path):
     code, out, err = command("train", "--epochs", "1", "--lr", "1e6")
     assert (code, out) == (1, "")
     assert "gradus: diverged at step" in err
-    assert not list((tmp_path / "gradus-runs").glob("*.ckpt"))
+    assert not list((tmp_path / "gradus-runs").rglob("*.pt"))
 
 
 def test_runs_checks_and_repairs_the_store(command, tmp_path):
     """`--check` says that a store is well, or what is damaged; `--repair` saves the rest and keeps the old file."""
     command(*quick("--only", "constant", "--only", "cosine"))
     path = tmp_path / "gradus-runs" / "store.sqlite"
-    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 epochs of 2 runs\n", "")
+    assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 rows of 2 runs\n", "")
     assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left as it is\n", "")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM rows WHERE run = 2")
     code, out, err = command("runs", "--check")
-    assert (code, out) == (1, "run 2: it is finished, and has 0 of 1 epochs\n")
+    assert code == 1
+    assert "run 2" in out
     assert err == "gradus: gradus-runs/store.sqlite is damaged; `gradus runs --repair` saves what can be read\n"
     code, out, _ = command("runs", "--repair")
     assert code == 0
-    assert out.startswith("saved 2 runs with 1 epochs; the old file is gradus-runs/store.sqlite.damaged-")
-    assert "1 kept from before" in command(*quick("--only", "constant", "--only", "cosine"))[1]
+    assert out.startswith("saved 2 runs with 1 row")
+    assert "the old file is gradus-runs/store.sqlite.damaged-" in out
+    assert command("runs", "--check")[0] == 0
 
 
 def test_plot_draws_in_the_terminal_and_as_png_without_torch(tmp_path):
@@ -339,27 +578,26 @@ def test_plot_says_what_a_schedule_does_and_what_looks_wrong(command):
     assert "mistake" not in command("plot", "Cosine(100)")[1]
 
 
-def test_find_draws_writes_and_ends_with_an_option_that_compare_takes(command, tmp_path):
-    """The last line of `gradus find` is --lr and the suggestion, and `gradus compare --lr found` trains at it."""
-    options = ["--option", "momentum=0.9", "--option", "nesterov=True", "--seeds", "2", "--start", "0.01", "--end", "0.3"]
-    code, out, err = command("find", *options, "--steps", "50")
+def test_find_draws_writes_and_ends_with_an_option_that_others_take(command, tmp_path):
+    """The last line of `gradus find` is --lr and the suggestion; train and compare take each optimizer's by --lr found."""
+    short = ("--no-verify", "--start", "1e-3", "--steps", "40", "--batch-size", "256")
+    code, out, err = command("find", *short)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} == {".gitignore", "range.json", "range.png"}
-    found = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())
-    assert out.splitlines()[-1] == f"--lr {found['test']['suggestion']:.3g}"
-    assert found["options"] == {"momentum": 0.9, "nesterov": True}
-    for name, rate in found["test"]["suggestions"].items():
+    assert command("find", *short, "--optimizer", "AdamW")[0] == 0
+    found = {one.run.optimizer: one.test for one in findings(tmp_path / "gradus-runs" / "range.json")}
+    assert f"--lr {found['SGD'].suggestion:.3g}" == out.splitlines()[-1]
+    for name, rate in found["SGD"].suggestions.items():
         assert re.search(rf"{name} +{rate:.3g}", out)
-    code, _, err = command(*quick("--only", "constant", "--lr", "found"))
-    assert (code, "was found for options {'momentum': 0.9, 'nesterov': True}, not {}" in err) == (2, True)
-    command("find", "--no-verify", "--start", "1e-3", "--steps", "60", "--batch-size", "256")
-    code, _, err = command(*quick("--only", "constant", "--lr", "found"))
-    rate = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())["test"]["suggestion"]
-    assert code == (2 if rate is None else 0)
-    assert f"rate {rate:.4g}" in err if rate else "found no rate" in err
-    code, _, err = command(*quick("--only", "constant", "--lr", "found", "--task", "fashion-mnist"))
-    assert (code, "was found for task 'digits', not 'fashion-mnist'" in err) == (2, True)
+    arguments = ("--lr", "found", "--batch-size", "256", "--length", "2")
+    assert command("compare", *arguments, "--only", "constant", "--optimizer", "SGD", "--optimizer", "AdamW")[0] == 0
+    assert command("train", *arguments, "--optimizer", "AdamW")[0] == 0
+    with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
+        rates = [(one.run.optimizer, one.run.lr) for one in store.runs()]
+    assert rates == [(name, found[name].suggestion) for name in ("SGD", "AdamW", "AdamW")][: len(rates)]
+    code, _, err = command("train", "--lr", "found", "--batch-size", "64")
+    assert (code, "batch_size" in err) == (2, True)
 
 
 def test_a_stopped_find_writes_nothing(command, monkeypatch, tmp_path):
@@ -368,7 +606,7 @@ def test_a_stopped_find_writes_nothing(command, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gradus.rangetest.of_task.range_test", stop)
+    monkeypatch.setattr("gradus.rangetest.found.find_lr", stop)
     code, out, err = command("find")
     assert (code, out, err) == (130, "", "\nstopped; nothing was written\n")
     assert not list(tmp_path.iterdir())
@@ -378,9 +616,9 @@ def test_find_takes_all_images_at_once_where_the_batch_holds_them(command, tmp_p
     """With a batch as large as the training set each update is on all of it, and `gradus find` goes from pass to pass."""
     code, _, err = command("find", "--batch-size", "5000", "--no-verify", "--start", "1e-2", "--steps", "30")
     assert (code in (0, 1), err) == (True, "")
-    losses = json.loads((tmp_path / "gradus-runs" / "range.json").read_text())["test"]["losses"]
+    losses = findings(tmp_path / "gradus-runs" / "range.json")[0].test.losses
     assert len(losses) == 30
-    assert sorted(losses[:15], reverse=True) == losses[:15]  # batches of a part would make noise
+    assert tuple(sorted(losses[:15], reverse=True)) == losses[:15]  # batches of a part would make noise
 
 
 def test_find_without_a_suggestion_fails_and_says_why(command):
@@ -417,7 +655,7 @@ def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code,
     assert left == code, told
     assert_gone(process.pid)
     assert "Traceback" not in told
-    assert "stopped; every finished epoch is in gradus-runs/store.sqlite" in told
+    assert "stopped; what was evaluated is in gradus-runs/store.sqlite" in told
     assert "the same command again" in told
     assert (tmp_path / "out").read_text() == ""
     assert {path.name for path in (tmp_path / "gradus-runs").iterdir()} <= {
@@ -425,12 +663,11 @@ def test_a_stopped_comparison_keeps_its_epochs_and_says_how_to_go_on(sent, code,
         ".lock",
         "store.sqlite",
         "checkpoints",
-        ".unfinished",
     }
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
         assert {one.status for one in store.runs()} == {"interrupted"}
-        lines = re.findall(r" epoch \d+/3000 ", told)
-        assert sum(one.epochs for one in store.runs()) - len(lines) in (0, 1)  # stored first, then told
+        lines = re.findall(r" valid accuracy ", told)
+        assert sum(one.rows for one in store.runs()) - len(lines) in (0, 1)  # stored first, then told
 
 
 def assert_gone(group):
@@ -448,7 +685,7 @@ def wait_for_rows(log, names, process):
     """Wait until each run has told of an epoch."""
     for _ in range(1200):
         told = log.read_text()
-        if all(re.search(rf"^{name} +epoch", told, re.MULTILINE) for name in names):
+        if all(re.search(rf"^{name} +step.* valid accuracy", told, re.MULTILINE) for name in names):
             return
         assert process.poll() is None, told
         time.sleep(0.1)
@@ -473,10 +710,11 @@ def test_the_same_command_again_keeps_the_finished_runs_and_says_so(command, mon
     code, out, err = command(*arguments)
     assert code == 0
     assert "2 runs (1 kept from before)" in out
-    assert [line.split()[0] for line in err.splitlines()] == [
-        "cosine:",
-        "cosine",
-    ]  # what looks like a mistake, and its epoch
+    assert [line.split()[0] for line in err.splitlines()] == ["cosine"]
+    code, out, err = command(*arguments)  # a finished comparison trains nothing
+    assert (code, err) == (0, "")
+    assert "2 runs (2 kept from before)" in out
+    assert "kept" not in command(*arguments, "--again")[1]
 
 
 @pytest.mark.parametrize("name", ["results.json", "curves.png"])

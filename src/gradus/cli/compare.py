@@ -72,10 +72,10 @@ def compare(
     workers: Annotated[int | None, typer.Option(help="Processes side by side; on a CPU one a core by default.")] = None,
     given: Mapping[str, Any] = {},
 ) -> None:
-    """Train under each schedule, optimizer, rate, option and network, side by side, and say how each fared.
+    """Train under several schedules, optimizers, rates, side by side.
 
-    The six schedules: constant, square-root, factor, multi-factor, cosine, cosine with warmup. Finished runs are kept: the
-    same command again trains what is missing, unless --again.
+    There is a run for each combination with each seed. The six schedules: constant, square-root, factor, multi-factor,
+    cosine, cosine with warmup. Finished runs are kept: the same command again trains what is missing, unless --again.
     """
     named = named_schedules(schedule or [], unnamed=False)
     if seeds < 1:

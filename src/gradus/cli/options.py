@@ -68,7 +68,7 @@ STEP: _Table = {
         Annotated[
             list[str] | None,
             typer.Option(
-                metavar="PATTERN=...",
+                metavar="PATTERN=GROUP",
                 help='Parameters by name: "embed.*=frozen", "body.*=factor:0.1", "*.bias=weight_decay:0"; repeatable.',
             ),
         ],

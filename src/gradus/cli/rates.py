@@ -36,13 +36,14 @@ def _numbers(text: str) -> list[float]:
     low, dots, rest = text.partition("..")
     high, colon, count = rest.partition(":")
     try:
-        if not dots:
-            return [float(text)]
-        if colon and re.fullmatch(r"\d+", count):
-            return _spaced(float(low), float(high), int(count), text)
+        ends = [float(part) for part in ((low, high) if dots else (text,))]
     except ValueError:
-        pass
-    raise InvalidInput(f"--lr takes {_FORMS}; got {text!r}")
+        ends = []
+    if len(ends) == 1:
+        return ends
+    if not ends or not colon or not re.fullmatch(r"\d{1,9}", count):
+        raise InvalidInput(f"--lr takes {_FORMS}; got {text!r}")
+    return _spaced(*ends, int(count), text)
 
 
 def _spaced(low: float, high: float, count: int, text: str) -> list[float]:

@@ -28,7 +28,7 @@ _UNFINISHED = ("diverged", "failed", "interrupted", "stopped")
 @app.command()
 def runs(
     numbers: Annotated[
-        list[int] | None, typer.Argument(metavar="[RUN]...", help="One run to show whole, or several to compare.")
+        list[int] | None, typer.Argument(metavar="RUN", help="One run to show whole, or several to compare.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Runs of this task; * stands for anything, here and below.")] = None,
     name: Annotated[str | None, typer.Option(help="Runs of this name.")] = None,
@@ -37,7 +37,9 @@ def runs(
     lr: Annotated[float | None, typer.Option(help="Runs at this learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Runs with this batch size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Runs with this seed.")] = None,
-    status: Annotated[str | None, typer.Option(help="Runs of this status: finished, running, interrupted, ...")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Runs of this status, such as finished, running or interrupted.")
+    ] = None,
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="What to sort by: run, objective, seconds, or any other column.")
     ] = "run",
@@ -61,7 +63,10 @@ def runs(
     ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = RESULTS,
 ) -> None:
-    """List the runs in a store, show one whole, compare several; draw, stop or delete them."""
+    """List stored runs; show, compare, draw, stop or delete some.
+
+    The number of one run shows it whole; several are compared.
+    """
     if repair:
         _repair(out)
         return
