@@ -10,9 +10,11 @@ from gradus.doors import register
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "GradusError",
     "InvalidInput",
     "RangeTest",
+    "Row",
     "Run",
     "Scheduler",
     "Store",
@@ -27,6 +29,7 @@ __all__ = [
     "from_torch",
     "from_transformers",
     "gallery",
+    "grid",
     "lr_scheduler",
     "optim",
     "range_test",
@@ -43,39 +46,40 @@ if TYPE_CHECKING:
     from gradus.integrations import from_torch, from_transformers
     from gradus.plots import compare_schedules
     from gradus.rangetest import RangeTest, range_test
+    from gradus.report import Comparison
+    from gradus.rows import Row
     from gradus.runs import Run
     from gradus.scheduler import Scheduler
     from gradus.schedules import absolute, check, explain
     from gradus.store import Store
+    from gradus.sweep import grid
     from gradus.tasks import Task
     from gradus.training import train
 
 _ROOMS = {
     "GradusError": "errors",
     "InvalidInput": "errors",
+    "Comparison": "report",
     "RangeTest": "rangetest",
+    "Row": "rows",
     "Run": "runs",
     "Scheduler": "scheduler",
     "Store": "store",
     "Task": "tasks",
     "absolute": "schedules",
     "check": "schedules",
+    "compare": "experiments",
     "compare_schedules": "plots",
     "explain": "schedules",
     "from_torch": "integrations",
     "from_transformers": "integrations",
-    "compare": "experiments",
+    "grid": "sweep",
     "range_test": "rangetest",
     "train": "training",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "range_test":  # the room of the bar is above its own
-        from gradus.progress import StepBar
-        from gradus.rangetest.bars import show_by
-
-        show_by(StepBar)
     if name in _ROOMS:
         return getattr(importlib.import_module(f"gradus.{_ROOMS[name]}"), name)
     if name in __all__:
@@ -85,7 +89,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'gradus' has no attribute {name!r}{did_you_mean(name, __all__)}")
 
 
-register("compare_schedules", lambda: __getattr__("compare_schedules"))  # for `schedule.plot()`
+# What rooms use of higher ones: `schedule.plot()`, and the range test's bar.
+register("compare_schedules", lambda: __getattr__("compare_schedules"))
+register("bar", lambda: importlib.import_module("gradus.progress").StepBar)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """What lower rooms offer of higher ones without importing them: the front door says where each thing is.
 
-`Schedule.plot()` draws with whatever is registered as "compare_schedules". `gradus/__init__.py` registers it as an import,
-which the first call makes, so only those pay for pictures who draw some.
+`Schedule.plot()` draws with whatever is registered as "compare_schedules", and a range test shows the "bar".
+`gradus/__init__.py` registers both as imports, which the first use makes, so only those pay for pictures who draw some.
 """
 
 from collections.abc import Callable

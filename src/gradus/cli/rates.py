@@ -43,7 +43,7 @@ def _numbers(text: str) -> list[float]:
         return ends
     if not ends or not colon or not re.fullmatch(r"\d{1,9}", count):
         raise InvalidInput(f"--lr takes {_FORMS}; got {text!r}")
-    return _spaced(*ends, int(count), text)
+    return _spaced(ends[0], ends[1], int(count), text)
 
 
 def _spaced(low: float, high: float, count: int, text: str) -> list[float]:

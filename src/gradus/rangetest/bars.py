@@ -1,13 +1,13 @@
 """The seam for a bar: the LR finder says what it is at, and whoever draws it is handed in."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, runtime_checkable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
 
 from gradus.distributed import is_main
+from gradus.doors import opened
 from gradus.errors import InvalidInput
 
-__all__ = ["Bar", "show_by", "shown_bar"]
+__all__ = ["Bar", "shown_bar"]
 
 
 @runtime_checkable
@@ -36,26 +36,10 @@ class _NoBar:
         """Nothing is shown."""
 
 
-@contextmanager
-def _no_bar() -> Iterator[Bar]:
-    yield _NoBar()
-
-
-_usual: Callable[[], AbstractContextManager[Bar]] = _no_bar
-
-
-def show_by(bar: Callable[[], AbstractContextManager[Bar]]) -> None:
-    """Have a bar of this kind shown where one is wanted and none is given.
-
-    Args:
-        bar: makes one, which is shown inside its `with`.
-    """
-    global _usual
-    _usual = bar
-
-
-def shown_bar(progress: bool | Bar) -> AbstractContextManager[Bar]:
+def shown_bar(progress: bool | Bar) -> AbstractContextManager[Any]:
     """The bar for a range test, as a context; of processes that train together the first has one.
+
+    The usual bar belongs to a higher room, which the front door names.
 
     Args:
         progress: whether one is wanted; or one that is shown already.
@@ -66,5 +50,5 @@ def shown_bar(progress: bool | Bar) -> AbstractContextManager[Bar]:
     if not isinstance(progress, (bool, Bar)):
         raise InvalidInput(f"progress must be True, False, or a bar with begin and step; got {progress!r}")
     if not progress or not is_main():
-        return _no_bar()
-    return _usual() if progress is True else nullcontext(progress)
+        return nullcontext(_NoBar())
+    return opened("bar")() if progress is True else nullcontext(progress)
