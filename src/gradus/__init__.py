@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gradus.scheduler import Scheduler
     from gradus.schedules import absolute, check, explain
     from gradus.store import Store
-    from gradus.sweep import grid
+    from gradus.sweep.grid import grid
     from gradus.tasks import Task
     from gradus.training import train
 
