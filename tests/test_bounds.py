@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from gradus.rangetest.of_task import Found
 from torch import nn
 
 import gradus
@@ -24,6 +23,7 @@ from faults import limited
 from gradus.checkpoint import latest, load
 from gradus.checkpoint.file import HEADER, packed
 from gradus.errors import GradusError
+from gradus.rangetest.found import Found
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.schedules import Constant, Schedule, parse

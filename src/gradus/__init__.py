@@ -89,8 +89,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'gradus' has no attribute {name!r}{did_you_mean(name, __all__)}")
 
 
-# What rooms use of higher ones: `schedule.plot()`, and the range test's bar.
+# What rooms use of higher ones: `schedule.plot()`, a range test's pictures, and its bar.
 register("compare_schedules", lambda: __getattr__("compare_schedules"))
+register("range_figure", lambda: importlib.import_module("gradus.plots").range_figure)
+register("png", lambda: importlib.import_module("gradus.plots").png)
 register("bar", lambda: importlib.import_module("gradus.progress").StepBar)
 
 

@@ -20,6 +20,7 @@ from gradus.runs import Run
 from gradus.schedules import Constant
 from gradus.tasks import Task, examples_in, load_task
 from gradus.training import check_run, completed, pick_device
+from gradus.training.loop import AMP
 from gradus.training.optimizers import build_optimizer, is_same_class
 from gradus.training.setup import fresh_model, own_randomness, reseed
 
@@ -40,7 +41,6 @@ _DECISIVE = (
     "clip_norm",
     "valid",
 )
-_AMP = {"bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def find_lr(
         None if task.step else task.loss,
         _Batches(run, task, place),
         run.accumulate,
-        torch.amp.GradScaler(place.type) if run.precision == "float16" else _AMP.get(run.precision),
+        torch.amp.GradScaler(place.type) if run.precision == "float16" else AMP.get(run.precision),
         clip_norm=run.clip_norm,
         task=task,
         dtype=torch.float64 if run.precision == "float64" else torch.float32,

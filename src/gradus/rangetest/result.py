@@ -6,12 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gradus.doors import opened
 from gradus.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from gradus.plots import Picture
 
 __all__ = ["RangeTest"]
 
@@ -60,11 +58,9 @@ class RangeTest:
         lines = [self.remark, *(f"{name}: {rate:.3g}" for name, rate in self.suggestions.items())]
         return "\n".join([*lines, f"The curve ends at rate {self.lrs[-1]:.3g}: {self.stopped_because}."])
 
-    def plot(self) -> "Picture":
-        """The curve on a logarithmic axis of rates, with the suggestions and the interval marked."""
-        from gradus.plots import range_figure
-
-        return range_figure(
+    def plot(self) -> Any:
+        """The curve on a logarithmic axis of rates, with the suggestions and the interval marked: a matplotlib figure."""
+        return opened("range_figure")(
             self.lrs,
             self.losses,
             self.smoothed,
@@ -78,9 +74,7 @@ class RangeTest:
 
     def _repr_html_(self) -> str:
         """The picture and the sentences, for a notebook."""
-        from gradus.plots import png
-
-        picture = base64.b64encode(png(self.plot())).decode()
+        picture = base64.b64encode(opened("png")(self.plot())).decode()
         text = html.escape(str(self)).replace("\n", "<br>")
         return f'<img src="data:image/png;base64,{picture}" alt="range test"><p>{text}</p>'
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gradus.distributed import all_gather, world_size
+from gradus.distributed import all_gather, is_up, mean_over_processes
 from gradus.errors import InvalidInput
 from gradus.rangetest.findings import holds, maximizes
 from gradus.scheduler import Scheduler
@@ -327,11 +327,9 @@ def _numbers(measured: Sequence[Measured]) -> Iterable[tuple[float, float | None
 
 def _agreed(measured: Measured) -> Measured:
     """The mean over all processes that train together, so that all decide alike."""
-    if world_size() == 1:
+    if not is_up():
         return measured
-    values = _stacked(value.to(measured.loss) for value in measured if value is not None)
-    torch.distributed.all_reduce(values)
-    return Measured(*values / world_size())
+    return Measured(*mean_over_processes(_stacked(value.to(measured.loss) for value in measured if value is not None)))
 
 
 def _everywhere(here: bool) -> bool:

@@ -12,7 +12,7 @@ from gradus.files import make_ignored_folder
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.tasks import Task, load
-from gradus.training.checking import check_every, check_forward, check_run
+from gradus.training.checking import check_every, check_forward, check_run, refuse_precision
 from gradus.training.checkpointing import Checkpointing
 from gradus.training.errors import DIVERGED_AT, Diverged, NonFinite, Stopped
 from gradus.training.loop import Training
@@ -137,6 +137,7 @@ def events(
         asked = should_stop or (lambda: False)
         yield from rows_of(found, run, Context(place, folder, None if data_dir is None else str(data_dir), asked))
         return
+    refuse_precision(run, place)
     checkpointing = Checkpointing(checkpoints, checkpoint_every)
 
     def after_update(training: Training) -> bool:

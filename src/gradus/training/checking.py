@@ -9,12 +9,13 @@ from torch import nn
 from gradus.errors import InvalidInput
 from gradus.runs import Run
 from gradus.tasks import Task, check_task
-from gradus.training.loop import step_for
+from gradus.training.loop import AMP, step_for
 from gradus.training.nonfinite import check_policy
 from gradus.training.optimizers import build_optimizer, build_scheduler
 from gradus.training.setup import CPU, completed, fresh_model
+from gradus.training.step import autocast_for
 
-__all__ = ["check_every", "check_forward", "check_run"]
+__all__ = ["check_every", "check_forward", "check_run", "refuse_precision"]
 
 
 def check_run(run: Run, task: Any, *, device: torch.device | None = None) -> None:
@@ -46,6 +47,7 @@ def check_run(run: Run, task: Any, *, device: torch.device | None = None) -> Non
     tokens = task.tokens_per_step(run.batch_size, run.accumulate)
     run.total_steps(steps, tokens)
     run.evaluation_steps(steps, tokens)
+    refuse_precision(run, place)
     model = fresh_model(run, task).to(place)
     optimizer = build_optimizer(run, model)
     check_policy(run, optimizer)
@@ -66,7 +68,27 @@ def check_forward(run: Run, task: Task, model: nn.Module, device: torch.device) 
     except Exception:  # a network of the user's may hold what can't be copied
         trial = fresh_model(run, task).to(device)
         build_optimizer(run, trial)  # which freezes what is frozen
-    check_task(task, trial, valid=run.valid, device=device, dtype=dtype)
+    with autocast_for(device.type, AMP.get(run.precision)):
+        check_task(task, trial, valid=run.valid, device=device, dtype=dtype)
+
+
+def refuse_precision(run: Run, device: torch.device) -> None:
+    """Refuse a precision that a device doesn't have.
+
+    Args:
+        run: with its precision.
+        device: where it is to be trained.
+
+    Raises:
+        InvalidInput: it hasn't.
+    """
+    if run.precision == "float64" and device.type == "mps":
+        raise InvalidInput("mps computes nothing in float64; train in float32, or on the CPU: device=cpu")
+    try:
+        with autocast_for(device.type, AMP.get(run.precision)):
+            torch.zeros(1, 1, device=device) @ torch.zeros(1, 1, device=device)
+    except RuntimeError as error:
+        raise InvalidInput(f"{run.precision} can't be computed in on {device}: {error}; train in float32") from None
 
 
 def check_every(updates: int | None) -> None:

@@ -25,11 +25,11 @@ from gradus.training.progress import Progress
 from gradus.training.setup import fresh_model, own_randomness, reseed
 from gradus.training.step import TrainingStep, autocast_for, evaluating, mean_loss, to_training
 
-__all__ = ["Training", "step_for"]
+__all__ = ["AMP", "Training", "step_for"]
 
 _SCORED_AT_ONCE = 4  # times the batch size: no gradients are kept, so they find room where the training did
 _PROGRESS_EVERY = 0.25  # seconds
-_AMP = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+AMP: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def step_for(run: Run, task: Task, model: Any, optimizer: torch.optim.Optimizer, device: torch.device) -> TrainingStep:
@@ -50,7 +50,7 @@ def step_for(run: Run, task: Task, model: Any, optimizer: torch.optim.Optimizer,
         model,
         optimizer,
         lambda batch: task.loss_of(model, batch, dtype),
-        amp=_AMP.get(run.precision),
+        amp=AMP.get(run.precision),
         scaler=torch.amp.GradScaler(device.type) if run.precision == "float16" else None,
         clip_norm=run.clip_norm,
     )

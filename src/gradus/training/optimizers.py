@@ -77,6 +77,8 @@ def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     """
     assert run.optimizer is not None
     kind = optimizer_class(run.optimizer)
+    if run.clip_norm is not None and (run.options or {}).get("clip_norm") is not None:
+        raise InvalidInput("clip_norm is given twice, to the run and to its optimizer; leave one of them out")
     if not run.groups:
         return _made(kind, model.parameters(), run, {})
     groups = _groups(run, model)

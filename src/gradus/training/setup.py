@@ -43,8 +43,8 @@ def pick_device(name: str | None = None) -> torch.device:
 def completed(run: Run, task: Any) -> Run:
     """The run with all that it leaves to its task filled in. A training function's run is as it was.
 
-    The task's rate, options and groups are meant for its own optimizer; with another, None is that optimizer's default
-    rate and no options.
+    The task's rate and options are meant for its own optimizer: with another, None is that optimizer's default rate and no
+    options. Its groups are of its own network: with another, None is no groups.
 
     Args:
         run: the run.
@@ -70,7 +70,7 @@ def completed(run: Run, task: Any) -> Run:
         optimizer=optimizer,
         lr=lr,
         options=options,
-        groups=task.groups if run.groups is None else run.groups,
+        groups=(task.groups if run.model is None else {}) if run.groups is None else run.groups,
         length=task.length if run.length is None else run.length,
         batch_size=task.batch_size if run.batch_size is None else run.batch_size,
     )
