@@ -1,14 +1,19 @@
 """Whatever trains, a task of any kind or a function of one's own, is compared, killed, resumed and told apart alike."""
 
+import math
+import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import faults
 import gradus.store
-from gradus.experiments import compare
+from gradus.experiments import compare, train_run
+from gradus.rangetest import find_lr
 from gradus.report import Comparison
 from gradus.runs import Run
 from gradus.schedules import Constant, Cosine, Linear, fraction, rest
@@ -40,6 +45,7 @@ def compared(task: str, folder: Path) -> Comparison:
 
 def killed(task: str, folder: Path, rows: int) -> None:
     """Begin that comparison, and die by SIGKILL when so many rows are stored."""
+    multiprocessing.set_start_method("fork", force=True)  # as in a process that was started from a shell
     add, done = gradus.store.Store.add, []
 
     def add_and_die(*given: object, **named: object) -> None:
@@ -74,3 +80,24 @@ def test_it_is_compared_told_apart_and_goes_on_after_sigkill_bit_for_bit(
         assert [one.name for one in store.runs()] == [f"{own}, {shape}" for own in OPTIMIZERS for shape in SCHEDULES]
         assert len({one.identity for one in store.runs()}) == 9
         assert store.check() == []
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The weights that the finished runs have left, to the last bit."""
+    return {path.name: faults.bits(torch.load(path)) for path in folder.glob("weights/*.pt")}
+
+
+@pytest.mark.parametrize("task", [kind for kind in KINDS if kind != "tiny:loop"])
+def test_a_rate_is_sought_with_an_optimizer_of_ones_own_and_trained_with(task: str, tmp_path: Path) -> None:
+    """Each kind of task takes an optimizer by its import path in the range test, and in one training, whose weights are
+    kept.
+    """
+    run = Run(task, "tiny:Signum", lr=0.01, length=2, evaluate_every=2)
+    found = find_lr(run, device="cpu", progress=False, steps=12, verify=False)
+    assert (found.run.optimizer, found.run.task) == ("tiny:Signum", task)
+    assert all(math.isfinite(loss) for loss in found.test.losses)
+    trained, kept = train_run(found.run, device="cpu", threads=1, out=tmp_path)
+    assert (trained.status, [row.step for row in trained.rows]) == ("finished", [2])
+    assert kept is not None
+    assert weights(tmp_path)

@@ -1,5 +1,6 @@
 """Executors give the same rows, and one run's end is no other's; they can be asked to stop; statistics against SciPy."""
 
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def finished(*runs: Run) -> list[Run]:
 
 POINTS = Run("tiny:points", length=epochs(2), record_every=3)
 GOOD = finished(*grid(POINTS, optimizer=["SGD", "tiny:Signum"], schedules=[Cosine(rest())], seed=range(2)))
-TRAINABLE = Run("tiny:counting")
+OTHERS = [Run("tiny:counting"), *finished(Run("tiny:items", length=2, evaluate_every=1))]
 WILD = POINTS.replace(lr=1e6, name="wild", schedules=absolute(Constant(1e30)))
 BAD = {
     "diverged": (finished(WILD)[0], "diverged at step "),
@@ -73,27 +74,29 @@ def resources(folder: Path | None = None, **changes: Any) -> Resources:
 
 @pytest.fixture(scope="module")
 def alone() -> Outcome:
-    """What comes of the good runs and the trainable, one after the other."""
-    return outcome(EXECUTORS["serial"]([*GOOD, TRAINABLE], resources()))
+    """What comes of the good runs, of a training function and of a Dataset, one after the other."""
+    return outcome(EXECUTORS["serial"]([*GOOD, *OTHERS], resources()))
 
 
 def test_a_run_gives_rows_and_ends_finished(alone: Outcome) -> None:
     """Each run begins, gives its rows in order and ends; runs of other seeds and optimizers differ."""
-    assert sorted(alone) == list(range(5))
+    assert sorted(alone) == list(range(6))
     assert {status for _, status, _ in alone.values()} == {"finished"}
-    assert len({tuple(rows) for rows, _, _ in alone.values()}) == 5
+    assert len({tuple(rows) for rows, _, _ in alone.values()}) == 6
     assert [row.step for row in alone[4][0]] == [1, 2, 3, 4, 5]
 
 
 def test_processes_give_the_same_rows_and_a_run_that_fails_diverges_or_dies_ends_alone(
     alone: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Side by side, and beside runs that diverge, fail or kill their process, the rows are the same, bit for bit."""
+    """Side by side, and beside runs that diverge, fail or kill their process, the rows are the same, bit for bit; those
+    of a Dataset, too, that can be sent to no process, and whose batches workers make.
+    """
     monkeypatch.setenv("GRADUS_TINY_UNMADE", "1")
     monkeypatch.setenv("GRADUS_TINY_DYING", "1")
     dying = finished(POINTS.replace(model="tiny:dying"))[0]
     bad = [run for run, _ in BAD.values()]
-    found = outcome(EXECUTORS["processes"]([dying, *bad, *GOOD, TRAINABLE], resources()))
+    found = outcome(EXECUTORS["processes"]([dying, *bad, *GOOD, *OTHERS], resources()))
     assert found[0] == ([], "failed", "its process died with exit code -9")
     for place, (status, (_, said)) in enumerate(BAD.items(), 1):
         assert found[place][1] == ("diverged" if status == "diverged" else "failed")
@@ -158,6 +161,7 @@ def test_nothing_is_left_behind() -> None:
         events: Any = execute(GOOD, Resources("cpu", threads=threads + 1))
         next(events)
         events.close()
+    gc.collect()  # with a task go the workers that made its batches
     assert multiprocessing.active_children() == []
     assert torch.get_num_threads() == threads
 

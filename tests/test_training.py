@@ -4,10 +4,12 @@ import itertools
 import math
 import os
 import pickle
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
+import tiny
 from gradus.checkpoint import Checkpoints, latest, load
 from gradus.checkpoint.filling import tree_of
 from gradus.errors import GradusError, InvalidInput
@@ -303,22 +307,37 @@ RESUMED = {
 }
 
 
+Uninterrupted = Callable[[Run], tuple[list[Row], Any]]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    """The rows of a run that nothing cuts short, and the state it ends in, to the last bit; each trained once."""
+    known: dict[str, tuple[list[Row], Any]] = {}
+
+    def of(run: Run) -> tuple[list[Row], Any]:
+        if run.to_json() not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            rows = checkpointed(run, a_task(), folder, None)
+            assert rows == rows_of(run, a_task())
+            known[run.to_json()] = rows, bits(final_state(folder))
+        return known[run.to_json()]
+
+    return of
+
+
 @pytest.mark.parametrize("every", [None, 1, 3])
 @pytest.mark.parametrize("step", [0, 6, 11])
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_cut_short_anywhere_ends_as_if_it_had_not_been(
-    name: str, step: int, every: int | None, tmp_path: Path
+    name: str, step: int, every: int | None, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
     """Rows, weights, slots and schedule of a resumed run are the uninterrupted run's, bit for bit, within an epoch too."""
-    run, whole = RESUMED[name], tmp_path / "whole"
-    with Checkpoints(whole) as checkpoints:
-        expected = rows_of(run, a_task(), checkpoints=checkpoints)
-    assert expected == rows_of(run, a_task())
-    before, rows = (checkpointed(run, task, tmp_path / "cut", every) for task in (cut_at(step), a_task()))
-    assert rows == expected
+    run = RESUMED[name]
+    before, rows = (checkpointed(run, task, tmp_path, every) for task in (cut_at(step), a_task()))
+    assert (rows, bits(final_state(tmp_path))) == uninterrupted(run)
     assert len(before) == step // 4
     assert every == 3 or rows[: len(before)] == before  # their seconds too
-    assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
 
 
 CLOSURES = {
@@ -331,17 +350,59 @@ CLOSURES = {
 
 @pytest.mark.parametrize("evaluation", [0, 20, 35])
 @pytest.mark.parametrize("name", CLOSURES)
-def test_a_run_whose_optimizer_looks_several_times_resumes_too(name: str, evaluation: int, tmp_path: Path) -> None:
+def test_a_run_whose_optimizer_looks_several_times_resumes_too(
+    name: str, evaluation: int, tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
     """Cut at any evaluation of the loss, within an update too, a run of LBFGS ends with the uninterrupted run's rows and
     state, bit for bit.
     """
-    run, whole = CLOSURES[name], tmp_path / "whole"
-    with Checkpoints(whole) as checkpoints:
-        expected = rows_of(run, a_task(), checkpoints=checkpoints)
-    before, rows = (checkpointed(run, task, tmp_path / "cut", 1) for task in (cut_at(evaluation), a_task()))
+    run = CLOSURES[name]
+    before, rows = (checkpointed(run, task, tmp_path, 1) for task in (cut_at(evaluation), a_task()))
     assert len(before) < 4
-    assert rows == expected
-    assert bits(final_state(tmp_path / "cut")) == bits(final_state(whole))
+    assert (rows, bits(final_state(tmp_path))) == uninterrupted(run)
+
+
+def test_a_training_that_ends_within_a_pass_leaves_its_workers_to_the_next() -> None:
+    """Trainings on one task's Dataset share its workers, whether they end within a pass, or are left there."""
+    task, known = tiny.items(), set(active_children())
+    for seed in range(2):
+        rows_of(Run("tiny:items", length=3, seed=seed), task)
+        left = train(Run("tiny:items", seed=seed, record_every=2), task, device=CPU)
+        next(left)
+        left.close()
+        assert len(set(active_children()) - known) == 2
+
+
+OTHER_KINDS: dict[str, Callable[[], Any]] = {
+    "other shapes": lambda: (torch.zeros(30, 5), torch.zeros(30, dtype=torch.int64)),
+    "other numbers": lambda: (torch.zeros(30, 4, dtype=torch.float64), torch.zeros(30, dtype=torch.int64)),
+    "other targets": lambda: (torch.zeros(30, 4), torch.zeros(30)),
+    "a Dataset's": lambda: TensorDataset(torch.zeros(30, 5), torch.zeros(30, dtype=torch.int64)),
+    "a function's": lambda: each_batch_of_five_inputs,
+}
+
+
+def each_batch_of_five_inputs(seed: int, epoch: int) -> list[Any]:  # noqa: ARG001 - as every such function
+    return [(torch.zeros(8, 5), torch.zeros(8, dtype=torch.int64))] * 4
+
+
+@pytest.mark.parametrize("other", OTHER_KINDS)
+def test_a_resumed_run_refuses_batches_of_another_kind(other: str, tmp_path: Path) -> None:
+    """Where the data have become others, a training that was cut short says which, and from which it came; as they were,
+    it goes on.
+    """
+    run = a_run()
+    before = checkpointed(run, cut_at(6), tmp_path, 1)
+    changed = replace(a_task(), train=OTHER_KINDS[other](), objective=None, valid=a_task().test)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError) as caught:
+        next(train(run, changed, device=CPU, checkpoints=checkpoints))
+    assert re.fullmatch(
+        r"the batches of task 'points' were \(float32 \[\*, 4\], int64 \[\*\]\) when this training was cut short, and are "
+        rf"\((float32 \[\*, 5\]|float64 \[\*, 4\]|float32 \[\*, 4\]), (int64|float32) \[\*\]\) now; the checkpoints are in "
+        rf"{tmp_path}: give the data as they were, or remove these",
+        str(caught.value),
+    )
+    assert checkpointed(run, a_task(), tmp_path, 1)[: len(before)] == before
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]

@@ -31,6 +31,22 @@ def points() -> Task:
     )
 
 
+def items() -> Task:
+    """The same points from a Dataset that can't be sent to a process, in batches that two workers make."""
+    task, noise = points(), lambda: 0.1 * torch.randn(4)
+
+    class Items(torch.utils.data.Dataset[Any]):
+        """Points that are moved a little whenever they are asked for."""
+
+        def __len__(self) -> int:
+            return 50
+
+        def __getitem__(self, index: int) -> Any:
+            return task.train.inputs[index] + noise(), task.train.targets[index]
+
+    return Task("items", Items(), task.test, task.test, model=task.model, batch_size=8, length=epochs(3), workers=2)
+
+
 def growing() -> Task:
     """Points of which there are as many as the environment says, as after an edit of the data."""
     task, count = points(), int(os.environ.get("COUNT", "50"))

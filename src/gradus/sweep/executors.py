@@ -235,7 +235,9 @@ class _Worker:
     def __init__(self, resources: Resources) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_worker_main, args=(theirs, resources), daemon=True)
+        self.process = context.Process(
+            target=_worker_main, args=(theirs, resources, multiprocessing.get_start_method()), daemon=True
+        )
         with _environment(OMP_NUM_THREADS=str(resources.threads)), _no_main_module(), _interrupts_ignored():
             self.process.start()
         theirs.close()
@@ -263,8 +265,13 @@ class _Worker:
         self.process.join()
 
 
-def _worker_main(connection: Connection, resources: Resources) -> None:
-    """The life of a worker: receive a run, send its events, until the other end is closed."""
+def _worker_main(connection: Connection, resources: Resources, start_method: str) -> None:
+    """The life of a worker: receive a run, send its events, until the other end is closed.
+
+    A DataLoader in it starts workers as one in the user's own process does, or the same Dataset would be refused here, or
+    wait for each of them to import torch.
+    """
+    multiprocessing.set_start_method(start_method, force=True)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     multiprocessing.current_process().daemon = False  # or a DataLoader couldn't start workers in it
     torch.set_num_threads(resources.threads)

@@ -1,5 +1,6 @@
 """Training as a generator of rows: whoever wants a progress bar, a store or an early stop takes the rows."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,15 @@ def events(
         return stop and not training.is_done
 
     training = Training(completed(run, found), found, place, NonFinitePolicy(run.on_nonfinite, on_incident), after_update)
-    checkpointing.load_state(training)
-    if training.position == 0:
-        check_forward(training.run, found, training.model, place)
-    yield from list(training.rows)
-    while not training.is_done:
-        with checkpointing.deferring_signals():
-            event, stop = training.advance(progress=progress)
-        if event is not None:
-            yield event
-        if stop:
-            raise Stopped(training.position)
+    with contextlib.closing(training):
+        checkpointing.load_state(training)
+        if training.position == 0:
+            check_forward(training.run, found, training.model, place)
+        yield from list(training.rows)
+        while not training.is_done:
+            with checkpointing.deferring_signals():
+                event, stop = training.advance(progress=progress)
+            if event is not None:
+                yield event
+            if stop:
+                raise Stopped(training.position)

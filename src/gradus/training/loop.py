@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,7 +93,7 @@ class Training:
         self._step.begin = self._reseed
         if policy.policy is not None:
             self._step.look = self._look
-        self._batches: Iterator[Any] | None = None
+        self._batches: Generator[Any, None, None] | None = None
         self._kind: str | None = None
         self._values: dict[str, float] = {}
         self._scores = Scores(task.metrics or {})
@@ -165,6 +165,12 @@ class Training:
                 return row, stop
             if time.perf_counter() > until:
                 return self.progress(), False
+
+    def close(self) -> None:
+        """Let go of the batches under way, and of the workers that make them: a pass that is still open keeps its own."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
     def progress(self) -> Progress:
         """How far it is; it waits for the device."""
@@ -258,7 +264,7 @@ class Training:
         self.position = self._policy.go_back(self.parts, trouble)
         self._scores.reset()
         self._updates.forget()
-        self._batches = None
+        self.close()
         self._reduce_rate()
         went = f"went back to step {self.position}, with {self._policy.factor:g} of the rate"
         self._policy.report(f"{went}: {trouble}")

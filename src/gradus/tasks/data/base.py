@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class Data(ABC):
     @abstractmethod
     def batches(
         self, seed: int, epoch: int, batch_size: int, *, start: int = 0, device: torch.device = CPU, shuffle: bool = True
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """The batches of an epoch from a number on: a function of seed, epoch and number alone.
 
         Args:

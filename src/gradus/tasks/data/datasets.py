@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class DatasetData(Data):
 
     def batches(
         self, seed: int, epoch: int, batch_size: int, *, start: int = 0, device: torch.device = CPU, shuffle: bool = True
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         assert self.examples is not None
         order = order_of(self.examples, seed, epoch, shuffle)
         if self._indices is not None:

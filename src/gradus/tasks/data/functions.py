@@ -1,7 +1,7 @@
 """Data of a function that gives the batches of an epoch."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +41,7 @@ class FunctionData(Data):
 
     def batches(
         self, seed: int, epoch: int, batch_size: int, *, start: int = 0, device: torch.device = CPU, shuffle: bool = True
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """See `Data.batches`; the size and the order are the function's own."""
         del batch_size, shuffle
         number = start - 1

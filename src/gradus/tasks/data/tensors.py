@@ -1,6 +1,6 @@
 """Data in memory: tensors of one length, kept on the device."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class TensorData(Data):
 
     def batches(
         self, seed: int, epoch: int, batch_size: int, *, start: int = 0, device: torch.device = CPU, shuffle: bool = True
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         here = self.to(device)
         assert here.examples is not None
         if shuffle:
