@@ -84,7 +84,7 @@ class Adagrad(Optimizer, rule=classical.adagrad):
         eps: ε, added to the denominator.
         maximize: whether to climb instead.
 
-    Source: Duchi, Hazan and Singer 2011, the diagonal update of section 1.2.
+    Source: Duchi, Hazan and Singer 2011, with the diagonal of the matrix.
 
     >>> import torch
     >>> param = torch.nn.Parameter(torch.ones(1))
@@ -113,7 +113,7 @@ class RMSprop(Optimizer, rule=classical.rmsprop):
         centered: whether to divide by the standard deviation.
         maximize: whether to climb instead.
 
-    Source: Tieleman and Hinton 2012, lecture 6.5; centered: Graves 2013, eqs. 38 to 45.
+    Source: Tieleman and Hinton 2012, lecture 6e; centered: Graves 2013, eqs. 38 to 45.
 
     >>> import torch
     >>> param = torch.nn.Parameter(torch.ones(1))
@@ -249,7 +249,7 @@ class NAdam(Optimizer, rule=classical.nadam):
         decoupled_weight_decay: whether λγθ is taken off θ itself.
         maximize: whether to climb instead.
 
-    Source: Dozat 2016, Algorithm 2.
+    Source: Dozat 2016.
 
     >>> import torch
     >>> param = torch.nn.Parameter(torch.ones(1))

@@ -103,7 +103,7 @@ def adagrad(
 ):
     """s ← s + g²; θ ← θ − γ/(1 + (t − 1)η) · g/(√s + ε).
 
-    Duchi, Hazan and Singer 2011, Adaptive Subgradient Methods, eq. 1 with the diagonal of the matrix.
+    Duchi, Hazan and Singer 2011, Adaptive Subgradient Methods, with the diagonal of the matrix.
     """
     grad = _descending(param, grad, weight_decay, maximize)
     sum = sum + grad * grad  # noqa: A001
@@ -128,8 +128,8 @@ def rmsprop(
 ):
     """v ← αv + (1 − α)g²; θ ← θ − γ g/(√v + ε); centered, v less the square of the average gradient.
 
-    Tieleman and Hinton 2012, Neural Networks for Machine Learning, lecture 6.5; centered and with momentum, Graves 2013,
-    Generating Sequences With Recurrent Neural Networks, eqs. 38 to 41.
+    Tieleman and Hinton 2012, Neural Networks for Machine Learning, lecture 6e; centered and with momentum, Graves 2013,
+    Generating Sequences With Recurrent Neural Networks, eqs. 38 to 45.
     """
     grad = _descending(param, grad, weight_decay, maximize)
     square_avg = alpha * square_avg + (1 - alpha) * grad * grad
@@ -248,7 +248,7 @@ def nadam(
 ):
     """Adam's update with Nesterov's look ahead: momentum μₜ = β₁(1 − ½·0.96^(tψ)).
 
-    Dozat 2016, Incorporating Nesterov Momentum into Adam, Algorithm 2.
+    Dozat 2016, Incorporating Nesterov Momentum into Adam.
     """
     beta1, beta2 = betas
     param, grad = _decayed(param, grad, lr, weight_decay, maximize, decoupled_weight_decay)
