@@ -15,9 +15,9 @@ from IPython.core.completer import IPCompleter
 import gradus
 from gradus.errors import InvalidInput
 from gradus.names import current_folder_first, did_you_mean, hinting, imported
-from gradus.schedules import Cosine, Schedule, parse, warmup
+from gradus.schedules import Cosine, Schedule, epochs, parse, warmup
 from gradus.training import pick_device
-from gradus.training.setup import build_optimizer, rate_for
+from gradus.training.optimizers import build_optimizer, default_rate
 
 KNOWN = ["Cosine", "CosineRestarts", "Linear", "weight_decay", "fashion-mnist", "AdamW", "Adam"]
 
@@ -164,7 +164,7 @@ NET = torch.nn.Linear(2, 2)
 ADAMW = gradus.optim.AdamW(NET.parameters(), lr=0.1)
 TORCHS = torch.optim.SGD(NET.parameters(), lr=0.1)
 JSON = Cosine(100).to_json()
-RUN = {"name": "mine", "task": "digits", "schedule": Cosine(2), "lr": 0.1, "epochs": 1, "batch_size": 64}
+RUN = {"name": "mine", "task": "digits", "schedules": Cosine(2), "lr": 0.1, "length": epochs(1), "batch_size": 64}
 RUN_JSON = gradus.Run(**RUN).to_json()
 DIGITS = gradus.tasks.load_task("digits")
 
@@ -207,7 +207,7 @@ DOORS = {  # what is typed wrong -> what was meant, and how it is typed
     "a span in text": ("epochs", lambda: parse("Cosine(epocs(3))")),
     "a kind in JSON": ("Cosine", lambda: Schedule.from_json(JSON.replace("Cosine", "Cosne"))),
     "a field in JSON": ("end", lambda: Schedule.from_json(JSON.replace('"end"', '"edn"'))),
-    "a run's field in JSON": ("epochs", lambda: gradus.Run.from_json(RUN_JSON.replace("epochs", "epocs"))),
+    "a run's field in JSON": ("batch_size", lambda: gradus.Run.from_json(RUN_JSON.replace("batch_size", "batchsize"))),
     "a run's per": ("epoch", lambda: gradus.Run(**RUN, per="epoh")),
     "a run's policy": ("back-off", lambda: gradus.Run(**RUN, on_nonfinite="backof")),
     "a hyperparameter": ("weight_decay", lambda: scheduled(weight_decy=Cosine(3))),
@@ -281,10 +281,10 @@ def test_an_optimizer_of_the_users_own_goes_by_its_import_path(folder):
         "import torch\n\nclass Signum(torch.optim.SGD):\n    def __init__(self, params, lr=0.25):\n"
         "        super().__init__(params, lr)\n\nclass No:\n    pass\n"
     )
-    run = gradus.Run(**{**RUN, "lr": rate_for("own_optim:Signum", DIGITS)}, optimizer="own_optim:Signum")
+    run = gradus.Run(**{**RUN, "lr": default_rate("own_optim:Signum")}, optimizer="own_optim:Signum")
     optimizer = build_optimizer(gradus.Run.from_json(run.to_json()), NET)
     assert (type(optimizer).__name__, optimizer.param_groups[0]["lr"]) == ("Signum", 0.25)
     with pytest.raises(InvalidInput, match=r"the module own_optim has no 'Signun' \(did you mean Signum\?\)"):
         build_optimizer(gradus.Run(**RUN, optimizer="own_optim:Signun"), NET)
-    with pytest.raises(InvalidInput, match=r"or package.module:Class of your own; got 'own_optim:No'"):
+    with pytest.raises(InvalidInput, match=r"or package.module:Class of yours; got 'own_optim:No'"):
         build_optimizer(gradus.Run(**RUN, optimizer="own_optim:No"), NET)
