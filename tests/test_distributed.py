@@ -1,6 +1,7 @@
-"""Where several processes train together: two of them, over gloo."""
+"""Where several processes train together: two of them, over gloo. They are started once, and do everything in turn."""
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def _alone(clip: float | None) -> list[torch.Tensor]:
     return [param.detach() for param in net.parameters()]
 
 
-def _train(rank: int, world: int, kind: str, backend: str, clip: float | None, out: str) -> None:
+def _train(rank: int, world: int, kind: str, backend: str, clip: float | None) -> list[torch.Tensor]:
     """What each process does: half of every batch, and a save and a load in the middle."""
     net = _wrapped(kind)
     optimizer = gradus.optim.AdamW(net.parameters(), lr=0.01, backend=backend, clip_norm=clip)
@@ -66,17 +67,7 @@ def _train(rank: int, world: int, kind: str, backend: str, clip: float | None, o
             optimizer = gradus.optim.AdamW(net.parameters(), lr=0.01, backend=backend, clip_norm=clip)
             optimizer.load_state_dict(saved)
     params = [param.full_tensor() if hasattr(param, "full_tensor") else param for param in net.parameters()]
-    torch.save([param.detach() for param in params], f"{out}{rank}")
-
-
-@pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
-@pytest.mark.parametrize(("backend", "clip"), [("auto", 0.1), ("reference", None), ("reference", 0.1)])
-def test_two_processes_train_as_one(kind: str, backend: str, clip: float | None, tmp_path: Path) -> None:
-    """Under DDP and FSDP2 (parameters as DTensors), clipping and a resume included, two processes do what one does."""
-    spawned(_train, 2, kind, backend, clip, str(tmp_path / "params"))
-    for rank in range(2):
-        for got, want in zip(torch.load(tmp_path / f"params{rank}"), _alone(clip), strict=True):
-            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    return [param.detach() for param in params]
 
 
 def _take_steps(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -91,34 +82,14 @@ def _take_steps(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step(closure)
 
 
-def _train_whole(rank: int, _: int, out: str, names: list[str]) -> None:
+def _train_whole(_: int, __: int, name: str) -> list[torch.Tensor]:
     """What each process does, on the whole of every batch, since SOAP's axes turn on the last bit of a gradient."""
-    trained = {}
-    for name in names:
-        net = _wrapped("FSDP2")
-        optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
-        _take_steps(net, optimizer)
-        trained[name] = [param.full_tensor().detach() for param in net.parameters()]
-    torch.save(trained, f"{out}{rank}")
+    net = _wrapped("FSDP2")
+    _take_steps(net, getattr(gradus.optim, name)(net.parameters(), lr=0.01))
+    return [param.full_tensor().detach() for param in net.parameters()]
 
 
-def test_rules_of_whole_tensors_see_the_whole_of_what_is_shared_out(tmp_path: Path) -> None:
-    """Under FSDP2, unevenly shared matrices and vectors included, norms and factors are of the tensor and not of a part."""
-    from optim_registry import CLASSES, OF_ELEMENTS, program_of  # which takes long, and every process imports this module
-
-    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).passes[1:]]
-    names = ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *with_norms]
-    spawned(_train_whole, 2, str(tmp_path / "params"), names)
-    for name in names:
-        net = _net()
-        optimizer = getattr(gradus.optim, name)(net.parameters(), lr=0.01)
-        _take_steps(net, optimizer)
-        for rank in range(2):
-            for got, want in zip(torch.load(tmp_path / f"params{rank}")[name], net.parameters(), strict=True):
-                torch.testing.assert_close(got, want.detach(), msg=lambda text, name=name: f"{name}: {text}")
-
-
-def _observe(rank: int, _: int, out: str) -> None:
+def _observe(rank: int, _: int) -> list[float]:
     """Each process sees metrics of its own."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = gradus.Scheduler(optimizer, lr=Constant() * Plateau(patience=0, factor=0.5))
@@ -126,14 +97,7 @@ def _observe(rank: int, _: int, out: str) -> None:
     for metric in ([3.0, 2.0, 2.5, 1.0, 1.5], [1.0, 2.0, 3.0, 4.0, 5.0])[rank]:
         scheduler.observe(metric)
         rates.append(optimizer.param_groups[0]["lr"])
-    torch.save(rates, f"{out}{rank}")
-
-
-def test_a_metric_is_judged_once_for_all_processes(tmp_path: Path) -> None:
-    """However the processes' metrics differ, all go by the first one's, so that their rates are the same."""
-    spawned(_observe, 2, str(tmp_path / "rates"))
-    for rank in range(2):
-        assert torch.load(tmp_path / f"rates{rank}") == [1.0, 1.0, 0.5, 0.5, 0.25]
+    return rates
 
 
 class Failing(torch.autograd.Function):
@@ -148,7 +112,7 @@ class Failing(torch.autograd.Function):
         raise RuntimeError("injected")
 
 
-def _find(rank: int, world: int, kind: str, out: str) -> None:
+def _find(rank: int, world: int, kind: str) -> tuple[str, list[list[Any]]]:
     """Each process tests the range on batches of its own, and keeps what it found and what it was left with.
 
     Further tests are broken off in the loss, in the pass forward and in the pass backward. After each a twin that was left
@@ -196,25 +160,12 @@ def _find(rank: int, world: int, kind: str, out: str) -> None:
                 torch.nn.functional.mse_loss(model(inputs), targets).backward()
                 its_optimizer.step()
         same += [before, after], [tensors(its_optimizer) for _, its_optimizer in pairs]
-    torch.save((found, same), f"{out}{rank}")
+    return found, same
 
 
-@pytest.mark.parametrize("kind", ["DDP", "FSDP1", "FSDP1, original parameters", "FSDP2"])
-def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str, tmp_path: Path) -> None:
-    """Whatever batches each process has, all find the same, have everything back, also after errors, and train on alike."""
-    spawned(_find, 2, kind, str(tmp_path / "found"))
-    one, other = (torch.load(tmp_path / f"found{rank}") for rank in range(2))
-    assert one[0] == other[0] != ""
-    for _, same in (one, other):
-        assert len(same) == 8
-        for ours, theirs in same:
-            for mine, twins in zip(ours, theirs, strict=True):
-                assert torch.equal(mine, twins)
-
-
-def _act_as_one(rank: int, world: int, out: str) -> None:
+def _act_as_one(rank: int, world: int) -> dict[str, Any]:
     """What each process sees of the others, and of their failures."""
-    said = {
+    return {
         "up": distributed.is_up(),
         "main": distributed.is_main(),
         "gathered": distributed.all_gather(rank),
@@ -224,7 +175,6 @@ def _act_as_one(rank: int, world: int, out: str) -> None:
         "mean": distributed.mean_over_processes(torch.tensor([float(rank), 1.0])).tolist(),
         "failures": [_failure(lambda: distributed.all_or_none(lambda: 1 // (1 - rank))), _failure(lambda: _of_main(rank))],
     }
-    torch.save(said, f"{out}/{rank}.pt")
 
 
 def _of_main(rank: int) -> Any:
@@ -239,10 +189,77 @@ def _failure(make: Any) -> str:
     return "none"
 
 
-def test_processes_act_as_one(tmp_path: Path) -> None:
+TRAINED = [(kind, *how) for kind in ("DDP", "FSDP2") for how in (("auto", 0.1), ("reference", None), ("reference", 0.1))]
+KINDS = ["DDP", "FSDP1", "FSDP1, original parameters", "FSDP2"]
+DEEDS: dict[str, Callable[[int, int], Any]] = {
+    "as one": _act_as_one,
+    "metrics": _observe,
+    **{f"found {kind}": partial(_find, kind=kind) for kind in KINDS},
+    **{f"trained {how}": partial(_train, kind=how[0], backend=how[1], clip=how[2]) for how in TRAINED},
+}
+
+
+def _do_all(rank: int, world: int, out: str, whole: list[str]) -> None:
+    deeds = {**DEEDS, **{f"whole {name}": partial(_train_whole, name=name) for name in whole}}
+    torch.save({name: deed(rank, world) for name, deed in deeds.items()}, f"{out}/{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[str]:
+    """The optimizers that must see whole tensors."""
+    from optim_registry import CLASSES, OF_ELEMENTS, program_of  # which takes long, and every process imports this module
+
+    with_norms = [name for name in OF_ELEMENTS if program_of(CLASSES[name]([torch.zeros(2)], lr=0.1)).passes[1:]]
+    return ["LBFGS", *(name for name in CLASSES if name not in OF_ELEMENTS), *with_norms]
+
+
+@pytest.fixture(scope="module")
+def done(whole: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What came of each deed, by process."""
+    folder = tmp_path_factory.mktemp("done")
+    spawned(_do_all, 2, str(folder), whole)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("how", TRAINED, ids=str)
+def test_two_processes_train_as_one(how: tuple[str, str, float | None], done: list[dict[str, Any]]) -> None:
+    """Under DDP and FSDP2 (parameters as DTensors), clipping and a resume included, two processes do what one does."""
+    for each in done:
+        for got, want in zip(each[f"trained {how}"], _alone(how[2]), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_rules_of_whole_tensors_see_the_whole_of_sharded_ones(whole: list[str], done: list[dict[str, Any]]) -> None:
+    """Under FSDP2, unevenly sharded matrices and vectors included, norms and factors are of the tensor and not of a part."""
+    for name in whole:
+        net = _net()
+        _take_steps(net, getattr(gradus.optim, name)(net.parameters(), lr=0.01))
+        for each in done:
+            for got, want in zip(each[f"whole {name}"], net.parameters(), strict=True):
+                torch.testing.assert_close(got, want.detach(), msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_metric_is_judged_once_for_all_processes(done: list[dict[str, Any]]) -> None:
+    """However the processes' metrics differ, all go by the first one's, so that their rates are the same."""
+    for each in done:
+        assert each["metrics"] == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_range_test_decides_alike_everywhere_and_puts_back_each_part(kind: str, done: list[dict[str, Any]]) -> None:
+    """Whatever batches each process has, all find the same, have everything back, also after errors, and train on alike."""
+    one, other = (each[f"found {kind}"] for each in done)
+    assert one[0] == other[0] != ""
+    for _, same in (one, other):
+        assert len(same) == 8
+        for ours, theirs in same:
+            for mine, twins in zip(ours, theirs, strict=True):
+                assert torch.equal(mine, twins)
+
+
+def test_processes_act_as_one(done: list[dict[str, Any]]) -> None:
     """All have what the main one has, gather in the order of ranks, and fail where one of them fails."""
-    spawned(_act_as_one, 2, str(tmp_path))
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    first, second = (dict(each["as one"]) for each in done)
     assert first.pop("main")
     assert not second.pop("main")
     failures = (first.pop("failures"), second.pop("failures"))

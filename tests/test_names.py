@@ -16,6 +16,7 @@ import gradus
 from gradus.errors import InvalidInput
 from gradus.names import current_folder_first, did_you_mean, hinting, imported
 from gradus.schedules import Cosine, Schedule, epochs, parse, warmup
+from gradus.sweep import reference_runs
 from gradus.training import pick_device
 from gradus.training.optimizers import build_optimizer, default_rate
 
@@ -233,8 +234,9 @@ DOORS = {  # what is typed wrong -> what was meant, and how it is typed
     "a check's argument": ("total_steps", lambda: gradus.check(Cosine(3), total_step=3)),
     "a picture's argument": ("budget", lambda: Cosine(3).plot(budgt=False)),
     "a picture's axis": ("epochs", lambda: Cosine(3).plot(axis="epocs")),
-    "a comparison's argument": ("epochs", lambda: gradus.compare("digits", epocs=3)),
-    "a comparison's schedule": ("cosine", lambda: gradus.compare("digits", only=["cosin"])),
+    "a comparison's argument": ("workers", lambda: gradus.compare("digits", workrs=3)),
+    "a comparison's executor": ("processes", lambda: gradus.compare("digits", executor="proceses")),
+    "a reference experiment's schedule": ("cosine", lambda: reference_runs("digits", DIGITS, only=["cosin"])),
     "a task": ("digits", lambda: gradus.tasks.load_task("digts")),
     "a model": ("lenet", lambda: gradus.tasks.load_model("lenett")),
     "a device": ("cuda", lambda: pick_device("cdua")),

@@ -328,7 +328,9 @@ def test_noise_is_a_function_of_seed_and_step(seed: int, steps: list[int], distr
     assert together.tolist() == pytest.approx(alone, rel=1e-12)
     assert noise(torch.tensor(steps)).tolist() == pytest.approx(alone, rel=1e-12)
     assert noise(np.array(steps[::-1])).tolist() == pytest.approx(alone[::-1], rel=1e-12)
-    small = [t % 2**31 for t in itertools.islice(itertools.cycle(steps), 20)]  # of one length, for JAX compiles anew for each
+    small = [
+        t % 2**31 for t in itertools.islice(itertools.cycle(steps), 20)
+    ]  # of one length, for JAX compiles anew for each
     assert noise(jnp.array(small)).tolist() == pytest.approx([noise(t) for t in small], abs=1e-5)
     if distribution == "uniform":
         assert together.tolist() == alone  # to the bit: there is no transcendental function in it
