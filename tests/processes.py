@@ -11,7 +11,7 @@ import torch.multiprocessing as multiprocessing
 
 __all__ = ["spawned"]
 
-_PATIENCE = 300  # seconds after which a process says where it waits, and ends
+_PATIENCE = 600  # seconds after which a process says where it waits, and ends
 
 
 def spawned(act: Callable[..., None], world: int, *given: Any) -> None:

@@ -113,10 +113,10 @@ def test_parameters_that_share_memory_are_updated_in_turn(backend: str) -> None:
     """Of parameters over the same memory each adds its update to the others', on however many threads."""
 
     def train(make: Callable[..., Any], **options: Any) -> Tensor:
-        memory = torch.zeros(100_000)
-        params = [nn.Parameter(memory), nn.Parameter(memory.view(100, 1000)), nn.Parameter(memory[50_000:])]
+        memory = torch.zeros(40_000)
+        params = [nn.Parameter(memory), nn.Parameter(memory.view(40, 1000)), nn.Parameter(memory[20_000:])]
         optimizer = make(params, lr=0.5, **options)
-        for _ in range(10):
+        for _ in range(4):
             for param in params:
                 param.grad = torch.ones_like(param)
             optimizer.step()
