@@ -156,7 +156,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("slots", "hypers"), zip(NAMES, [*NAMES[4:], *NAMES[:4]], strict=True), ids=str)
+@pytest.mark.parametrize(("slots", "hypers"), list(zip(NAMES, [*NAMES[4:], *NAMES[:4]], strict=True)), ids=str)
 def test_slots_and_hyperparameters_may_have_any_name(slots: tuple[str, str], hypers: tuple[str, str], backend: str) -> None:
     """A rule does the same whatever its slots and hyperparameters are called."""
     (first, second), (rate, root) = slots, hypers
