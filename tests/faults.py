@@ -28,7 +28,7 @@ from torch import nn
 import gradus.cli
 import gradus.store
 from gradus import schedules
-from gradus.checkpoint.filling import tree_of
+from gradus.checkpoint.restore import tree_of
 from gradus.errors import GradusError
 from gradus.experiments import compare, train_run
 from gradus.runs import Run

@@ -250,7 +250,7 @@ def test_a_refused_load_changes_nothing(target: str, tmp_path: Path) -> None:
     generator is as it was.
     """
     from gradus.checkpoint.file import packed as packed_tree
-    from gradus.checkpoint.filling import tree_of
+    from gradus.checkpoint.restore import tree_of
     from gradus.checkpoint.state import random_state
 
     random_ = random.Random(target)

@@ -263,7 +263,7 @@ REFUSED = [
     ({"capturable": True, "skip_nonfinite": True}, "capturable=True and skip_nonfinite exclude each other"),
     ({"capturable": True, "backend": "cpu"}, "capturable=True and the cpu backend exclude each other"),
     ({"differentiable": True, "capturable": True}, "differentiable=True and capturable=True exclude each other"),
-    ({"differentiable": True, "backend": "cuda"}, "differentiable=True takes the reference backend"),
+    ({"differentiable": True, "backend": "cuda"}, "differentiable=True takes the torch backend"),
 ]
 
 

@@ -20,7 +20,7 @@ import pytest
 import faults
 from gradus.checkpoint import DamagedCheckpoint
 from gradus.checkpoint import folder as folder_module
-from gradus.checkpoint.filling import check
+from gradus.checkpoint.restore import check
 from gradus.errors import GradusError
 from gradus.rows import Row
 from gradus.store import STORE_FILE, Store

@@ -549,7 +549,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: gradus.optim.Adam([one], foreach=True, fused=True), "foreach=True and fused=True exclude each other"),
     (lambda: gradus.optim.Adam([one], clip_value=-1.0), "clip_value must be above 0, or None for no clipping; got -1.0"),
     (lambda: gradus.optim.Adam([one], clip_value=1.0, clip_norm=1.0), "clip_norm and clip_value exclude each other"),
-    (lambda: gradus.optim.Adam([one], differentiable=True, fused=True), "differentiable=True takes the reference backend"),
+    (lambda: gradus.optim.Adam([one], differentiable=True, fused=True), "differentiable=True takes the torch backend"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of parameters that are shared out among processes (FSDP2): they come back on any number, bit for bit."""
+"""Checkpoints of sharded parameters (FSDP2): they come back on any number, bit for bit."""
 
 import copy
 import errno
@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 
 class Training:
-    """A network whose tensors don't divide evenly, alone (0 processes), or shared out by FSDP2 among some."""
+    """A network whose tensors don't divide evenly, alone (0 processes), or sharded by FSDP2 across some."""
 
     def __init__(self, optimizer: str, world: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -186,11 +186,11 @@ def _fail_in_one(rank: int, world: int, folder: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("gradus.checkpoint.shards.write_whole", refuse)
-            patch.setattr("gradus.checkpoint.one.write_whole", refuse)
+            patch.setattr("gradus.checkpoint.api.write_whole", refuse)
             with pytest.raises(GradusError, match=told if rank != failing else "can't be written: full"):
                 save(folder / "a.ckpt", **training.parts, position=2)
     training.go_on(1)
-    with pytest.raises(InvalidInput, match="each process has other tensors that are shared out; all must save the same"):
+    with pytest.raises(InvalidInput, match="each process has different sharded tensors; all must save the same"):
         save(folder / "a.ckpt", **training.parts, extra=next(training.model.parameters()) if rank else None)
     assert load(folder / "a.ckpt", **training.parts) == (1, None)
     assert training.bits() == kept
@@ -301,7 +301,7 @@ def test_the_last_and_the_best_are_kept_with_their_shards(tmp_path: Path) -> Non
     assert load(folder / "best.ckpt", **training.parts, rng=False).position == 2
     with pytest.warns(UserWarning, match=r"1\.shard is damaged: its bytes aren't .*; the checkpoint before it is used"):
         assert latest(folder) == folder / "step-000000000004.ckpt"
-    with Checkpoints(folder, best="max") as checkpoints:  # a training that isn't shared out clears up in the same way
+    with Checkpoints(folder, best="max") as checkpoints:  # a training that isn't sharded clears up in the same way
         for step in (6, 7):
             checkpoints.save(step, **training.parts, metric=9.0 - step)
     assert names(folder) == ["best.ckpt", "step-000000000006.ckpt", "step-000000000007.ckpt"]

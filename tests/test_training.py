@@ -21,7 +21,7 @@ from torch.utils.data import TensorDataset
 
 import tiny
 from gradus.checkpoint import Checkpoints, latest, load
-from gradus.checkpoint.filling import tree_of
+from gradus.checkpoint.restore import tree_of
 from gradus.errors import GradusError, InvalidInput
 from gradus.randomness import generator, seed_for
 from gradus.rows import Row

@@ -40,7 +40,7 @@ from gradus import lr_scheduler as lr_scheduler
 
 TYPES = """
 Params: TypeAlias = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
-Backend: TypeAlias = Literal["auto", "reference", "cpu", "cuda"]
+Backend: TypeAlias = Literal["auto", "torch", "cpu", "cuda"] | str  # or a registered one
 """
 
 

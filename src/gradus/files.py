@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Atomic writes, locks, and where files go."""
 
 import contextlib
 import errno
@@ -16,18 +16,18 @@ from gradus.errors import GradusError
 
 __all__ = ["RESULTS", "is_locked", "locked", "make_ignored_folder", "open_file", "user_cache", "write_whole"]
 
-RESULTS = Path("gradus-runs")  # where results go unless said otherwise: beside the user's work
+RESULTS = Path("gradus-runs")  # the default for results, in the current folder
 _LOCK = ".lock"
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading, if it is one: a pipe would be waited for, and a device has no end.
+    """Open a regular file for reading: a pipe could block, and a device has no end.
 
     Args:
         path: the file.
 
     Raises:
-        OSError: it can't be opened, or is no regular file.
+        OSError: it can't be opened, or isn't a regular file.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -40,33 +40,33 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file beside its place, flush it to disk, and rename it: the old file or the new one, never half of one.
+    """Write a temporary file, flush it to disk and rename it: the old file or the new one, never half of one.
 
     Args:
         path: the file; its folders are made as needed.
-        content: all that it is to hold.
+        content: its bytes.
 
     Raises:
         GradusError: it can't be written; what was there before is kept.
     """
-    beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise GradusError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
-        with contextlib.suppress(OSError):  # after the renaming there is none
-            beside.unlink()
+        with contextlib.suppress(OSError):  # it is gone once renamed
+            temporary.unlink()
     _flush_folder(path.parent)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can; the file stands in its place either way."""
+    """Make the new name survive a power cut, where the system can; the file is in its place either way."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):
@@ -78,10 +78,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def user_cache() -> Path:
-    """The folder for what can be had or made again, in the user's cache.
+    """The folder for downloads and compiled code, in the user's cache.
 
     Raises:
-        GradusError: the user has no home, as in a container under a number that no name belongs to.
+        GradusError: the user has no home folder, as in some containers.
     """
     import platformdirs  # which few commands need
 
@@ -92,18 +92,18 @@ def user_cache() -> Path:
 
 
 def make_ignored_folder(folder: Path) -> Path:
-    """A folder for results with a `.gitignore` of its own, so that git passes over it wherever it stands.
+    """A folder for results with a `.gitignore` of its own, so that git ignores it wherever it is.
 
-    A folder that holds something already is left as it is: it may be a project, which git must not pass over.
+    A folder that isn't empty is left unchanged: it may be a project, which git must not ignore.
 
     Args:
-        folder: the folder; it is made, with those above it, where it is absent.
+        folder: the folder; made, with its parents, if absent.
 
     Returns:
         The same folder.
 
     Raises:
-        GradusError: it can't be looked into or written to, or a file stands in its place.
+        GradusError: it can't be read or written to, or is a file.
     """
     try:
         empty = not folder.exists() or not any(folder.iterdir())
@@ -115,7 +115,7 @@ def make_ignored_folder(folder: Path) -> Path:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process writes its results to a folder, which nobody has to be allowed to write to; if unsure, yes.
+    """Whether a process is writing its results to a folder; True if unsure. It needs no right to write there.
 
     Args:
         folder: the folder.
@@ -126,7 +126,7 @@ def is_locked(folder: Path) -> bool:
                 return True
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives it back
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file releases it
     except OSError as error:
         return error.errno != errno.ENOENT
     return False
@@ -134,11 +134,11 @@ def is_locked(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, patience: float = 0.5) -> Iterator[None]:
-    """A folder of results for one writer at a time; the lock goes with the process, however that ends.
+    """Lock a folder of results for one writer; the system releases the lock if the process dies.
 
     Args:
         folder: the folder.
-        patience: seconds to wait for another writer; `is_locked` takes the lock for a moment.
+        patience: seconds to wait for another writer; `is_locked` holds the lock for a moment.
 
     Raises:
         GradusError: another process is writing to it.

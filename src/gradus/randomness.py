@@ -1,6 +1,6 @@
 """Randomness as a function of (seed, purpose, step).
 
-No generator is carried along, so a resumed run, another process and another executor draw the same numbers.
+No generator has state to carry along, so a resumed run, another process and another executor draw the same numbers.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ __all__ = ["generator", "seed_for"]
 
 
 def seed_for(seed: int, purpose: str, step: int = 0) -> int:
-    """A seed of 63 bits for one purpose at one step of a run; no two purposes or steps share one.
+    """A 63-bit seed for one purpose at one step of a run, different for each.
 
     >>> seed_for(0, "order", 1) == seed_for(0, "order", 1) != seed_for(0, "order", 2)
     True

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, held back until a moment at which they do no harm."""
+"""Ctrl-C, SIGTERM and a closed terminal, deferred until they do no harm."""
 
 import signal
 import threading
@@ -12,9 +12,9 @@ _DEFERRED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") i
 
 
 class DeferSignals:
-    """Inside, a first Ctrl-C, SIGTERM or SIGHUP is noted, and does what it would have done when delivered, or on leaving.
+    """A context in which a first Ctrl-C, SIGTERM or SIGHUP waits for `deliver`, or for the end of the context.
 
-    A second one does it at once. Signals that are ignored stay so, and threads other than the main one hold nothing.
+    A second one takes effect at once. Ignored signals stay ignored; outside the main thread nothing is deferred.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class DeferSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
+        if threading.current_thread() is threading.main_thread():  # only it may set handlers
             for number in _DEFERRED:
                 handler = signal.getsignal(number)
                 if handler not in (None, signal.SIG_IGN):
@@ -37,7 +37,7 @@ class DeferSignals:
             signal.raise_signal(self.noted)
 
     def deliver(self) -> None:
-        """Have the noted signal do what it would have done."""
+        """Let the deferred signal take effect, if there is one."""
         number, self.noted = self.noted, None
         if number is None:
             return

@@ -1,4 +1,4 @@
-"""`Snapshot`: everything that a training touches, kept so that it can be put back bit for bit."""
+"""`Snapshot`: everything that a training changes, saved so that it can be restored bit for bit."""
 
 import random
 import signal
@@ -24,25 +24,25 @@ from gradus.errors import GradusError, InvalidInput
 
 __all__ = ["Snapshot"]
 
-# Wrappers whose attributes follow what their C++ side has done; only their tensors and flags are ours to put back.
+# Wrappers whose attributes mirror state in C++; only their tensors and flags are restored.
 _WRAPPERS = ("torch.distributed", "torch.nn.parallel", "torch._dynamo")
 # Of torch's objects that aren't tensors, those that hold the state of a training.
 _TORCHS = (nn.Module, Optimizer, LRScheduler, torch.amp.GradScaler)
 
 
 class Snapshot:
-    """What a training may change in some objects, and in the random generators.
+    """The state of some objects and of the random generators, to restore after a trial training.
 
-    Kept are tensors (contents, `grad`, `requires_grad`), containers, and the attributes of modules, optimizers, schedulers,
-    scalers and objects of other makers that these hold, as deep as they go. Everything is put back into the same objects:
-    a tensor keeps its address, a dict of state its identity, and what has been made since is gone.
+    It saves tensors (contents, `grad`, `requires_grad`), containers, and the attributes of modules, optimizers, schedulers,
+    scalers and other libraries' objects in them, at any depth. Everything is restored in place: a tensor keeps its address,
+    a state dict its identity, and whatever was added since is removed.
 
-    Used as a context manager, it puts everything back at the end, however that comes.
+    Used as a context manager, it restores everything at the end, after an error too.
 
     Args:
         things: modules, optimizers, schedulers, scalers, generators, or containers of them.
-        memory_limit: bytes up to which the contents are kept in memory; more go to an unnamed temporary file, which
-            vanishes with the process.
+        memory_limit: bytes up to which contents are kept in memory; more go to an unnamed temporary file, which is gone
+            when the process ends.
 
     Raises:
         InvalidInput: a parameter has no shape yet.
@@ -50,7 +50,7 @@ class Snapshot:
     """
 
     def __init__(self, things: Iterable[Any], *, memory_limit: int = 2**32) -> None:
-        self._seen: dict[int, Any] = {}  # the objects themselves, so that no other gets one's id
+        self._seen: dict[int, Any] = {}  # keeps the objects alive, so that ids stay unique
         self._undo: list[Callable[[], Any]] = []
         self._storages: dict[int, torch.UntypedStorage] = {}
         self._kept: list[Tensor] = []
@@ -76,7 +76,7 @@ class Snapshot:
                 self._file.close()
 
     def restore(self) -> None:
-        """Put everything back. It can be done again and again."""
+        """Restore everything. It can be called several times."""
         with torch.no_grad():
             for module in self._seen.values():
                 if type(module).__module__.startswith("torch.distributed.fsdp"):
@@ -88,7 +88,7 @@ class Snapshot:
                     storage.resize_(kept.nbytes)
                 _bytes_of(storage).copy_(kept)
 
-    # What there is
+    # Walking the objects
 
     def _walk(self, things: Iterable[Any]) -> None:
         stack = list(things)
@@ -99,7 +99,7 @@ class Snapshot:
                 stack.extend(self._visit(thing))
 
     def _visit(self, thing: Any) -> Iterable[Any]:
-        """Note how to put one object back, and give what it holds."""
+        """Record how to restore one object; returns its members."""
         if isinstance(thing, Tensor):
             return self._visit_tensor(thing)
         if isinstance(thing, MutableMapping):
@@ -129,12 +129,12 @@ class Snapshot:
             return [thing.__self__]
         elif _holds_state(thing):
             if isinstance(thing, Optimizer):
-                _ = thing.state  # one that works on a copy of its state lays it open when asked
+                _ = thing.state  # ours syncs its state when it is read
             return [vars(thing)]
         return ()
 
     def _visit_flattened(self, module: nn.Module) -> Iterable[Any]:
-        """Note how FSDP1 stands, which an error leaves halfway; between steps the full parameters have no bytes."""
+        """Record the state of FSDP1, which an error leaves halfway; between steps the full parameters have no bytes."""
         handle = vars(module).get("_handle")
         if handle is None:  # it's another wrapper, or has no parameters of its own
             return ()
@@ -145,7 +145,7 @@ class Snapshot:
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise InvalidInput("the model has a lazy parameter without a shape; pass one batch through it first")
         inside: list[Any] = []
-        if _is_wrapper(tensor):  # such as a DTensor, whose numbers are in tensors that it holds
+        if _is_wrapper(tensor):  # such as a DTensor, whose elements are in inner tensors
             inside = [getattr(tensor, name) for name in cast(Any, tensor).__tensor_flatten__()[0]]
         elif tensor.layout is not torch.strided:
             self._keep(tensor.clone, tensor.copy_)
@@ -155,11 +155,11 @@ class Snapshot:
             self._storages.setdefault(storage._cdata, storage)
         if not _is_leaf(tensor):
             return inside
-        self._undo.append(_Leaf(tensor))  # after its place, whose shape the gradient has
+        self._undo.append(_Leaf(tensor))  # after its storage, whose shape the gradient needs
         return inside if tensor.grad is None else [*inside, tensor.grad]
 
     def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
-        """Keep what `get` gives, for `put`."""
+        """Save what `get` returns, for `put` to restore."""
         self._undo.append(partial(put, get()))
 
     def _keep_global_generators(self) -> None:
@@ -171,7 +171,7 @@ class Snapshot:
         self._keep(random.getstate, random.setstate)
         self._keep(np.random.get_state, np.random.set_state)
 
-    # Contents on a disk
+    # Contents on disk
 
     def _write(self) -> None:
         try:
@@ -196,7 +196,7 @@ class Snapshot:
 
 
 def _reshard(module: Any) -> None:
-    """Have FSDP2 let go of the full parameters, which aren't those that were kept, and of a step that an error broke off."""
+    """Make FSDP2 drop the full parameters, which aren't the saved ones, and a step that an error interrupted."""
     if hasattr(module, "reset_iter_state"):
         with suppress(RuntimeError):  # the root does it for all
             module.reset_iter_state()
@@ -242,7 +242,7 @@ class _Set:
 
 
 class _Leaf:
-    """What autograd knows of a leaf."""
+    """A leaf's `requires_grad` and `grad`."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.requires_grad, self.grad = tensor, tensor.requires_grad, tensor.grad
@@ -253,7 +253,7 @@ class _Leaf:
 
 
 class _Place:
-    """Where a tensor's numbers are."""
+    """A tensor's storage and strides."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.alias = tensor, tensor.detach()
@@ -271,7 +271,7 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
 def _is_leaf(tensor: Tensor) -> bool:
     try:
         return tensor.is_leaf
-    except RuntimeError:  # a view that autograd has given up, as FSDP leaves them in the modules that it has flattened
+    except RuntimeError:  # a view that autograd no longer tracks, as FSDP leaves in flattened modules
         return False
 
 
@@ -280,7 +280,7 @@ def _is_wrapper(tensor: Tensor) -> bool:
 
 
 def _holds_state(thing: Any) -> bool:
-    """Whether an object's attributes belong to the training: those of modules and optimizers, and of what others made."""
+    """Whether an object's attributes are training state: modules, optimizers, and other libraries' objects."""
     root = type(thing).__module__.partition(".")[0]
     if isinstance(thing, type) or not hasattr(thing, "__dict__") or root in sys.stdlib_module_names:
         return False
@@ -293,12 +293,12 @@ def _bytes_of(storage: torch.UntypedStorage) -> Tensor:
 
 @contextmanager
 def _unstopped() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP wait until what runs inside is done."""
+    """Defer Ctrl-C, SIGTERM and SIGHUP until the end of the context."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals come to the main thread
+        yield  # signals are handled in the main thread
         return
     came: list[tuple[int, FrameType | None]] = []
-    # A handler that Python didn't install can't be put back, and isn't one that raises here.
+    # A handler that Python didn't install can't be restored, and doesn't raise here.
     known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in known if signal.getsignal(number) is not None]
     before = {number: signal.signal(number, lambda *signalled: came.append(signalled)) for number in numbers}

@@ -1,7 +1,7 @@
-"""A file of tensors, numbers and text: written whole, known by its hash, and read as if an enemy had written it.
+"""A file of tensors, numbers and text: written whole, checked by its hash, and safe to load from untrusted sources.
 
-It is a header (magic number, version of the format, length and SHA-256 of what follows) and then what `torch.save` makes of
-a tree.
+It is a header (magic number, version of the format, length and SHA-256 of the payload), then the payload: a tree, written by
+`torch.save`.
 """
 
 import io
@@ -24,15 +24,15 @@ from gradus.files import open_file
 
 __all__ = ["HEADER", "MAGIC", "DamagedCheckpoint", "packed", "payload", "read"]
 
-MAGIC = b"\x89gradus\n"  # no text begins so, and a transfer that changes line ends changes this
+MAGIC = b"\x89gradus\n"  # not valid text, and a transfer that converts line ends breaks it
 HEADER = struct.Struct("<8sIQ32s")  # magic number, version, length of the payload, its SHA-256
 _VERSION = 1
-# What a payload's pickle may name: what tensors are rebuilt by. torch refuses what could run, and this all the rest.
+# Globals that a payload's pickle may name: those that rebuild tensors. torch refuses code, and this refuses everything else.
 _REBUILDS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_tensor_v[23]|torch \w+Storage|torch\.storage UntypedStorage"
     r"|torch (?:u?int|float|bfloat|complex)\d\w*"
 )
-# What a payload's pickle does, by the names of pickletools.
+# The opcodes in a payload's pickle, by their names in pickletools.
 _PUTS, _GETS, _TEXTS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}, {"BINUNICODE", "GLOBAL"}
 _NUMBERS = {"LONG1", "LONG4", "BINFLOAT"}
 _USED = {
@@ -44,11 +44,11 @@ _USED = {
     *_TEXTS,
     *_NUMBERS,
 }
-_MOST_ALIKE = 100  # numbers of one hash
+_MOST_ALIKE = 100  # different numbers with equal hashes
 
 
 class DamagedCheckpoint(GradusError):
-    """A file isn't the whole checkpoint that somebody wrote."""
+    """The file isn't a whole checkpoint: it is cut short, changed, or something else."""
 
 
 def packed(tree: Any) -> memoryview:
@@ -67,14 +67,14 @@ def packed(tree: Any) -> memoryview:
 
 
 def read(path: Path, digest: bytes | None = None) -> Any:
-    """The tree in a file. No code runs from it, and it takes no more memory than the file is long.
+    """The tree in a file. No code runs from it, and it takes no more memory than the file's size.
 
     Args:
         path: the file.
-        digest: the SHA-256 that its payload must have, where that is known.
+        digest: the SHA-256 that its payload must have, if known.
 
     Raises:
-        DamagedCheckpoint: the file isn't whole, or holds something else.
+        DamagedCheckpoint: the file isn't whole, or isn't a checkpoint.
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     inside = payload(path, digest)
@@ -82,14 +82,14 @@ def read(path: Path, digest: bytes | None = None) -> Any:
         _refuse_bombs(inside)
         tree = torch.load(io.BytesIO(inside), map_location="cpu", weights_only=True)
         _refuse_expanded(tree, len(inside))
-    except Exception as error:  # bytes that nobody has written in good faith may raise anything
+    except Exception as error:  # made-up bytes may raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: {reason}") from None
     return tree
 
 
 def payload(path: Path, digest: bytes | None = None) -> bytes:
-    """What follows the header, if it is what the header says; no more is read than that. See `read`."""
+    """The bytes after the header, checked against its length and SHA-256. See `read`."""
     try:
         with open_file(path) as file:
             header = file.read(HEADER.size)
@@ -116,11 +116,11 @@ def payload(path: Path, digest: bytes | None = None) -> bytes:
 
 
 def _refuse_bombs(inside: bytes) -> None:
-    """Refuse an archive that grows when it is opened, or whose pickle names more than tensors are rebuilt by."""
+    """Refuse an archive that grows when opened, or whose pickle names more than what rebuilds tensors."""
     with zipfile.ZipFile(io.BytesIO(inside)) as archive:
         members = archive.infolist()
         if len({one.filename for one in members}) < len(members):
-            raise pickle.UnpicklingError("a name stands twice in its archive")
+            raise pickle.UnpicklingError("its archive has a name twice")
         if any(one.compress_type != zipfile.ZIP_STORED for one in members):
             raise pickle.UnpicklingError("its archive is compressed")
         if sum(one.file_size for one in members) > len(inside):
@@ -133,10 +133,9 @@ def _refuse_bombs(inside: bytes) -> None:
 def _refuse_tricks(pickled: bytes) -> None:
     """Refuse a pickle that does more than put numbers, text and tensors into dicts, lists and tuples, each in one place.
 
-    What stands in several places makes a small file large when it is gone through, and dicts are slow whose keys have equal
-    hashes.
+    A value used in several places makes a small file large to walk through, and a dict whose keys have equal hashes is slow.
     """
-    texts: set[Any] = set()  # what may be taken from the memo again
+    texts: set[Any] = set()  # memo entries that may be used again
     before, numbers = "", defaultdict[int, set[float]](set)
     for opcode, argument, _ in pickletools.genops(pickled):
         name = opcode.name
@@ -145,7 +144,7 @@ def _refuse_tricks(pickled: bytes) -> None:
         if name not in _USED:
             raise pickle.UnpicklingError(f"it does what no checkpoint does: {name}")
         if name in _GETS and argument not in texts:
-            raise pickle.UnpicklingError("a part of it stands in two places")
+            raise pickle.UnpicklingError("a part of it is used in two places")
         if name in _PUTS:
             (texts.add if before in _TEXTS else texts.discard)(argument)
         if name in _NUMBERS and argument == argument:
@@ -156,7 +155,7 @@ def _refuse_tricks(pickled: bytes) -> None:
 
 
 def _refuse_expanded(tree: Any, room: int) -> None:
-    """Refuse tensors that hold elements twice: whoever copied them would need the memory that the file hasn't."""
+    """Refuse tensors with repeated elements: a copy of them would take more memory than the file's size."""
     left = [tree]
     while left:
         value = left.pop()

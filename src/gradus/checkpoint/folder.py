@@ -12,9 +12,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
+from gradus.checkpoint.api import Loaded, load
 from gradus.checkpoint.file import DamagedCheckpoint
-from gradus.checkpoint.filling import check, remove_shards, tree_of
-from gradus.checkpoint.one import Loaded, load
+from gradus.checkpoint.restore import check, remove_shards, tree_of
 from gradus.checkpoint.state import State, parts_of
 from gradus.checks import whole
 from gradus.distributed import all_or_none, is_main, made_by_main
@@ -27,14 +27,14 @@ __all__ = ["Checkpoints", "latest"]
 _NAME = "step-{:012d}.ckpt"
 _NAMES = re.compile(r"step-\d{12}\.ckpt")
 _BEST = "best.ckpt"
-_TORN = re.compile(rf"\.({_NAMES.pattern}|best\.ckpt)\.[0-9a-f]{{8}}")  # as `write_whole` names what it is at
-_PATIENCE = 5.0  # seconds: a process whose parent was killed takes a moment to go
+_TORN = re.compile(rf"\.({_NAMES.pattern}|best\.ckpt)\.[0-9a-f]{{8}}")  # how `write_whole` names unfinished files
+_PATIENCE = 5.0  # seconds: a process whose parent was killed takes a moment to end
 
 
 def latest(folder: str | Path) -> Path | None:
     """The newest whole checkpoint in a folder of `Checkpoints`; None where there is none.
 
-    A damaged file is passed over with a `UserWarning` that names it and says what is wrong with it.
+    A damaged file is skipped with a `UserWarning` that says what is wrong with it.
 
     Args:
         folder: the folder.
@@ -56,12 +56,11 @@ class Checkpoints:
     """A folder with the last few checkpoints of one training, and its best.
 
     Args:
-        folder: it is made if absent, and git is told to ignore it. One training writes to it at a time.
-        keep: how many of the last to keep: two or more, so that a damaged one has another before it.
+        folder: made if absent, with a `.gitignore`. One training writes to it at a time.
+        keep: how many of the last to keep: two or more, so that there is one before a damaged one.
         best: "min" or "max" keeps the checkpoint with the least or greatest `metric` too, as `best.ckpt`.
-        asynchronous: whether the file is written by a thread while the training goes on. The state is copied before `save`
-            returns; what goes wrong in writing is raised by the next `save`, or by `close`. Not where parameters are shared
-            out among processes.
+        asynchronous: whether a thread writes the file while the training goes on. The state is copied before `save`
+            returns; errors in writing are raised by the next `save`, or by `close`. Not for sharded parameters.
 
     Raises:
         InvalidInput: an argument isn't as said.
@@ -90,7 +89,7 @@ class Checkpoints:
         self.folder, self.keep, self.best = Path(folder), keep, best
         self._best_metric: float | None = None
         self.asynchronous = asynchronous
-        self._claim: ExitStack | None = None  # while the folder is this one's: its lock, and the thread
+        self._lock: ExitStack | None = None  # while the folder is this one's: its lock, and the thread
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
 
@@ -110,13 +109,13 @@ class Checkpoints:
 
         Args:
             position: how many updates have been done.
-            model: as for `gradus.checkpoint.save`, like the others.
-            optimizer: likewise.
-            scheduler: likewise.
-            scaler: likewise.
-            rng: likewise.
-            extra: likewise.
-            metric: what the best is chosen by; one that is no finite number is never the best.
+            model: as for `gradus.checkpoint.save`.
+            optimizer: as there.
+            scheduler: as there.
+            scaler: as there.
+            rng: as there.
+            extra: as there.
+            metric: what the best is chosen by; NaN and infinities are never the best.
 
         Raises:
             InvalidInput: something can't be read back, or there is no metric to choose the best by; nothing is written.
@@ -130,8 +129,8 @@ class Checkpoints:
         state = State(parts_of(model, optimizer, scheduler, scaler), position, rng, extra, metric)
         if state.shards and self.asynchronous:
             raise InvalidInput(
-                "parameters that are shared out are written by all processes together, which threads can't do while these "
-                "train: leave asynchronous out"
+                "sharded parameters are written by all processes together, which threads can't do while these train: leave "
+                "asynchronous out"
             )
         all_or_none(lambda: self._make_ready(position) if is_main() else None)
         state.write_shards(self.folder / _NAME.format(position))
@@ -147,12 +146,12 @@ class Checkpoints:
         rng: bool = True,
         on_change: OnChange | None = None,
     ) -> Loaded | None:
-        """Fill objects from the newest whole checkpoint, as `gradus.checkpoint.load` does.
+        """Load the newest whole checkpoint into objects, as `gradus.checkpoint.load` does.
 
-        Damaged files are passed over with a warning. Where several processes train together, the first one chooses.
+        Damaged files are skipped with a warning. Where several processes train together, the first one chooses.
 
         Returns:
-            The position and what was given as `extra`; None, with nothing changed, where there is no checkpoint.
+            The position and the saved `extra`; None, with nothing changed, where there is no checkpoint.
 
         Raises:
             InvalidInput: the checkpoint doesn't fit; nothing is changed.
@@ -174,7 +173,7 @@ class Checkpoints:
             pending.result()
 
     def close(self) -> None:
-        """Wait until everything is written, and let the folder go.
+        """Wait until everything is written, and release the folder.
 
         Raises:
             GradusError: the last checkpoint couldn't be written.
@@ -182,7 +181,7 @@ class Checkpoints:
         try:
             all_or_none(self.wait)
         finally:
-            self._let_go()
+            self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -190,22 +189,22 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
             self.close()
-        else:  # what cuts the training short matters more, and other processes may never come here
+        else:  # the training's error matters more, and other processes may never get here
             try:
                 with suppress(GradusError):
                     self.wait()
-            finally:  # a second Ctrl-C doesn't keep the folder from those that come after
-                self._let_go()
+            finally:  # even after a second Ctrl-C the folder is released
+                self._release()
 
-    def _let_go(self) -> None:
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _make_ready(self, position: int) -> None:
         self.wait()
-        if self._claim is None:
-            self._lay_claim(position)
+        if self._lock is None:
+            self._lock_folder(position)
 
     def _take(self, state: State) -> None:
         if self._writer is None:
@@ -213,29 +212,29 @@ class Checkpoints:
         else:
             self._pending = self._writer.submit(self._write, state)
 
-    def _lay_claim(self, position: int) -> None:
-        """Make the folder this training's own: no other may write there, and nothing of another's future stays."""
+    def _lock_folder(self, position: int) -> None:
+        """Lock the folder for this training, and remove what can't be of its past."""
         make_ignored_folder(self.folder)
-        with ExitStack() as claim:
-            claim.enter_context(locked(self.folder, patience=_PATIENCE))
+        with ExitStack() as lock:
+            lock.enter_context(locked(self.folder, patience=_PATIENCE))
             for path in _stored(self.folder):
                 if path.name > _NAME.format(position):
                     self._remove_damaged(path, position)
             for path in self.folder.iterdir():
-                if _TORN.fullmatch(path.name):  # a process was killed while it wrote it
+                if _TORN.fullmatch(path.name):  # left by a killed process
                     path.unlink(missing_ok=True)
             self._remove_shards()
             if (self.folder / _BEST).exists():
                 with suppress(DamagedCheckpoint):
                     self._best_metric = tree_of(self.folder / _BEST)["metric"]
-            self._writer = claim.enter_context(ThreadPoolExecutor(1, "checkpoint")) if self.asynchronous else None
-            self._claim = claim.pop_all()
+            self._writer = lock.enter_context(ThreadPoolExecutor(1, "checkpoint")) if self.asynchronous else None
+            self._lock = lock.pop_all()
 
     def _remove_damaged(self, later: Path, position: int) -> None:
         try:
             check(later)
         except DamagedCheckpoint:
-            later.unlink(missing_ok=True)  # of no use, and `load` has told of it
+            later.unlink(missing_ok=True)  # useless, and `load` has warned of it
         else:
             raise GradusError(
                 f"{later} is of a later position than {position}: load it and go on from there, or name another folder"
@@ -255,7 +254,7 @@ class Checkpoints:
             self._remove_shards()
 
     def _remove_shards(self) -> None:
-        """Remove what is left of checkpoints that are gone, or were never finished."""
+        """Remove the shards of checkpoints that are gone or were never finished."""
         remove_shards(self.folder, f"step-{'[0-9]' * 12}.ckpt", lambda: [*_stored(self.folder), self.folder / _BEST])
 
     def _is_best(self, metric: float | None) -> bool:

@@ -1,8 +1,8 @@
-"""Tensors that are shared out among processes (DTensor), written and read by all of them together.
+"""Sharded tensors (DTensor), written and read by all processes together.
 
-torch.distributed.checkpoint plans who writes what, and who needs what of it, on whatever number of processes. The files
-are Gradus's own, one from each process, and so is the table that says what lies where in them: nothing is unpickled
-but what `gradus.checkpoint.file` lets through.
+torch.distributed.checkpoint plans which process writes and reads which part, on any number of processes. The files, one from
+each process, and the index of their parts are in Gradus's own format, so that `gradus.checkpoint.file` checks whatever is
+unpickled.
 """
 
 import math
@@ -38,7 +38,7 @@ __all__ = ["Shards", "laid_out", "write"]
 
 
 def write(folder: Path, tensors: Mapping[str, DTensor]) -> dict[str, Any]:
-    """Write the parts of tensors that lie in this process; all processes must call this, with tensors of equal names.
+    """Write this process's shards; all processes must call this, with tensors of equal names.
 
     Args:
         folder: where the files go, one from each process.
@@ -48,27 +48,27 @@ def write(folder: Path, tensors: Mapping[str, DTensor]) -> dict[str, Any]:
         In the first process, the table that `Shards` takes.
 
     Raises:
-        InvalidInput: a tensor is a sum that hasn't been added up.
-        GradusError: a file can't be written, in whichever process.
+        InvalidInput: a tensor is a partial sum, not yet reduced.
+        GradusError: a file can't be written, in any process.
     """
     for name, tensor in tensors.items():
         if any(place.is_partial() for place in tensor.placements):
-            raise InvalidInput(f"{name} is shared out in parts that are still to be added up; add them up before saving it")
+            raise InvalidInput(f"{name} is sharded as partial sums; reduce them before saving it")
     writer, planner = _Writer(folder), DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
-    _agreeing(lambda: state_dict_saver.save(dict(tensors), storage_writer=writer, planner=planner))
+    _same_error_everywhere(lambda: state_dict_saver.save(dict(tensors), storage_writer=writer, planner=planner))
     return writer.table
 
 
 def laid_out(tensor: Tensor, like: Any) -> DTensor:
-    """A whole tensor that every process has, shared out as another is; all processes must call this."""
+    """Shard a whole tensor, which every process has, as another is; all processes must call this."""
     return distribute_tensor(tensor, like.device_mesh, like.placements)
 
 
 class Shards:
-    """What lies in the files that `write` has written.
+    """The tensors in the files that `write` has written.
 
     Args:
-        head: the file that the table was in; the folder lies beside it.
+        head: the file that the table was in; the shards' folder is next to it.
         table: the folder's name; the SHA-256 of each file in it; and of each tensor its dtype, its shape, and its parts:
             offset, size, file, and place in the file.
 
@@ -90,7 +90,7 @@ class Shards:
             raise DamagedCheckpoint(f"{head} is not whole: {error.filename} is lost") from None
         except OSError as error:
             raise GradusError(f"{error.filename} can't be read: {error.strerror or error}") from None
-        except Exception as error:  # a table that somebody has made up may be anything
+        except Exception as error:  # a made-up table may be anything
             raise DamagedCheckpoint(f"{head} holds what no checkpoint holds: its shards: {error!r}") from None
 
     def _described(self, name: str, dtype: str, shape: Any, parts: Any) -> TensorStorageMetadata:
@@ -101,10 +101,10 @@ class Shards:
         for chunk in chunks:
             ends = zip(chunk.offsets, chunk.sizes, size, strict=True)
             if any(not 0 <= start <= start + length <= whole for start, length, whole in ends):
-                raise ValueError(f"a part of {name} lies outside of it")
+                raise ValueError(f"a part of {name} is outside of it")
         if math.prod(size) != sum(math.prod(chunk.sizes) for chunk in chunks):
             raise ValueError(f"the parts of {name} don't make it up")
-        torch.empty(size, dtype=kind, device="meta")  # refuses sizes that no tensor has
+        torch.empty(size, dtype=kind, device="meta")  # raises for sizes that no tensor can have
         for chunk, (_, _, file, place) in zip(chunks, parts, strict=True):
             if file not in self._digests:
                 raise ValueError(f"{file} isn't among its files")
@@ -122,37 +122,37 @@ class Shards:
             payload(self.folder / file, digest)
 
     def read(self, like: Callable[[str], Any], wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-        """Tensors by their names, each shared out as another is, or else whole; all processes must call this.
+        """Tensors by their names, each sharded as another is, or else whole; all processes must call this.
 
         Args:
-            like: the tensor that the named one is for; it comes whole unless this is a DTensor of its shape.
-            wanted: whether the named one is asked for at all.
+            like: the tensor that it is loaded into; it comes whole unless this is a DTensor of its shape.
+            wanted: whether to read the named one.
 
         Raises:
-            DamagedCheckpoint: a file isn't what was written, for whichever process.
-            GradusError: a file can't be read, or there is no room for a tensor, likewise.
+            DamagedCheckpoint: a file was changed, in any process.
+            GradusError: a file can't be read, or there is no memory for a tensor, in any process.
         """
         tensors = all_or_none(lambda: {name: self._room(name, like(name)) for name in self._tensors if wanted(name)})
         reader = _Reader(Metadata(dict(self._tensors)), self._parts)
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # a process alone reads too
-            _agreeing(lambda: state_dict_loader.load(tensors, storage_reader=reader, planner=planner))
+            _same_error_everywhere(lambda: state_dict_loader.load(tensors, storage_reader=reader, planner=planner))
         return tensors
 
     def _room(self, name: str, like: Any) -> Tensor:
-        """Where a tensor goes."""
+        """An empty tensor to read into."""
         size, dtype = self._tensors[name].size, self._tensors[name].properties.dtype
         try:
             if isinstance(like, DTensor) and like.shape == size:
                 return torch.zeros_like(like, dtype=dtype, requires_grad=False)
             return torch.zeros(size, dtype=dtype)
-        except RuntimeError as error:  # for want of memory, or of such a dtype on this device
+        except RuntimeError as error:  # out of memory, or no such dtype on this device
             reason = str(error).splitlines()[0]
             raise GradusError(f"there can't be {name} of {self.folder} here, {tuple(size)} of {dtype}: {reason}") from None
 
     def _parts(self, indices: Iterable[MetadataIndex]) -> Iterator[tuple[int, Tensor]]:
-        """The parts asked for, each with its position among them; one file is held at a time."""
+        """The requested parts, each with its position in the request; one file is in memory at a time."""
         by_file = defaultdict(list)
         for position, index in enumerate(indices):
             file, place, size = self._places[index]
@@ -170,14 +170,14 @@ class Shards:
 
 
 def _single(name: str) -> str:
-    """The name of a file or folder, if it leads nowhere else."""
+    """The name, checked to be of a file or folder right there."""
     if Path(name).name != name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is no file's name")
     return name
 
 
-def _agreeing(act: Callable[[], object]) -> None:
-    """Do what torch.distributed.checkpoint does; what goes wrong in one process is raised in all, as an error of Gradus."""
+def _same_error_everywhere(act: Callable[[], object]) -> None:
+    """Run torch.distributed.checkpoint; an error in one process is raised in all, as an error of Gradus."""
     try:
         act()
     except CheckpointException as error:
@@ -220,7 +220,7 @@ class _Writer(StorageWriter):
         files = {file: digest for file, _, digest in stored.values()}
         self.table = {"folder": self._folder.name, "files": files, "tensors": tensors}
 
-    # What needs nothing done
+    # Parts of the interface that need nothing done
 
     def reset(self, checkpoint_id: Any = None) -> None: ...
 
@@ -234,11 +234,11 @@ class _Writer(StorageWriter):
 
     @classmethod
     def validate_checkpoint_id(cls, _: Any) -> bool:
-        return False  # it is made with its folder, and not by a name
+        return False  # it is made with its folder, not by a name
 
 
 class _Reader(StorageReader):
-    """Copies parts of what has been saved to where they belong here."""
+    """Copies saved parts into the tensors here."""
 
     def __init__(self, metadata: Metadata, parts: Callable[[Iterable[MetadataIndex]], Iterator[tuple[int, Tensor]]]) -> None:
         self._metadata, self._parts = metadata, parts
@@ -256,7 +256,7 @@ class _Reader(StorageReader):
             planner.commit_tensor(item, target)
         return _done(None)
 
-    # What needs nothing done
+    # Parts of the interface that need nothing done
 
     def reset(self, checkpoint_id: Any = None) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The state of a training, copied out of its objects."""
+"""The state of a training, copied from its objects."""
 
 import random
 import secrets
@@ -21,16 +21,26 @@ from gradus.errors import GradusError, InvalidInput
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
-__all__ = ["SHARDS", "State", "are_shared", "copied", "mapped", "parts_of", "random_state", "set_random_state", "state_of"]
+__all__ = [
+    "SHARDS",
+    "State",
+    "are_sharded",
+    "parts_of",
+    "random_state",
+    "set_random_state",
+    "state_of",
+    "to_cpu",
+    "tree_map",
+]
 
-SHARDS = "{}.shards-{}"  # the folder of the shards of the file of that name, beside it
+SHARDS = "{}.shards-{}"  # the folder of a file's shards, next to it
 
 
 def parts_of(model: Any, optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
-    """The objects that were given, in the order in which they are filled: a scheduler writes into its optimizer.
+    """The given objects, in the order of loading: a scheduler writes into its optimizer.
 
     Raises:
-        InvalidInput: the model is wrapped by FSDP1, whose states are another matter.
+        InvalidInput: the model is wrapped by FSDP1, which isn't supported.
     """
     given = {"model": _unwrapped(model), "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     return {name: part for name, part in given.items() if part is not None}
@@ -50,7 +60,7 @@ def _unwrapped(model: Any) -> Any:
 class State:
     """The state of a training, copied to the CPU in the first process; random states come from all of them.
 
-    What is shared out among processes isn't copied: each has its own in `shards`, named by their places in the state.
+    Sharded tensors aren't copied: each process has its own in `shards`, by their places in the state.
     """
 
     def __init__(self, parts: Mapping[str, Any], position: int, rng: bool, extra: Any, metric: float | None = None) -> None:
@@ -59,25 +69,27 @@ class State:
         self.shards: dict[str, DTensor] = {}
         self._tree: dict[str, Any] = {"position": self.position, "metric": self.metric}
         self._tree["random"] = all_gather(random_state()) if rng else []
-        shared = are_shared(parts)
-        all_or_none(lambda: self._copy(parts, extra, self._set_aside if shared else copied) if shared or is_main() else None)
-        if len(set(all_gather(tuple(self.shards)))) > 1:  # the first process's tree has to have a place for each
-            raise InvalidInput("each process has other tensors that are shared out; all must save the same ones")
+        sharded = are_sharded(parts)
+        all_or_none(
+            lambda: self._copy(parts, extra, self._keep_shard if sharded else to_cpu) if sharded or is_main() else None
+        )
+        if len(set(all_gather(tuple(self.shards)))) > 1:  # the first process's tree needs a place for each
+            raise InvalidInput("each process has different sharded tensors; all must save the same ones")
 
     def _copy(self, parts: Mapping[str, Any], extra: Any, leaf: Callable[[Any, str], Any]) -> None:
-        self._tree["extra"] = mapped(extra, "extra", leaf)
-        self._tree["parts"] = {name: mapped(state_of(name, part), name, leaf) for name, part in parts.items()}
+        self._tree["extra"] = tree_map(extra, "extra", leaf)
+        self._tree["parts"] = {name: tree_map(state_of(name, part), name, leaf) for name, part in parts.items()}
 
-    def _set_aside(self, value: Any, where: str) -> Any:
+    def _keep_shard(self, value: Any, where: str) -> Any:
         if not is_sharded(value):
-            return copied(value, where)
+            return to_cpu(value, where)
         self.shards[where] = value.detach()
         return None
 
     def write_shards(self, head: Path) -> None:
         """Write the shards, if there are any, into a new folder beside the file to be; all processes must call this."""
         if self.shards:
-            from gradus.checkpoint.shards import write  # it takes long to import, and few need it
+            from gradus.checkpoint.shards import write  # slow to import, and rarely needed
 
             folder = made_by_main(lambda: head.parent / SHARDS.format(head.name, secrets.token_hex(4)))
             try:
@@ -92,8 +104,8 @@ class State:
         return packed(self._tree)
 
 
-def are_shared(parts: Mapping[str, Any]) -> bool:
-    """Whether parameters are shared out among processes."""
+def are_sharded(parts: Mapping[str, Any]) -> bool:
+    """Whether parameters are sharded."""
     groups = parts["optimizer"].param_groups if "optimizer" in parts else []
     model = parts["model"].state_dict().values() if "model" in parts else []  # FSDP2's own parameters are whole at times
     return any(map(is_sharded, chain(model, *(group["params"] for group in groups))))
@@ -105,28 +117,28 @@ def state_of(name: str, part: Any) -> Any:
     return [state, getattr(state, "_metadata", {})] if name == "model" else state  # the versions of its modules' states
 
 
-def mapped(value: Any, where: str, leaf: Callable[[Any, str], Any]) -> Any:
-    """Dicts, lists and tuples anew, with something else for what is in them.
+def tree_map(value: Any, where: str, leaf: Callable[[Any, str], Any]) -> Any:
+    """New dicts, lists and tuples with each leaf replaced.
 
     Args:
-        value: the outermost.
-        where: what its place is called.
-        leaf: takes what is in them and its place, and gives what comes there.
+        value: the tree.
+        where: the name of its place.
+        leaf: takes a leaf and its place, and returns what replaces it.
     """
     if isinstance(value, Mapping):
         members = {key.item() if isinstance(key, np.generic) else key: member for key, member in value.items()}
         for key in members:
             if type(key) not in (int, str):
                 raise InvalidInput(f"{where} has the key {key!r}; the keys of a checkpoint are whole numbers and text")
-        return {key: mapped(member, f"{where}[{key!r}]", leaf) for key, member in members.items()}
+        return {key: tree_map(member, f"{where}[{key!r}]", leaf) for key, member in members.items()}
     if isinstance(value, (list, tuple)):
-        several = [mapped(member, f"{where}[{index}]", leaf) for index, member in enumerate(value)]
+        several = [tree_map(member, f"{where}[{index}]", leaf) for index, member in enumerate(value)]
         return several if isinstance(value, list) else tuple(several)
     return leaf(value, where)
 
 
-def copied(value: Any, where: str) -> Any:
-    """A copy on the CPU, of the kinds that come back as they were."""
+def to_cpu(value: Any, where: str) -> Any:
+    """A copy on the CPU; refuses what can't be loaded again unchanged."""
     if isinstance(value, Tensor):
         copy = value.detach().to("cpu", copy=True)
         if type(copy) is not Tensor or copy.layout is not torch.strided or copy.is_quantized:
@@ -135,7 +147,7 @@ def copied(value: Any, where: str) -> Any:
             )
         return copy
     if isinstance(value, np.generic):
-        value = value.item()  # Python's number; a long double stays what it is
+        value = value.item()  # Python's number; a long double stays one
     elif isinstance(value, PurePath):
         value = str(value)
     for kind in (bool, int, float, str):
@@ -163,10 +175,10 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Have the generators go on from what `random_state` gave.
+    """Restore the generators' state from `random_state`.
 
     Raises:
-        ValueError: a generator would take it, and fail later, or read beyond its words.
+        ValueError: a generator would accept it and fail later, or read out of bounds.
     """
     version, words, gauss = state["python"]
     kind, keys, *rest = state["numpy"]

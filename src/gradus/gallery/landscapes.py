@@ -19,7 +19,7 @@ class Landscape:
         value: the height at places `[2, ...]`.
         slope: the gradient there, `[2, ...]`.
         minima: the places of its lowest points, each `(x, y)`.
-        box: what is drawn, and where starts lie: `(x from, x to, y from, y to)`.
+        box: what is drawn, and where starts are taken from: `(x from, x to, y from, y to)`.
         start: where paths begin.
         noise: the standard deviation of what is added to each component of the gradient.
     """
@@ -33,7 +33,7 @@ class Landscape:
     noise: float = 0.0
 
     def excess(self, where: np.ndarray) -> np.ndarray:
-        """How far above the lowest point places `[2, ...]` lie."""
+        """The height of points `[2, ...]` above the lowest one."""
         lowest = self.value(np.array(self.minima[0]))
         above: np.ndarray = np.maximum(self.value(where) - lowest, 0.0)
         return above

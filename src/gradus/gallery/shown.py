@@ -57,7 +57,7 @@ class Style:
         self.settings = {**plain_style(dark), "font.family": font_for(lang), "svg.hashsalt": "gradus", "axes.titlesize": 10}
         self.ink = "#E6E6E6" if dark else "#222222"
         self.faint = "#7A828C" if dark else "#9A9A9A"
-        span = (0.3, 1.0) if dark else (0.0, 0.85)  # what stands out from the paper
+        span = (0.3, 1.0) if dark else (0.0, 0.85)  # colours that contrast with the paper
         colours = mpl.colormaps["viridis"](np.linspace(*span, 256))
         self.colours = ListedColormap(colours).with_extremes(bad=self.faint)
 

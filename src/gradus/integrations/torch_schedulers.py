@@ -18,7 +18,7 @@ def from_torch(scheduler: Any, hyperparameter: str = "lr") -> Schedule | dict[in
     """What a live scheduler of torch does, as a schedule: to preview it, and to go on with it in a `gradus.Scheduler`.
 
     The scheduler, its optimizer and the groups are only read. The schedule begins at the scheduler's own step 0, wherever
-    it stands now: `Scheduler(optimizer, lr=from_torch(scheduler), start_step=scheduler.last_epoch)` goes on from there.
+    it is now: `Scheduler(optimizer, lr=from_torch(scheduler), start_step=scheduler.last_epoch)` goes on from there.
 
     Args:
         scheduler: one of `torch.optim.lr_scheduler` or `gradus.lr_scheduler`, compositions at any depth included.

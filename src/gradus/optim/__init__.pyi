@@ -79,7 +79,7 @@ __all__ = [
 ]
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
-Backend: TypeAlias = Literal["auto", "reference", "cpu", "cuda"]
+Backend: TypeAlias = Literal["auto", "torch", "cpu", "cuda"] | str  # or a registered one
 
 class ASGD(_ASGD):
     def __init__(

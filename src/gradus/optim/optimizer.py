@@ -397,7 +397,7 @@ class Optimizer(torch.optim.Optimizer, metaclass=ABCMeta):
                 "before the capture, with gradients for every parameter, and don't read its state in between"
             )
         self._sync_state()
-        backend = "reference" if self.defaults["differentiable"] else self.backend
+        backend = "torch" if self.defaults["differentiable"] else self.backend
         scaled = scaled or self.clip_norm is not None
         with torch.no_grad():
             self._plan = Plan(
@@ -481,7 +481,7 @@ def _check_options(values: Mapping[str, Any]) -> None:
     if values["foreach"] and values["fused"]:
         raise InvalidInput("foreach=True and fused=True exclude each other, as in torch; here neither is needed")
     if values["differentiable"] and (values["fused"] or (backend != "auto" and not BACKENDS[backend].differentiable)):
-        raise InvalidInput('differentiable=True takes the reference backend; leave fused and backend out, or "reference"')
+        raise InvalidInput('differentiable=True takes the torch backend; leave fused and backend out, or give "torch"')
     if values["differentiable"] and (values["stochastic_rounding"] or values["capturable"]):
         other = "stochastic_rounding" if values["stochastic_rounding"] else "capturable"
         raise InvalidInput(f"differentiable=True and {other}=True exclude each other; leave one of them out")

@@ -1,4 +1,4 @@
-"""Descent on a parabola: what each rate does, and where the critical ones lie."""
+"""Descent on a parabola: what each rate does, and where the critical ones are."""
 
 import math
 from collections.abc import Sequence

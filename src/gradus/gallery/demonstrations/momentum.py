@@ -120,7 +120,7 @@ class Momentum(Shown):
 
 
 def momentum(rates: Sequence[float] = RATES, momenta: Sequence[float] = MOMENTA, steps: int = 60) -> Momentum:
-    """Momentum on y = 4x²: b ← μb + g, x ← x − γb, as torch has it, and beside it other forms.
+    """Momentum on y = 4x²: b ← μb + g, x ← x − γb, as torch has it, next to other forms.
 
     Averaged: b ← μb + (1 − μ)g, with b = 0 at first, which is torch's form at the rate γ(1 − μ). Dampened: torch's
     `dampening=μ`, the same but for the first gradient, which is taken whole. Nesterov: x ← x − γ(g + μb).

@@ -24,14 +24,14 @@ __all__ = ["Course", "Race", "ends", "found_rate", "race"]
 
 _RATES = np.geomspace(1e-4, 1e2, 25)
 _SCOUTS = 8  # starts along each side, from which rates are tried
-# Who runs one point after the other has fewer scouts along each side, one rate of so many, and fewer starts along each side.
+# An optimizer that runs one point after the other gets fewer scouts and starts along each side, and one rate in several.
 _SCOUTS_ALONE, _RATE_ALONE, _ALONE = 2, 8, 6
-_LOWEST, _HIGHEST = -8.0, 4.0  # decimal logarithms of the loss that are told apart
+_LOWEST, _HIGHEST = -8.0, 4.0  # decimal logarithms of the loss, clipped to these
 _CAUGHT = 0.5  # distance from a minimum that counts as there
 _COLUMNS = 4
-# In inches: a row of panels, what lies over the panels and under them, what a colour bar takes there, and where it lies.
+# In inches: the height of a row of panels, the margins above and below, and the colour bar's height and place.
 _ROW, _ABOVE, _BELOW, _BAR, _BAR_AT = 1.5, 0.75, 0.55, 0.75, 0.5
-_LEFT, _RIGHT = 0.09, 0.98  # parts of the width between which panels lie
+_LEFT, _RIGHT = 0.09, 0.98  # fractions of the width: the panels' left and right edges
 _FRAMES = 30
 _TOGETHER = 7  # optimizers in one panel of a film at most, each with a colour of its own
 
@@ -181,7 +181,7 @@ def _grid(landscape: Landscape, side: int) -> np.ndarray:
 
 
 def _height(landscape: Landscape, where: np.ndarray) -> np.ndarray:
-    """The decimal logarithm of the loss above the lowest point, within what is told apart; who ran away is at the top."""
+    """The decimal logarithm of the loss above the lowest point, clipped; whatever diverged is at the top."""
     with np.errstate(all="ignore"):
         height = np.log10(landscape.excess(where))
     clipped: np.ndarray = np.clip(np.nan_to_num(height, nan=_HIGHEST), _LOWEST, _HIGHEST)
@@ -242,7 +242,7 @@ def _draw_ends(style: Style, axes: Axes, course: Course, entrant: str) -> AxesIm
 
 
 def _panels(style: Style, course: Course, below: float, title: str, **values: Any) -> tuple[StyledFigure, list[Axes]]:
-    """A panel for each optimizer, in rows; their places and ticks are fixed, for finding them takes seconds for so many."""
+    """A panel for each optimizer, in rows; places and ticks are fixed, since matplotlib takes seconds to find them."""
     count, rows = len(course.paths), -(-len(course.paths) // _COLUMNS)
     figure = style.figure(_ROW * rows + _ABOVE + below, title, landscape=style.text(course.landscape.title), **values)
     figure.set_layout_engine("none")

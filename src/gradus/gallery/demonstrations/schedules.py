@@ -69,7 +69,7 @@ SHAPES: Mapping[str, Schedule] = {
 }
 RATES = (0.1, 0.3, 1.0, 1.5, 2.0, 3.0)
 _PUBLISHED = 30  # epochs of the reference experiment, whose rates are held over each
-_FEWEST = 5  # epochs: with fewer the steps and the warmup of the shapes would lie within one
+_FEWEST = 5  # epochs: with fewer the steps and the warmup of the shapes would fall within one
 _LAYERS, _WIDTH, _PART = 50, 24, 0.1
 _DEEP_RATE, _DEEP_BATCH, _DEEP_SEEDS = 0.1, 64, 3
 
@@ -81,7 +81,7 @@ class Schedules(Shown):
     Args:
         sheet: the values of each kind of schedule at the steps 0 to 100, by its name.
         rates: learning rates that last equally long, of an epoch or an update each, by the name in the reference experiment.
-        losses: the training loss after each epoch, likewise; shorter where a training diverged.
+        losses: the training loss after each epoch, in the same order; shorter where a training diverged.
         deep: for each warmup in updates, the learning rate and the loss of each update, `[seeds, updates, 2]`.
         peaks: highest learning rates of the map, `[r]`.
         accuracies: on the test images, by shape and highest rate, `[shapes, r]`; NaN where the training diverged.

@@ -1,4 +1,4 @@
-"""A checkpoint: the whole state of a training under one name."""
+"""Save and load the whole state of a training in one file."""
 
 import glob
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from gradus.checkpoint.filling import fill, remove_shards, state_dict_of, tree_of
+from gradus.checkpoint.restore import fill, remove_shards, state_dict_of, tree_of
 from gradus.checkpoint.state import State, parts_of
 from gradus.distributed import all_or_none, is_main
 from gradus.errors import InvalidInput
@@ -18,7 +18,7 @@ __all__ = ["Loaded", "load", "save", "weights_of"]
 
 
 class Loaded(NamedTuple):
-    """What a checkpoint holds beside the state of objects: the position, and what was given as `extra`."""
+    """What a checkpoint gives back besides the objects' states: the position, and the `extra` that was saved."""
 
     position: int
     extra: Any
@@ -35,21 +35,21 @@ def save(
     rng: bool = True,
     extra: Any = None,
 ) -> None:
-    """Write the state of a training into one file, which is whole or absent whatever happens meanwhile.
+    """Write the state of a training into one file, atomically: a crash leaves the old file or the new one.
 
     Where several processes train together, all must call this; the first one writes, and all succeed or all raise. Where
-    parameters are shared out among them (FSDP2 and other DTensors), each writes its part into a folder beside the file,
-    which all must see.
+    parameters are sharded (FSDP2 and other DTensors), each process writes its shards into a folder next to the file, which
+    all processes must see.
 
     Args:
         path: the file; its folders are made as needed.
         model: an `nn.Module`; one wrapped by DDP or torch.compile is saved as what it wraps.
         optimizer: a `torch.optim.Optimizer`.
-        scheduler: anything with `state_dict` and `load_state_dict`, as the next.
+        scheduler: anything with `state_dict` and `load_state_dict`.
         scaler: a `torch.amp.GradScaler`.
         position: how many updates have been done.
         rng: whether to save the random states of torch (CPU, CUDA and MPS), Python and NumPy, each process its own.
-        extra: whatever else must come back: numbers, text, tensors, and dicts, lists and tuples of these. NumPy's scalars
+        extra: anything else to save: numbers, text, tensors, and dicts, lists and tuples of these. NumPy's scalars
             come back as Python's numbers, and paths as text.
 
     Raises:
@@ -83,27 +83,27 @@ def load(
     rng: bool = True,
     on_change: OnChange | None = None,
 ) -> Loaded:
-    """Fill objects with the state in a checkpoint. No code runs from the file.
+    """Load the state in a checkpoint into objects. No code runs from the file.
 
-    Where several processes train together, all must call this. Tensors that were shared out among processes come to be
-    shared out as the objects' parameters are, on any number of processes, or whole; those in `extra` whole.
+    Where several processes train together, all must call this. Sharded tensors are
+    sharded again as the objects' parameters are, on any number of processes, or come whole; those in `extra` come whole.
 
     Args:
         path: the file.
-        model: takes the saved one's weights, as the next take theirs; what isn't given is left in the file.
+        model: takes the saved model's weights; the same for the others. Those left out aren't loaded.
         optimizer: an optimizer of the same kind over the same parameters.
         scheduler: a scheduler of the same kind.
         scaler: a GradScaler.
-        rng: whether to take up the random states, if there are any.
+        rng: whether to restore the random states, if there are any.
         on_change: what to do where a `gradus.Scheduler` has other schedules than the saved one; see its
             `load_state_dict`.
 
     Returns:
-        The position and what was given as `extra`.
+        The position and the saved `extra`.
 
     Raises:
-        DamagedCheckpoint: the file isn't whole, or holds what no checkpoint holds.
-        InvalidInput: it doesn't fit what it is to fill, or was written by another number of processes. Nothing is changed.
+        DamagedCheckpoint: the file isn't whole, or isn't a checkpoint.
+        InvalidInput: it doesn't fit the objects, or was written by another number of processes. Nothing is changed.
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     parts = parts_of(model, optimizer, scheduler, scaler)
@@ -118,8 +118,8 @@ def weights_of(path: str | Path) -> dict[str, Any]:
         path: the file.
 
     Raises:
-        DamagedCheckpoint: the file isn't whole, or holds what no checkpoint holds.
-        InvalidInput: it holds no model, or one that is sharded, which `load` puts together.
+        DamagedCheckpoint: the file isn't whole, or isn't a checkpoint.
+        InvalidInput: it holds no model, or a sharded one, which only `load` can assemble.
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     tree = tree_of(Path(path))

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, read, and filled into the objects of a training."""
+"""Read a checkpoint, and load its states into the objects of a training."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradus.backends.sharding import is_sharded
 from gradus.checkpoint.file import DamagedCheckpoint, read
-from gradus.checkpoint.state import SHARDS, are_shared, mapped, set_random_state
+from gradus.checkpoint.state import SHARDS, are_sharded, set_random_state, tree_map
 from gradus.distributed import all_or_none, rank, world_size
 from gradus.errors import GradusError, InvalidInput
 from gradus.scheduler import OnChange, Scheduler
@@ -28,10 +28,10 @@ _FIELDS: dict[str, Any] = {"position": int, "metric": (float, type(None)), "part
 
 
 def tree_of(path: Path) -> dict[str, Any]:
-    """What is in a checkpoint, if it is whole and nothing but a checkpoint; its `shards` are `Shards`, or None.
+    """The content of a checkpoint, after checking that it is a whole one; `shards` are `Shards`, or None.
 
     Raises:
-        DamagedCheckpoint: it isn't; the bytes of its shards haven't been looked at yet.
+        DamagedCheckpoint: it isn't whole. The bytes of its shards aren't checked here.
         GradusError: it can't be read, or a newer Gradus wrote it.
     """
     tree = read(path)
@@ -44,13 +44,13 @@ def tree_of(path: Path) -> dict[str, Any]:
 
 
 def _shards(head: Path, table: Any) -> "Shards":
-    from gradus.checkpoint.shards import Shards  # it takes long to import, and few need it
+    from gradus.checkpoint.shards import Shards  # slow to import, and rarely needed
 
     return Shards(head, table)
 
 
 def check(path: Path) -> None:
-    """Look at every byte of a checkpoint.
+    """Check every byte of a checkpoint.
 
     Raises:
         DamagedCheckpoint: it isn't whole.
@@ -62,7 +62,7 @@ def check(path: Path) -> None:
 
 
 def have_equal_parts(one: Path, other: Path) -> bool:
-    """Whether two checkpoints hold the same states of objects, bit for bit; shards aren't looked at.
+    """Whether two checkpoints hold the same states of objects, bit for bit; shards aren't compared.
 
     Args:
         one: a checkpoint.
@@ -77,9 +77,9 @@ def have_equal_parts(one: Path, other: Path) -> bool:
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    """What is in a tree, by its place."""
+    """The leaves of a tree, by their places."""
     found: dict[str, Any] = {}
-    mapped(tree, "", lambda value, where: found.update({where: value}))
+    tree_map(tree, "", lambda value, where: found.update({where: value}))
     return found
 
 
@@ -91,14 +91,14 @@ def _is_equal(one: Any, other: Any) -> bool:
 
 
 def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) -> None:
-    """Remove the folders of shards that no checkpoint speaks of any more, if that can be; otherwise they do no harm.
+    """Remove the folders of shards that no checkpoint refers to any more; those that can't be removed do no harm.
 
     Args:
-        folder: where the checkpoints lie.
-        name: those whose shards are looked at: a file's name, or a pattern for `glob`.
-        heads: gives the checkpoints that may speak of them.
+        folder: the checkpoints' folder.
+        name: whose shards to look for: a file's name, or a pattern for `glob`.
+        heads: gives the checkpoints that may refer to them.
     """
-    with suppress(OSError, GradusError):  # one that can't be read may speak of any
+    with suppress(OSError, GradusError):  # an unreadable checkpoint may refer to any of them
         unused = set(folder.glob(SHARDS.format(name, "[0-9a-f]" * 8)))
         for head in heads() if unused else ():
             with suppress(DamagedCheckpoint):
@@ -110,7 +110,7 @@ def remove_shards(folder: Path, name: str, heads: Callable[[], Iterable[Path]]) 
 
 
 def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: bool, on_change: OnChange | None) -> Any:
-    """Fill objects with what is in a checkpoint, wholly and in all processes or not at all, and give back the extra.
+    """Load a checkpoint into objects, completely and in all processes or not at all; returns the extra.
 
     Raises:
         InvalidInput: it doesn't fit; nothing is changed.
@@ -121,13 +121,13 @@ def fill(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: boo
 
     def put() -> None:
         for name, part in parts.items():
-            _put(name, part, saved[name], on_change)
+            _load(name, part, saved[name], on_change)
         if rng and tree["random"]:
             set_random_state(tree["random"][rank()])
 
     try:
         all_or_none(put)
-    except BaseException as error:  # torch's objects raise whatever they meet, after they have changed a part
+    except BaseException as error:  # torch's objects may raise anything, half changed
         before.restore()
         if not isinstance(error, Exception):
             raise
@@ -146,11 +146,11 @@ def _check(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any], rng: b
 
 
 def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The saved states and the extra, with tensors that are shared out as they are in the objects, or else whole."""
+    """The saved states and the extra, with tensors sharded as the objects' are, or else whole."""
     saved, shards = {name: tree["parts"][name] for name in parts}, tree["shards"]
-    if shards is None and not are_shared(parts):
+    if shards is None and not are_sharded(parts):
         return saved, tree["extra"]
-    like = _Likes(parts)
+    like = _Templates(parts)
     read = {} if shards is None else shards.read(like, lambda name: name.split("[")[0] in (*parts, "extra"))
 
     def leaf(value: Any, where: str) -> Any:
@@ -164,13 +164,13 @@ def _with_shards(path: Path, tree: Mapping[str, Any], parts: Mapping[str, Any]) 
         return value
 
     try:
-        return {name: mapped(state, name, leaf) for name, state in saved.items()}, mapped(tree["extra"], "extra", leaf)
+        return {name: tree_map(state, name, leaf) for name, state in saved.items()}, tree_map(tree["extra"], "extra", leaf)
     except RecursionError:
         raise DamagedCheckpoint(f"{path} holds what no checkpoint holds: it is nested too deeply") from None
 
 
-class _Likes:
-    """For a saved tensor's place, the tensor here that it is for: the model's own, or the parameter whose slot it is."""
+class _Templates:
+    """The tensor here whose sharding a saved tensor takes, by its place: the model's own, or the slot's parameter."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
         state = parts["model"].state_dict() if "model" in parts else {}
@@ -184,14 +184,14 @@ class _Likes:
 
 
 def state_dict_of(saved: Any) -> Any:
-    """A model's state dict, as torch gives it, of what a checkpoint keeps of it."""
+    """A model's state dict as torch makes it, from its state in a checkpoint."""
     tensors, metadata = saved
     state: Any = OrderedDict(tensors)
     state._metadata = metadata
     return state
 
 
-def _put(name: str, part: Any, state: Any, on_change: OnChange | None) -> None:
+def _load(name: str, part: Any, state: Any, on_change: OnChange | None) -> None:
     if name == "model":
         state = state_dict_of(state)
     if isinstance(part, Scheduler):
