@@ -513,7 +513,7 @@ def test_runs_checks_and_repairs_the_store(command, tmp_path):
     command(*quick("--only", "constant", "--only", "cosine"))
     path = tmp_path / "gradus-runs" / "store.sqlite"
     assert command("runs", "--check") == (0, "gradus-runs/store.sqlite is well: 2 rows of 2 runs\n", "")
-    assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left as it is\n", "")
+    assert command("runs", "--repair") == (0, "gradus-runs/store.sqlite is well, and is left unchanged\n", "")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM rows WHERE run = 2")
     code, out, err = command("runs", "--check")

@@ -20,7 +20,7 @@ import faults
 import gradus
 from gradus.checkpoint import Checkpoints, DamagedCheckpoint, latest, load, save
 from gradus.checkpoint.file import packed, read
-from gradus.checkpoint.state import mapped
+from gradus.checkpoint.state import tree_map
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.schedules import Cosine
@@ -378,7 +378,7 @@ def test_a_hostile_table_reads_nothing_else(kind: str, origins: dict[int, Path],
     folder.mkdir()
     for shard in shards_of(head).iterdir():
         (folder / shard.name).write_bytes(shard.read_bytes())
-    table = mapped(HOSTILE[kind](tree["shards"]), "", lambda value, _: value)  # Python keeps equal constants only once
+    table = tree_map(HOSTILE[kind](tree["shards"]), "", lambda value, _: value)  # Python keeps equal constants only once
     (tmp_path / "a.ckpt").write_bytes(packed(tree | {"shards": table}))
     model = Training("SGD", 0, seed=0).model
     before = bits(model.state_dict())

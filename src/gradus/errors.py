@@ -8,7 +8,7 @@ class GradusError(Exception):
 
 
 class InvalidInput(GradusError, ValueError):
-    """What the caller gave can't be used as it is (the command line leaves with exit code 2)."""
+    """An argument can't be used (the command line leaves with exit code 2)."""
 
 
 class ScheduleMistake(UserWarning):

@@ -1,4 +1,4 @@
-"""`Frozen`: a mapping that is a value, and can stand in a frozen dataclass."""
+"""`Frozen`: a mapping that is a value, for use in frozen dataclasses."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar

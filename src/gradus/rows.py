@@ -18,7 +18,7 @@ class Row(Mapping[str, float]):
     """Named numbers at a step of a run.
 
     A training gives `epoch` (passes over the data), `lr` and every other scheduled hyperparameter, `train/loss` and
-    `train/...` for each metric, `valid/...` and `test/...` likewise, and `time/seconds`. A function of your own gives any.
+    `train/...` for each metric, `valid/...` and `test/...` too, and `time/seconds`. A function of your own gives any.
 
     Two rows are equal if their steps and numbers are, bit for bit; what begins with `time/` doesn't count.
 

@@ -42,7 +42,7 @@ def main() -> None:
 def _in_this_process() -> Iterator[None]:
     """What the command line asks of Python while it runs, and not after.
 
-    Where only ASCII can be shown, there is no "±". Modules of the user's own lie in the current folder: those that others
+    Where only ASCII can be shown, there is no "±". The user's own modules are in the current folder: those that others
     of them import later are found there, after all that is installed, so that no file takes the place of a library.
     """
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]

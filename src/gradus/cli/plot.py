@@ -29,7 +29,7 @@ def plot(
     steps_per_epoch: Annotated[float | None, typer.Option(help="What epochs are counted by.")] = None,
     tokens_per_step: Annotated[float | None, typer.Option(help="What tokens are counted by.")] = None,
     axis: Annotated[
-        Literal["steps", "epochs", "tokens"], typer.Option(help="What lies along the bottom of the picture.")
+        Literal["steps", "epochs", "tokens"], typer.Option(help="The horizontal axis of the picture.")
     ] = "steps",
     log: Annotated[bool, typer.Option("--log", help="Draw the values on a logarithmic axis.")] = False,
     budget: Annotated[bool, typer.Option(help="Draw the sum of the values too.")] = True,
@@ -37,7 +37,7 @@ def plot(
 ) -> None:
     """Show schedules in the terminal and as PNG, without training.
 
-    Under the plot each is told in a sentence, with what looks like a mistake or is worth a note; --steps shows more of it.
+    Under the plot a sentence describes each, with likely mistakes and notes; --steps shows more of it.
     """
     if steps is not None and not 1 <= steps <= 2**53:
         raise InvalidInput(f"--steps must be a whole number from 1; got {steps}")

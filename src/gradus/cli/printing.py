@@ -35,7 +35,7 @@ def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], padding: int
         words = any(not _NUMBER.fullmatch(line[place]) for line in lines)
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for line in lines:
-        table.add_row(*(Text(_printable(cell)) for cell in line))  # as it is: a name may look like Rich's markup
+        table.add_row(*(Text(_printable(cell)) for cell in line))  # unparsed: a name may look like Rich's markup
     return table
 
 

@@ -30,7 +30,7 @@ def runs(
     numbers: Annotated[
         list[int] | None, typer.Argument(metavar="RUN", help="One run to show whole, or several to compare.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Runs of this task; * stands for anything, here and below.")] = None,
+    task: Annotated[str | None, typer.Option(help="Runs of this task; * matches anything, here and below.")] = None,
     name: Annotated[str | None, typer.Option(help="Runs of this name.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Runs with this optimizer.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Runs under this schedule of the rate, as it is printed.")] = None,
@@ -59,7 +59,7 @@ def runs(
     prune: Annotated[bool, typer.Option("--prune", help="Delete every run that has ended without finishing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what is wrong with the store, if anything is.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Save what can be read of a damaged store; the old file is kept beside it.")
+        bool, typer.Option("--repair", help="Save what can be read of a damaged store; the old file is kept next to it.")
     ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the store.")] = RESULTS,
 ) -> None:
@@ -201,7 +201,7 @@ def _repair(out: Path) -> None:
     with locked(out) if out.is_dir() else nullcontext():
         repaired = repair_store(out / STORE_FILE)
     if repaired.old is None:
-        typer.echo(f"{out / STORE_FILE} is well, and is left as it is")
+        typer.echo(f"{out / STORE_FILE} is well, and is left unchanged")
     else:
         saved = f"{_counted(repaired.runs, 'run')} with {_counted(repaired.rows, 'row')}"
         lost = f", and {_counted(repaired.damaged, 'damaged record')} kept apart" if repaired.damaged else ""

@@ -1,4 +1,4 @@
-"""What every demonstration gives: its data, and pictures of it in two languages, for light paper and dark."""
+"""What every demonstration gives: its data, and pictures of it in two languages, on light and dark paper."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -263,7 +263,7 @@ class SophiaH(_Sophia, rule=modern.sophia_h):
     """
 
     def update_hessian(self, loss: torch.Tensor, samples: int = 1, generator: torch.Generator | None = None) -> None:
-        """Add an estimate of the loss's Hessian; gradients stay as they are. Call it before `loss.backward()`.
+        """Add an estimate of the loss's Hessian; gradients are unchanged. Call it before `loss.backward()`.
 
         It costs two backward passes, and one more for each further sample; the loss must be twice differentiable. Of a
         loss that a GradScaler scales give the unscaled one.

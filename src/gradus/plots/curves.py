@@ -21,8 +21,8 @@ __all__ = ["Along", "Curve", "comparison_figure"]
 Along = Literal["epochs", "steps", "seconds"]
 
 _SECONDS = "time/seconds"
-_THIN = {"linewidth": 0.8, "alpha": 0.6}  # a training's own numbers, beside its scores
-_ACROSS = 3  # panels beside each other, at most
+_THIN = {"linewidth": 0.8, "alpha": 0.6}  # training numbers, next to scores
+_ACROSS = 3  # panels side by side, at most
 _MOST = 12  # panels of metrics: a picture is to be looked at
 _LINEAR_UP_TO = 50  # times the lowest: beyond, the low curves would lie on the axis
 _TOO_HIGH = 10  # times where curves begin: what diverges further isn't followed
@@ -60,7 +60,7 @@ class Curve:
         return np.array(steps), np.array([[one[step] for step in steps] for one in seeds])
 
     def places(self, steps: Sequence[int] | np.ndarray, along: Along) -> np.ndarray:
-        """Where these steps lie along the bottom, `[n]`."""
+        """The horizontal places of these steps, `[n]`."""
         steps = np.asarray(steps, dtype=float)
         if along == "steps":
             return steps
@@ -88,7 +88,7 @@ def comparison_figure(
         curves: what to draw, by the name it is to have in the legend.
         title: the picture's.
         metrics: which numbers to draw; all that the rows have unless given.
-        along: what lies along the bottom; epochs unless given, where all curves know them, or else steps.
+        along: the horizontal axis; epochs unless given, where all curves know them, or else steps.
         log: True puts all panels of metrics on logarithmic axes where all is above 0, False none.
 
     Raises:
@@ -149,7 +149,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 def _laid_out(metrics: int, hypers: int, legend_lines: int) -> tuple[Picture, list[Axes], list[Axes]]:
-    """A figure with so many panels above, and so many across its width below."""
+    """A figure with a row of panels above, and rows of panels below."""
     columns = min(max(metrics, 1), _ACROSS)
     lines = -(-metrics // columns)
     figure = Picture(figsize=(11, 2.6 + 3.6 * lines + 1.2 * hypers + 0.2 * legend_lines), layout="constrained")
@@ -205,7 +205,7 @@ def _wants_log(metric: str, values: np.ndarray) -> bool:
 
 
 def _cut(axes: Axes) -> None:
-    """Leave out what lies far above where the curves begin: one that diverges would press all others onto the axis."""
+    """Cut off what is far above where the curves begin: one that diverges would press all others onto the axis."""
     begins = [abs(data[0]) for line in axes.lines if np.isfinite((data := np.asarray(line.get_ydata(), dtype=float))[0])]
     values = _drawn_values(axes)
     if begins and max(begins) > 0 and values.max() > _TOO_HIGH * max(begins):

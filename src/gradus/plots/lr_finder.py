@@ -32,9 +32,9 @@ def range_figure(
         metrics: the metric at each; empty where there is none.
         trials: the rate of each short training and the loss that it came to.
         suggestions: the rates to mark, by name.
-        chosen: the one of them to stand out.
+        chosen: the one of them to highlight.
         interval: the rates to shade.
-        top: the loss where the curve begins; what lies far above isn't shown.
+        top: the loss where the curve begins; higher losses are cut off.
     """
     with mpl.rc_context(style()):
         figure = Picture(figsize=(8, 4.6), layout="constrained")
@@ -46,11 +46,11 @@ def range_figure(
             marks: dict[str, Any] = {"color": COLOURS[6], "markersize": 5, "linewidth": 0.9}
             axes.plot(*zip(*sorted(ended), strict=True), "o--", label="short trainings", **marks)
         if metrics:
-            beside = axes.twinx()
-            beside.plot(lrs, metrics, color=COLOURS[2], linewidth=1.2, linestyle="-.", label="metric")
-            beside.set_ylabel("metric, smoothed")
-            beside.spines["right"].set_visible(True)
-            beside.grid(visible=False)
+            right = axes.twinx()
+            right.plot(lrs, metrics, color=COLOURS[2], linewidth=1.2, linestyle="-.", label="metric")
+            right.set_ylabel("metric, smoothed")
+            right.spines["right"].set_visible(True)
+            right.grid(visible=False)
         if interval is not None:
             axes.axvspan(*interval, color=COLOURS[0], alpha=0.12, lw=0, label="interval")
         for index, (name, rate) in enumerate(suggestions.items(), 1):
@@ -63,6 +63,6 @@ def range_figure(
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         handles, labels = axes.get_legend_handles_labels()
         if metrics:
-            handles, labels = [*handles, *beside.lines], [*labels, "metric, smoothed"]
+            handles, labels = [*handles, *right.lines], [*labels, "metric, smoothed"]
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

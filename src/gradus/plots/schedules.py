@@ -43,7 +43,7 @@ def compare_schedules(
         steps: the last step shown; a little more than the longest schedule by default.
         log: whether values are drawn on a logarithmic axis.
         budget: whether the budget is drawn.
-        axis: what lies along the bottom, "steps", "epochs" or "tokens".
+        axis: the horizontal axis, "steps", "epochs" or "tokens".
         steps_per_epoch: optimizer updates in an epoch.
         tokens_per_step: tokens in an update.
 
@@ -94,7 +94,7 @@ def length_to_show(schedules: Iterable[Schedule]) -> int:
 
 
 def _per_unit(axis: Axis, steps_per_epoch: float | None, tokens_per_step: float | None) -> float:
-    """How many steps lie between two numbers of an axis."""
+    """Steps per unit of an axis."""
     if axis == "epochs" and steps_per_epoch is not None:
         return steps_per_epoch
     if axis == "tokens" and tokens_per_step is not None:

@@ -44,7 +44,7 @@ def style(dark: bool = False) -> dict[Any, Any]:
 
 
 class Picture(Figure):
-    """A figure that notebooks show whether or not they have been told `%matplotlib inline`."""
+    """A figure that notebooks show with or without `%matplotlib inline`."""
 
     def _repr_png_(self) -> bytes:
         return png(self)
@@ -75,7 +75,7 @@ def log_axis(axes: Axes) -> None:
 
 
 def legend_columns(labels: Sequence[str], room: int) -> int:
-    """How many labels of a legend stand side by side: all if they fit, else as many as there is room for."""
+    """How many labels of a legend fit side by side."""
     widths = [len(label) + 9 for label in labels]  # in characters; nine for the line before it and the gap after
     return len(labels) if sum(widths) <= room else max(1, room // max(widths))
 
@@ -86,7 +86,7 @@ def shortened(name: str) -> str:
 
 
 def sampled(steps: int, points: int) -> np.ndarray:
-    """The steps from 0 to `steps`, or so many of them."""
+    """At most `points` of the steps from 0 to `steps`."""
     return np.unique(np.linspace(0, steps, min(steps, points) + 1).astype(np.int64))
 
 

@@ -213,7 +213,7 @@ class StepBar:
             name: what it is called.
             steps: its updates.
             number: the how-manieth it is.
-            about: how many there are going to be, as far as can be told.
+            about: how many there are going to be, if known.
         """
         of = "" if about is None else f" of about {max(about, number or 0)}"
         self.progress.reset(

@@ -117,7 +117,7 @@ class Comparison:
         """The curves, with the schedules under them, as a matplotlib figure.
 
         Args:
-            along: what lies along the bottom: "epochs", "steps" or "seconds"; epochs unless given, where rows count them.
+            along: the horizontal axis: "epochs", "steps" or "seconds"; epochs unless given, where rows count them.
             log: whether losses are on logarithmic axes; where that hides none of them, unless given.
         """
         return comparison_figure(self.runs, self.tasks, along=along, log=log)

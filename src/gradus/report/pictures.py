@@ -17,12 +17,12 @@ __all__ = ["comparison_figure"]
 def comparison_figure(
     runs: Sequence[Finished], tasks: Mapping[str, TaskInfo], *, along: Along | None = None, log: bool | None = None
 ) -> Picture:
-    """Each group by the seeds that its line in the table speaks of; by all, while none has finished.
+    """Each group by the seeds of its line in the table; by all, while none has finished.
 
     Args:
         runs: the runs.
         tasks: what is known of their tasks, by name.
-        along: what lies along the bottom.
+        along: the horizontal axis.
         log: as `gradus.plots.comparison_figure` takes it.
     """
     curves: dict[str, Curve] = {}

@@ -20,10 +20,10 @@ def remarks(
     settings: Mapping[str, Any],
 ) -> list[str]:
     """The remarks of a comparison, whose fields these are."""
-    told = []
+    remarks = []
     for summary, seeds in zip(summaries(runs, tasks), grouped(runs), strict=True):
-        told += [f"{summary.name}: {remark}" for remark in _of_group(seeds, summary.message, tasks)]
-    return [*told, *_different(runs), _how(runs, seconds, kept, settings)]
+        remarks += [f"{summary.name}: {remark}" for remark in _of_group(seeds, summary.message, tasks)]
+    return [*remarks, *_different(runs), _how(runs, seconds, kept, settings)]
 
 
 def _of_group(seeds: Sequence[Finished], message: str, tasks: Mapping[str, TaskInfo]) -> list[str]:
@@ -31,9 +31,9 @@ def _of_group(seeds: Sequence[Finished], message: str, tasks: Mapping[str, TaskI
     met = [one.message for one in done if one.message]
     dead = sum(_is_dead(one, tasks.get(one.run.task, TaskInfo()).chance) for one in done)
     runs, why = _counted(len(seeds), "run"), f": {message}" if message else ""
-    told = [f"{len(seeds) - len(done)} of {runs} did not finish{why}"] if len(done) < len(seeds) else []
-    told += [f"{len(met)} of {runs} met a number that isn't finite: {met[0]}"] if met else []
-    return told + ([f"{dead} of {runs} ended no better than chance"] if dead else [])
+    remarks = [f"{len(seeds) - len(done)} of {runs} did not finish{why}"] if len(done) < len(seeds) else []
+    remarks += [f"{len(met)} of {runs} met a number that isn't finite: {met[0]}"] if met else []
+    return remarks + ([f"{dead} of {runs} ended no better than chance"] if dead else [])
 
 
 def _is_dead(one: Finished, chance: float | None) -> bool:
@@ -74,12 +74,12 @@ def shared(runs: Sequence[Finished]) -> dict[str, Any]:
 
 def _different(runs: Sequence[Finished]) -> list[str]:
     """A sentence for each condition that differs among runs of one task, for then it may be what is compared."""
-    told = []
+    remarks = []
     for task in dict.fromkeys(one.run.task for one in runs):
         of_task = [one for one in runs if one.run.task == task]
         alike = shared(of_task)
         names = dict.fromkeys(name for one in of_task for name in one.conditions if name not in alike)
         for name in names:
             values = dict.fromkeys(str(one.conditions.get(name)) for one in of_task)
-            told.append(f"{task}: not all runs were executed alike; {name}: {', '.join(values)}")
-    return told
+            remarks.append(f"{task}: not all runs were executed alike; {name}: {', '.join(values)}")
+    return remarks

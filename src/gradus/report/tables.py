@@ -13,7 +13,7 @@ from gradus.sweep.statistics import Interval
 __all__ = ["Table", "table"]
 
 _NOTHING = "–"
-_SHORT = 12  # characters that a column beside the name may have
+_SHORT = 12  # characters that a column next to the name may have
 _GAP = 3  # characters between two columns
 _DECIMALS, _LARGE = 6, 1e7  # beyond, numbers are shown with powers of ten
 _IN_ASCII = {"±": "+-", "–": "-", "…": "...", "—": "-"}

@@ -346,7 +346,7 @@ def rprop(
     shrunk = ops.where(agreement < 0, step_size * shrink, step_size)
     step_size = ops.where(agreement > 0, step_size * grow, shrunk)
     step_size = ops.minimum(ops.maximum(step_size, smallest), largest)
-    grad = ops.where(agreement < 0, 0.0, grad)  # having stepped over a minimum, stand still once
+    grad = ops.where(agreement < 0, 0.0, grad)  # after overshooting a minimum, skip one update
     return param - ops.sign(grad) * step_size, grad, step_size
 
 
@@ -363,7 +363,7 @@ def sparse_adam(
     eps: NonNegative = 1e-8,
     maximize: Flag = False,
 ):
-    """Adam's update with ε beside √v and not beside its unbiased root, as torch's SparseAdam has it.
+    """Adam's update with ε added to √v and not to its unbiased root, as torch's SparseAdam has it.
 
     Kingma and Ba 2015, Adam, the end of section 2.
     """

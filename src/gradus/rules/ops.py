@@ -1,4 +1,4 @@
-"""What a rule may call besides + - * / and comparisons: the same names for numbers, arrays, tensors and traces.
+"""What a rule may call, apart from + - * / and comparisons: the same names for numbers, arrays, tensors and traces.
 
 A rule says `ops.sqrt(x)`; what that is depends on what `x` is, so one plain function runs on floats, on NumPy arrays, on
 torch tensors, and on the traces that kernels are made from. Another type of number joins by `register`.

@@ -82,7 +82,7 @@ def _definition(saved: SavedHyperparameter, trusted: bool) -> Definition:
 
 
 class _Pair:
-    """A hyperparameter's present definition beside the saved one."""
+    """A hyperparameter's present and saved definitions."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class _Pair:
         trusted: bool,
     ) -> None:
         self.name, self.here, self.saved, self.step, self.answer, self.trusted = name, here, saved, step, answer, trusted
-        self._known = min(len(here.schedule_of_group), len(saved.bases))  # groups of which both sides know
+        self._known = min(len(here.schedule_of_group), len(saved.bases))  # groups that both sides know
         self._saved_bounds: dict[int, Bound] = {}
         for index, base in enumerate(saved.bases):
             own = here.bases[index] if index < len(here.bases) else None

@@ -317,7 +317,7 @@ class Scheduler(LRScheduler):
         return [old if value is None else value for value, old in zip(values, last, strict=False)]
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """The learning rates as they stand in the groups; tensors are copies."""
+        """The groups' present learning rates; tensors are copies."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
         return [rate.detach().clone() if isinstance(rate, Tensor) else rate for rate in rates]
 
@@ -344,7 +344,7 @@ class Scheduler(LRScheduler):
 
         A base has changed if the group's value, when this Scheduler was built, was neither the saved base nor the saved
         value at the saved step, within the rounding of its dtype (of float32 at least). So it doesn't matter in which order
-        the optimizer and its Scheduler are built and loaded. Groups of which the state doesn't know keep their own bases.
+        the optimizer and its Scheduler are built and loaded. Groups that the state doesn't know keep their own bases.
         Where something has changed, load the optimizer first: its state brings back the old values, up to the next step.
 
         Args:

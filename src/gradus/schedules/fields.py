@@ -97,7 +97,7 @@ def _tuple(what: str, value: Any) -> tuple[Any, ...]:
 
 
 def _plain(what: str, value: Any) -> Any:
-    """Whatever can't be changed and can be saved."""
+    """Any immutable value that can be saved."""
     if isinstance(value, (tuple, list)):
         return _tuple(what, value)
     for kind, check in PLAIN.items():

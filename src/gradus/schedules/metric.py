@@ -1,7 +1,7 @@
 """Factors that follow a metric: the one part of a schedule that isn't a function of the step alone.
 
 A factor stands in a product with any schedule, warmup included: `(warmup(500) >> Constant()) * Plateau()`. Its definition is
-a value like every schedule's. What it has seen is kept by whoever feeds it, a `gradus.Scheduler`, as a small JSON-able state
+a value like every schedule's. What it has seen is kept by its `gradus.Scheduler`, as a small JSON-able state
 that `observed` maps to the next one.
 """
 

@@ -29,7 +29,7 @@ _COMPUTED = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden"
 def opened(path: Path, *, create: bool, look: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
     """A connection to a store, which is made, or brought to today's version, where that is needed and wanted.
 
-    Where neither the store nor anything beside it can be written, it can be read all the same.
+    A store in a folder that can't be written to can still be read.
 
     Args:
         path: the file.
@@ -68,7 +68,7 @@ def _is_write_ahead(path: Path) -> bool:
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even the files that SQLite keeps beside a store."""
+    """A connection that writes nothing, not even the files that SQLite keeps next to a store."""
     try:  # where another process writes, its files are there
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
@@ -151,7 +151,7 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
             f"name another file"
         )
     if any(computed) or any(kind not in ("table", "index") for kind, _ in parts):  # they may compute without end
-        raise GradusError(f"{path} holds what no store of Gradus holds; name another file")
+        raise GradusError(f"{path} isn't a store of Gradus; name another file")
     return int(version)
 
 

@@ -63,7 +63,7 @@ class StoredRun:
             isn't as it was written.
         message: why it ended as it did, where that needs saying.
         created: when it began, in seconds since 1970.
-        ended: when it ended, likewise; None while it is running.
+        ended: when it ended, in seconds since 1970; None while it is running.
         conditions_text: what else its bits depend on, as JSON.
         specification: `Run.to_json()`.
         step: updates done at its last row; 0 without one.

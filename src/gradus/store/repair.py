@@ -19,7 +19,7 @@ from gradus.store.tables import NOTES, REQUESTS, ROWS, RUNS, SWEEPS, TABLES, Rec
 
 __all__ = ["Repaired", "repair_store"]
 
-_ENDLESS = 2**53  # no store has given so many numbers: such a one is damaged
+_ENDLESS = 2**53  # no store counts that far: such a number is damaged
 _ENDED = ("finished", "diverged", "failed", "stopped")  # such a run isn't gone on with
 
 
@@ -43,8 +43,7 @@ class Repaired(NamedTuple):
 def repair_store(path: Path) -> Repaired:
     """Put what can be read of a damaged store into a new one in its place.
 
-    The old file is kept beside it. Entries that aren't as they were written stay there. A run that had ended keeps its other
-    rows, if the last of them is there; any other that has lost rows keeps those before the first that is lost, and is
+    The old file is kept next to it. Damaged entries stay there. A run that had ended keeps its other rows, if the last of them is there; any other that has lost rows keeps those before the first that is lost, and is
     entered as interrupted, so that it is done again.
 
     Args:
@@ -195,7 +194,7 @@ def _missing_sweeps(found: Sequence[Record], runs: Sequence[Record]) -> list[Rec
 
 
 def _set_aside(path: Path) -> Path:
-    """Copy the damaged file, and what SQLite keeps beside it, to a name of its own."""
+    """Copy the damaged file, and what SQLite keeps next to it, to a name of its own."""
     kept = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
     shutil.copy2(path, kept)
     for ending in ("-wal", "-shm", "-journal"):

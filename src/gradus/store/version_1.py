@@ -51,7 +51,7 @@ def converted(runs: Iterable[Sequence[Any]], rows: Iterable[Sequence[Any]]) -> d
 
     Args:
         runs: the old records of runs; those that are damaged are left out.
-        rows: those of rows, likewise.
+        rows: those of rows.
     """
     whole = [dict(zip(OLD_RUNS, one, strict=True)) for one in runs if _is_whole(one, OLD_RUNS)]
     known = [dict(zip(OLD_ROWS, one, strict=True)) for one in rows if _is_whole(one, OLD_ROWS)]
@@ -75,7 +75,7 @@ def _is_whole(record: Sequence[Any], kinds: dict[str, type]) -> bool:
 
 
 def _sweep(number: int, name: str, members: list[dict[str, Any]]) -> Record:
-    """The sweep of so many runs; its name was "compare", a moment and a process."""
+    """The sweep of that many runs; its name was "compare", a moment and a process."""
     cut = any(one["status"] in _RUNNING for one in members)
     created = min(one["created"] for one in members)
     return SWEEPS.sealed((number, name.split(" ")[0], name, "interrupted" if cut else "finished", created, "{}"))

@@ -1,4 +1,4 @@
-"""What a run's bits depend on beside its specification; and what of it has changed since."""
+"""What a run's bits depend on besides its specification; and what of it has changed since."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ _DIGESTS = {
 
 
 def conditions(run: Run, task: Any, resources: Resources) -> dict[str, Any]:
-    """What a run's bits depend on beside its specification.
+    """What a run's bits depend on besides its specification.
 
     Args:
         run: the run.

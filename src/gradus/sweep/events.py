@@ -1,4 +1,4 @@
-"""What an executor tells of its runs, and what it can be asked for meanwhile."""
+"""The events of an executor's runs, and the requests that it takes."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass

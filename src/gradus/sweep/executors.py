@@ -98,7 +98,7 @@ def executor_named(executor: str | Executor) -> tuple[str, Executor]:
 def run_events(
     run: Run, resources: Resources, request: Callable[[], Request | None], load_task: Callable[..., Any] = load
 ) -> Iterator[Event]:
-    """One run from start to end, whatever becomes of it: what every executor is made of.
+    """One run from start to end, however it ends: the building block of every executor.
 
     Args:
         run: what is to be done.
@@ -171,7 +171,7 @@ def _trained(
 
 
 class _Pool:
-    """Runs that wait, processes that execute some, and what is to be told of the others."""
+    """Runs that wait, processes that execute some, and the events of the others that are still to be given."""
 
     def __init__(self, runs: Sequence[Run], resources: Resources) -> None:
         self._resources = resources

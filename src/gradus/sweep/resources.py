@@ -25,7 +25,7 @@ class Resources:
         data_dir: where tasks find their files.
         checkpoints: the folder in which each run has a folder of its own for checkpoints, to go on from; none unless given.
         checkpoint_every: updates between two checkpoints; one at each evaluation unless given.
-        conditions: by a run's identity, a digest of what it depends on beside its specification. Checkpoints made under one
+        conditions: by a run's identity, a digest of what it depends on besides its specification. Checkpoints made under one
             aren't used under another.
 
     Raises:

@@ -97,7 +97,7 @@ class Session:
         keep: bool = False,
     ) -> None:
         self.store = store
-        store.interrupt()  # whoever was at its runs has let the folder go
+        store.interrupt()  # its runs' process has released the folder
         self.entries = [Entry(run, json.loads(json.dumps(one))) for run, one in zip(runs, conditions, strict=True)]
         asked = [[run.identity, run.name or ""] for run in runs]
         sweeps = [one for one in store.sweeps() if one.kind == kind and _asks_for(one, asked)]

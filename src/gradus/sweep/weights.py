@@ -18,7 +18,7 @@ from gradus.runs import Run
 
 __all__ = ["WEIGHTS", "Weights", "check_name", "shown_name"]
 
-WEIGHTS = "weights"  # the folder, beside the store
+WEIGHTS = "weights"  # the folder, next to the store
 _LONGEST = 100  # characters of a run's name: tables, legends and file names have to hold it
 
 

@@ -47,7 +47,7 @@ class _NumPyState:
     NumPy's `get_state` and `set_state` take 0.1 ms together, for they make an array number by number; that is more than all
     else that a batch costs us. The Mersenne Twister's words are in memory at an address that NumPy names, so a state that
     is still the one that was kept last is known by comparing them, and is put back by copying them. A second normal number,
-    which is kept beside the words, can be used up without moving them: then NumPy's own functions do it.
+    which is kept next to the words, can be used up without moving them: then NumPy's own functions do it.
     """
 
     _BYTES = 625 * 4  # 624 words, and the place of the next
@@ -63,7 +63,7 @@ class _NumPyState:
 
     @classmethod
     def now(cls) -> "_NumPyState":
-        """The state as it is."""
+        """The present state."""
         generator, last = mtrand.get_bit_generator(), cls._last
         if last is None or not last._is_plain or last._generator is not generator or last._words != cls._words_of(generator):
             last = cls._last = cls(generator)

@@ -40,7 +40,7 @@ def fashion_mnist(data_dir: str | Path | None = None, *, progress: Progress | No
 
     Args:
         data_dir: the folder of the files; the user's cache unless given.
-        progress: told of every piece of a download: the file, its bytes so far, and its bytes in all if they are known.
+        progress: called with each piece of a download: the file, its bytes so far, and its bytes in all if they are known.
 
     Raises:
         GradusError: the files are absent and can't be downloaded or kept, or aren't what they should be.

@@ -34,10 +34,10 @@ def load(name: str, data_dir: str | Path | None = None, *, progress: Progress | 
     """What a run's `task` names: a Task, or a training function `f(run, context)` of one's own.
 
     Args:
-        name: as for `load_task`; or "package.module:function" for a training function, which is told by the two arguments
-            that it needs.
+        name: as for `load_task`; or "package.module:function" for a training function, recognized by its two
+            required arguments.
         data_dir: as for `load_task`.
-        progress: likewise.
+        progress: as for `load_task`.
 
     Raises:
         InvalidInput: there is no such task or function, or it can't be made.
@@ -122,7 +122,7 @@ def _made(what: str, make: Any, kind: type[_Kind], **offered: Any) -> _Kind:
     if not callable(make):
         raise InvalidInput(f"{what} must be a function that takes nothing; it is {type(make).__name__}")
     try:
-        with current_folder_first():  # it may import what lies beside it
+        with current_folder_first():  # it may import modules next to it
             made = make(**{name: value for name, value in offered.items() if _takes(make, name)})
     except GradusError:
         raise

@@ -21,7 +21,7 @@ class LeNet(nn.Module):
     """LeNet with ReLU and max pooling, for 28 × 28 grey images: conv 1→6 (5, padded 2), pool, conv 6→16 (5), pool,
     400–120–84–10; weights drawn as torch draws them, as in the textbook's chapter on schedules.
 
-    It is computed as is fastest on a CPU, which changes neither the function nor its parameters: pooling stands before
+    It is computed as is fastest on a CPU, which changes neither the function nor its parameters: pooling comes before
     ReLU (both are monotone, so they commute, and ReLU sees a quarter of the numbers), and two channels of zeros are added
     to the first six (kernels for eight channels are faster).
 
@@ -38,7 +38,7 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `[n, 1, 28, 28]` to scores `[n, 10]`."""
-        assert self.conv1.bias is not None  # it has one unless told otherwise
+        assert self.conv1.bias is not None  # it has one by default
         kernel1, bias1 = _widened(self.conv1.weight, 2, 0), functional.pad(self.conv1.bias, (0, 2))
         x = functional.relu_(functional.max_pool2d(functional.conv2d(images, kernel1, bias1, padding=2), 2))
         kernel2 = _widened(self.conv2.weight, 0, 2)
@@ -109,7 +109,7 @@ class CharacterNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention to what stands before, then a feed-forward network four times as wide."""
+    """Attention to earlier positions, then a feed-forward network four times as wide."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class Objective:
 
     @staticmethod
     def parse(text: Any) -> "Objective":
-        """Read "NAME max" or "NAME min"; an Objective is taken as it is.
+        """Read "NAME max" or "NAME min"; an Objective is returned unchanged.
 
         Args:
             text: such as "valid/loss min".

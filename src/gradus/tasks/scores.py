@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     Args:
         loss: the mean over the batch, a tensor `[]` with its graph.
         outputs: what the model gave; None where the task has a step of its own.
-        targets: what it should have given; likewise.
+        targets: what it should have given; None there too.
         extra: the numbers that a step of one's own gave, by name.
     """
 

@@ -62,11 +62,11 @@ class Task:
         collate: makes a batch of a list of a Dataset's items; torch's `default_collate` unless given.
         workers: processes that make a Dataset's batches; they are the same with any number.
         optimizer: the optimizer that is usual for it, as `Run` takes it.
-        options: likewise its arguments.
-        groups: likewise its parameter groups.
-        lr: likewise the learning rate.
+        options: its arguments.
+        groups: its parameter groups.
+        lr: the usual learning rate.
         batch_size: examples in a batch, unless a run says otherwise.
-        length: likewise how long it is trained: updates, or a span such as `epochs(30)`.
+        length: how long it is usually trained: updates, or a span such as `epochs(30)`.
         about: a line on the data, where a name doesn't say enough.
         source: the module that defines it; `load_task` fills it in for a task by import path.
 

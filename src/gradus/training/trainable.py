@@ -20,7 +20,7 @@ __all__ = ["Context", "Trainable", "rows_of"]
 
 @dataclass(frozen=True)
 class Context:
-    """What a training function is given beside its run.
+    """What a training function is given besides its run.
 
     Args:
         device: where to train.

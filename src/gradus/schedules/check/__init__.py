@@ -81,7 +81,7 @@ def _whatever_the_base(
 
 
 def mistakes(schedule: Schedule, total_steps: int | None = None, **options: Any) -> list[Finding]:
-    """The mistakes alone, for those who tell of them before a run; none where the schedule can't be asked ahead.
+    """The mistakes alone, to report before a run; none where the schedule can't be asked ahead.
 
     Args:
         schedule: as `check` takes it.

@@ -26,7 +26,7 @@ class Law(NamedTuple):
     options: dict[str, Any]
 
 
-# The thresholds stand here in words, and in plan.py and run.py by name; a test holds each line.
+# The thresholds are here in words, and in plan.py and run.py by name; a test holds each line.
 LAWS = (
     Law(
         "ends-early",
