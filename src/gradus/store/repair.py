@@ -43,9 +43,9 @@ class Repaired(NamedTuple):
 def repair_store(path: Path) -> Repaired:
     """Put what can be read of a damaged store into a new one in its place.
 
-    The old file is kept next to it. Damaged entries stay there. A run that had ended keeps its other rows, if the last of them
-    is there; any other that has lost rows keeps those before the first that is lost, and is entered as interrupted, so that
-    it is done again.
+    The old file is kept next to it. Damaged entries stay there. A run that had ended keeps its other rows, if the
+    last is there; any other that has lost rows keeps those before the first that is lost, and is entered as interrupted, so
+    that it is done again.
 
     Args:
         path: the store. No other process may be using it.
