@@ -16,7 +16,7 @@ CORE = ("schedules", "rules", "backends", "optim", "scheduler")
 COMPATIBILITY = ("lr_scheduler", "state dicts", "lbfgs")
 # Code lines of each room: lines that hold a token, without docstrings and comments. Lower a ceiling when its room shrinks.
 CEILINGS = {
-    "__init__": 80,
+    "__init__": 100,
     "__main__": 10,
     "backends": 1728,
     "checkpoint": 820,
