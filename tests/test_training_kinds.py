@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from gradus.checkpoint import Checkpoints
-from gradus.checkpoint.filling import tree_of
+from gradus.checkpoint.restore import tree_of
 from gradus.errors import GradusError, InvalidInput
 from gradus.rows import Row
 from gradus.runs import Run
