@@ -32,13 +32,14 @@ fix: $(VENV)/dev  ## what lint and format can put right themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers, checkpoints and the gallery, as ratios
+bench: $(VENV)/dev  ## the speed of schedules, drop-ins, optimizers, checkpoints, data sets and the gallery, as ratios
 	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/drop_ins.py
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/sparse.py
 	$(BIN)/python benchmarks/lbfgs.py
 	$(BIN)/python benchmarks/checkpoint.py
+	$(BIN)/python benchmarks/dataset.py
 	$(BIN)/python benchmarks/gallery.py
 
 faults: $(VENV)/dev  ## kill and stop trainings hundreds of times, on hostile machines too, and compare what comes of them

@@ -4,6 +4,7 @@ OMP_NUM_THREADS=1 python benchmarks/dataset.py       # about a minute
 """
 
 import argparse
+import gc
 import statistics
 import time
 
@@ -80,6 +81,7 @@ def main() -> None:
         times: list[list[float]] = [[], [], []]
         for turn in range(rounds + 1):
             for way, taken in zip(ways, times, strict=True):
+                gc.collect()  # loaders of the turn before, which a worker forked from here would try to end
                 start = time.perf_counter()
                 way()
                 if turn:  # the first warms up

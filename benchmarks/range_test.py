@@ -37,8 +37,7 @@ import gradus
 from gradus.rangetest.trainer import Trainer, fetched
 from gradus.schedules import Constant
 from gradus.snapshot import Snapshot
-from gradus.tasks import LeNet, Task, load_task
-from gradus.training import score
+from gradus.tasks import LeNet, Scores, Task, examples_in, load_task
 
 GRID = np.geomspace(1e-5, 10, 20).tolist()
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
@@ -66,7 +65,22 @@ class Batches:
         inputs, targets = self.task.train
         for batch in torch.randperm(len(inputs)).split(BATCH):
             if len(batch) == BATCH:
-                yield self.task.prepare(inputs[batch]), targets[batch]
+                yield prepared(self.task, inputs[batch]), targets[batch]
+
+
+def prepared(task: Task, inputs: Tensor) -> Tensor:
+    """Stored inputs as the model takes them."""
+    return inputs if task.prepare is None else task.prepare(inputs)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, task: Task) -> float:
+    """The accuracy over the test examples."""
+    model.eval()
+    scores = Scores(task.metrics or {})
+    for batch in task.data("test").batches(0, 0, 1000, shuffle=False):
+        scores.add(task.loss_of(model, batch), examples_in(batch))
+    return scores.values()["accuracy"]
 
 
 @dataclass(frozen=True)
@@ -103,12 +117,12 @@ def trained(case: Case, lr: float) -> float:
     for loss, _ in fetched(Trainer(model, optimizer, task.loss, Batches(task)).train(Constant(lr), updates)):
         losses.append(loss)  # of the batch of the update that has just been done
         hopeless = len(losses) == updates // 4 and (
-            statistics.fmean(losses[-50:]) > 0.95 * math.log(10) or (lr in GRID and score(model, task)[1] < 0.6)
+            statistics.fmean(losses[-50:]) > 0.95 * math.log(10) or (lr in GRID and accuracy(model, task) < 0.6)
         )
         if hopeless or not math.isfinite(loss):
-            return score(model, task)[1]
+            return accuracy(model, task)
         if len(losses) in evaluated:
-            accuracies.append(score(model, task)[1])
+            accuracies.append(accuracy(model, task))
         model.train()
     return statistics.fmean(accuracies)
 
@@ -186,7 +200,7 @@ class _Shuffled(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         inputs, targets = self.task.train
-        return self.task.prepare(inputs[index : index + 1])[0], targets[index]
+        return prepared(self.task, inputs[index : index + 1])[0], targets[index]
 
 
 Job = tuple[Case, float | None]  # a training at a rate, or the question which rates are suggested

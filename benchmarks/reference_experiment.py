@@ -50,7 +50,7 @@ def textbook(data_dir: Path, epochs: int, workers: int) -> float:
 def one_run(data_dir: Path, epochs: int) -> float:
     """Images per second of one run of ours that has the machine to itself."""
     results = compare(data_dir, "--only", "constant", "--epochs", str(epochs))
-    return IMAGES * epochs / sum(row["seconds"] for row in results["runs"][0]["rows"])
+    return float(IMAGES * epochs / results["runs"][0]["rows"][-1]["numbers"]["time/seconds"])
 
 
 def whole_comparison(data_dir: Path, epochs: int) -> float:
@@ -85,10 +85,10 @@ def figures(data_dir: Path, seeds: int, epochs: int) -> None:
     print("| schedule | train loss | published | train accuracy | published | test accuracy | published (lowest, highest) |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name in dict.fromkeys(run["run"]["name"] for run in results["runs"]):
-        last = [run["rows"][-1] for run in results["runs"] if run["run"]["name"] == name]
+        last = [run["rows"][-1]["numbers"] for run in results["runs"] if run["run"]["name"] == name]
         cells = [name]
         peers: tuple[Any, ...] = PUBLISHED.get(name, (None, None, None))
-        for metric, published in zip(("train_loss", "train_accuracy", "test_accuracy"), peers, strict=True):
+        for metric, published in zip(("train/loss", "train/accuracy", "test/accuracy"), peers, strict=True):
             values = [row[metric] for row in last]
             cells.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}")
             spread = f" ({published[2]:.3f}, {published[3]:.3f})" if published and len(published) > 2 else ""
@@ -96,7 +96,8 @@ def figures(data_dir: Path, seeds: int, epochs: int) -> None:
         print(f"| {' | '.join(cells)} |")
     conditions = results["conditions"]
     print(f"\n{seeds} seeds, mean ± standard deviation; {len(results['runs'])} runs in {results['seconds']:.0f} s")
-    print(f"torch {conditions['torch']} on {conditions['device']}, {conditions['workers']} processes")
+    spread = f"{results['settings']['workers']} processes of {conditions['threads']} threads"
+    print(f"torch {conditions['torch']} on {conditions['device']}, {spread}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ import torch
 pl = pytest.importorskip("lightning.pytorch", reason="make frameworks installs Lightning")
 
 import gradus
+from gradus.experiments import compare
 from gradus.schedules import Constant, Cosine, Plateau, fraction, rest, warmup
+from gradus.sweep import grid
+from gradus.training import Context
 
 # Lightning's advice about workers, loggers and short epochs says nothing of us.
 pytestmark = pytest.mark.filterwarnings(
@@ -34,7 +37,9 @@ class Regression(pl.LightningModule):
     def training_step(self, batch, _):
         self.rates.append(self.optimizers().param_groups[0]["lr"])
         inputs, targets = batch
-        return torch.nn.functional.mse_loss(self.layer(inputs), targets)
+        loss = torch.nn.functional.mse_loss(self.layer(inputs), targets)
+        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        return loss
 
     def validation_step(self, batch, _):
         self.log("valid_loss", next(self.reported, 1.0))
@@ -213,3 +218,41 @@ def test_sophia_estimates_in_mixed_precision(tmp_path: Path) -> None:
 
     half = estimate("16-mixed", torch.amp.GradScaler("cpu", init_scale=64.0))
     torch.testing.assert_close(half, estimate("bf16-mixed"), rtol=0.1, atol=0.0)
+
+
+def fitted(run, context):
+    """A training function around Lightning's Trainer: a fit for each epoch, going on from the file of the one before."""
+    last = context.folder / "last.ckpt"
+    done = torch.load(last, weights_only=False)["epoch"] if last.exists() else 0
+    for epoch in range(done, EPOCHS):
+        module = Regression(per_update(run.schedules["lr"]))
+        trainer = trained(module, folder=context.folder, epochs=epoch + 1, resume=last if epoch else None)
+        metrics = {"train/loss": float(trainer.callback_metrics["train_loss"])}
+        yield {"step": trainer.global_step, "lr": module.rates[-1], **metrics}
+        trainer.save_checkpoint(last)  # after the row: what is cut short between them gives it again
+
+
+def test_a_training_function_around_the_trainer_is_compared(tmp_path: Path) -> None:
+    """Run by `compare`, a function around Lightning's Trainer has a row an epoch, with the rates and the loss of one fit."""
+    schedules = {"constant": Constant(), "cosine": Cosine(TOTAL)}
+    runs = grid(gradus.Run(f"{__name__}:fitted", "AdamW", lr=0.1), schedules=schedules)
+    comparison = compare(runs, executor="serial", out=tmp_path / "results")
+    assert [one.status for one in comparison.runs] == ["finished", "finished"]
+    for one, schedule in zip(comparison.runs, schedules.values(), strict=True):
+        whole = trained(Regression(per_update(schedule)), folder=tmp_path)
+        assert {row.step: row["lr"] for row in one.rows} == {t: 0.1 * schedule(t - 1) for t in range(5, 21, 5)}
+        assert one.rows[-1]["train/loss"] == float(whole.callback_metrics["train_loss"])
+
+
+def test_such_a_function_goes_on_from_its_file(tmp_path: Path) -> None:
+    """Cut short after any row and begun anew in its folder, it gives that row again and all later ones as if never cut."""
+    run = gradus.Run(f"{__name__}:fitted", "AdamW", lr=0.1, schedules=Cosine(TOTAL))
+    contexts = []
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        contexts.append(Context(torch.device("cpu"), tmp_path / name, None, lambda: False))
+    whole = list(fitted(run, contexts[0]))
+    cut = fitted(run, contexts[1])
+    assert [next(cut), next(cut)] == whole[:2]
+    cut.close()
+    assert list(fitted(run, contexts[1])) == whole[1:]
