@@ -131,6 +131,13 @@ def train_run(
     Raises:
         InvalidInput: an argument or the run can't be used.
         GradusError: data can't be had, a file can't be written, or it has finished under other conditions.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done, weights = train_run(Run("digits", length=5), device="cpu", threads=1, out=folder)
+    ...     print(done.status, weights is not None and weights.exists())
+    ...
+    finished True
     """
     work = _Work(
         [run], _Tasks(data_dir), device=device, workers=1, threads=threads, every=checkpoint_every, executor=executor

@@ -21,5 +21,10 @@ def seed_for(seed: int, purpose: str, step: int = 0) -> int:
 
 
 def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
-    """A torch generator on the CPU, seeded for one purpose at one step of a run."""
+    """A torch generator on the CPU, seeded for one purpose at one step of a run.
+
+    >>> one, other = generator(0, "augment", 5), generator(0, "augment", 5)
+    >>> torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=other))
+    True
+    """
     return torch.Generator().manual_seed(seed_for(seed, purpose, step))

@@ -40,6 +40,9 @@ class Curve:
         steps: the updates that the rates last together.
         steps_per_epoch: updates in one pass over the training data, where it is known.
         scheduled: further hyperparameters to be drawn, as the rows name them.
+
+    >>> Curve([[Row(5, {"train/loss": 0.5})]]).length
+    5
     """
 
     rows: Sequence[Sequence[Row]]

@@ -35,6 +35,13 @@ def range_figure(
         chosen: the one of them to highlight.
         interval: the rates to shade.
         top: the loss where the curve begins; higher losses are cut off.
+
+    >>> losses = [2.0, 1.0, 3.0]
+    >>> figure = range_figure(
+    ...     [0.001, 0.01, 0.1], losses, losses, [], trials=[], suggestions={}, chosen=None, interval=None, top=3.0
+    ... )
+    >>> figure.axes[0].get_xlabel()
+    'learning rate'
     """
     with mpl.rc_context(style()):
         figure = Picture(figsize=(8, 4.6), layout="constrained")

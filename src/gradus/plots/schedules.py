@@ -88,7 +88,12 @@ def compare_schedules(
 
 
 def length_to_show(schedules: Iterable[Schedule]) -> int:
-    """A little more than the longest of some schedules; 100 where none has an end."""
+    """A little more than the longest of some schedules; 100 where none has an end.
+
+    >>> from gradus.schedules import Linear
+    >>> length_to_show([Linear(100)])
+    110
+    """
     lengths = [schedule.length for schedule in schedules if isinstance(schedule.length, int)]
     return max(1, round(max(lengths) * 1.1)) if lengths else 100
 

@@ -39,12 +39,19 @@ def style(dark: bool = False) -> dict[Any, Any]:
 
     Args:
         dark: light lines on dark paper.
+
+    >>> style()["axes.grid"]
+    True
     """
     return _STYLE | _DARK if dark else dict(_STYLE)
 
 
 class Picture(Figure):
-    """A figure that notebooks show with or without `%matplotlib inline`."""
+    """A figure that notebooks show with or without `%matplotlib inline`.
+
+    >>> Picture().get_axes()
+    []
+    """
 
     def _repr_png_(self) -> bytes:
         return png(self)
@@ -56,6 +63,9 @@ def line_style(index: int, dark: bool = False) -> dict[str, Any]:
     Args:
         index: which curve of a picture.
         dark: whether it is drawn on dark paper.
+
+    >>> line_style(0)["color"], line_style(0, dark=True)["color"]
+    ('#0072B2', '#8A8DFF')
     """
     colour = COLOURS[index % 8]
     return {
@@ -91,7 +101,11 @@ def sampled(steps: int, points: int) -> np.ndarray:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the contents of a PNG file."""
+    """A figure as the contents of a PNG file.
+
+    >>> png(Picture())[1:4]
+    b'PNG'
+    """
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png")

@@ -22,6 +22,10 @@ def terminal_plot(schedules: Mapping[str, Schedule], steps: int, width: int = 78
         steps: the last step shown.
         width: of the plot, in characters.
         height: of the plot, in lines.
+
+    >>> from gradus.schedules import Linear
+    >>> terminal_plot({"linear": Linear(100)}, 100).splitlines()[-1]
+    'linear: 1 at step 0, 0 at step 100'
     """
     shown = sampled(steps, 4 * width)
     values = {name: schedule(shown) for name, schedule in schedules.items()}
@@ -52,6 +56,9 @@ def terminal_range(lrs: Sequence[float], smoothed: Sequence[float], chosen: floa
         smoothed: the loss at each.
         chosen: a rate to mark with a line.
         width: in characters.
+
+    >>> "learning rate" in terminal_range([0.001, 0.01, 0.1], [2.0, 1.0, 3.0], chosen=0.01)
+    True
     """
     places = np.log10(np.asarray(lrs)).tolist()
     low, high = MaxNLocator().nonsingular(min(smoothed), max(smoothed))

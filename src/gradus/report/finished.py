@@ -26,6 +26,10 @@ class Finished:
         status: "finished", "diverged", "failed", "stopped" or "interrupted"; "waiting", "running" or "paused" on the way.
         message: why, where it isn't "finished"; where it is, what wasn't finite on the way, if the run was to look.
         conditions: what its bits depend on besides its specification: versions, device, threads, digests.
+
+    >>> done = Finished(Run("digits"), [Row(5, {"train/loss": 0.5, "time/seconds": 2.0})], "finished")
+    >>> done.seconds, done.last("train/loss")
+    (2.0, 0.5)
     """
 
     run: Run

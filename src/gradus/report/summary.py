@@ -40,6 +40,9 @@ class Summary:
         seconds: wall-clock time of a run, their mean.
         examples_per_second: training examples per second of that time, their mean.
         message: why seeds didn't finish.
+
+    >>> Summary("cosine", {}, seeds=3, finished=2).finished
+    2
     """
 
     name: str

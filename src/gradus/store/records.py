@@ -31,6 +31,9 @@ class StoredSweep:
         status: as of a run; "running" until it has ended.
         created: when it began, in seconds since 1970.
         settings_text: what it was asked for, as JSON.
+
+    >>> StoredSweep(1, "compare", "", "finished", 0.0, '{"workers": 2}').settings
+    {'workers': 2}
     """
 
     id: int
@@ -113,6 +116,9 @@ class StoredRequest:
         run: the run's number.
         wish: "stop" or "pause".
         created: when it was asked, in seconds since 1970.
+
+    >>> StoredRequest(1, run=3, wish="stop", created=0.0).wish
+    'stop'
     """
 
     id: int

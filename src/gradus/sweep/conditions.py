@@ -33,6 +33,11 @@ def conditions(run: Run, task: Any, resources: Resources) -> dict[str, Any]:
         run: the run.
         task: what it trains: a Task, or a training function.
         resources: what it is executed with; its device is named.
+
+    >>> from gradus.tasks import load_task
+    >>> found = conditions(Run("digits"), load_task("digits"), Resources(device="cpu"))
+    >>> found["device"], found["threads"]
+    ('cpu', 1)
     """
     own = [what for what in ("optimizer", "model") if ":" in (getattr(run, what) or "")]
     return {

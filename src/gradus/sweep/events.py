@@ -16,7 +16,11 @@ Status = Literal["finished", "diverged", "failed", "stopped", "paused"]
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run has begun, or goes on."""
+    """A run has begun, or goes on.
+
+    >>> RunStarted()
+    RunStarted()
+    """
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class RunEnded:
     Args:
         status: how.
         message: why, where that needs one.
+
+    >>> RunEnded("finished")
+    RunEnded(status='finished', message='')
     """
 
     status: Status
@@ -39,6 +46,9 @@ class Request:
     Args:
         index: the run's.
         kind: "stop", or "pause".
+
+    >>> Request(0, "pause").status
+    'paused'
     """
 
     index: int

@@ -36,7 +36,14 @@ _LOOK_EVERY = 0.05  # seconds between two looks of a worker into its pipe, which
 
 
 def serial(runs: Sequence[Run], resources: Resources) -> Events:
-    """One run after the other, in this process."""
+    """One run after the other, in this process.
+
+    >>> for index, event in serial([Run("digits", length=2)], Resources(device="cpu")):
+    ...     print(index, type(event).__name__)
+    0 RunStarted
+    ...
+    0 RunEnded
+    """
     requests: dict[int, Request] = {}
     threads, load_once = torch.get_num_threads(), lru_cache(maxsize=2)(load)
     torch.set_num_threads(resources.threads)
@@ -78,6 +85,9 @@ def executor_named(executor: str | Executor) -> tuple[str, Executor]:
 
     Raises:
         InvalidInput: there is none of that name, or it is no function.
+
+    >>> executor_named("serial")[0]
+    'serial'
     """
     if isinstance(executor, str) and executor in EXECUTORS:
         return executor, EXECUTORS[executor]
@@ -105,6 +115,9 @@ def run_events(
         resources: what with.
         request: gives what has been asked of this run, if anything has; it is called after every update.
         load_task: loads the task by its name and `data_dir`.
+
+    >>> [type(event).__name__ for event in run_events(Run("digits", length=2), Resources(device="cpu"), lambda: None)]
+    ['RunStarted', ...'Row', 'RunEnded']
     """
     yield RunStarted()
     incidents: list[str] = []

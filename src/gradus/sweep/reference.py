@@ -83,6 +83,9 @@ def reference_run(task_name: str, task: Task | None = None, **settings: Any) -> 
 
     Raises:
         InvalidInput: `Run` can't take a setting.
+
+    >>> reference_run("digits", lr=0.1).length
+    epochs(30)
     """
     task = load_task(task_name) if task is None else task
     given = {name: value for name, value in settings.items() if value is not None}

@@ -30,6 +30,9 @@ class Resources:
 
     Raises:
         InvalidInput: threads or workers isn't a whole number from 1 to 1024.
+
+    >>> Resources(device="cpu", threads=2).workers
+    1
     """
 
     device: str | None = None

@@ -11,7 +11,11 @@ __all__ = ["Interval", "interval"]
 
 
 class Interval(NamedTuple):
-    """A mean and the half-width of its 95 % confidence interval; None where one value can't tell."""
+    """A mean and the half-width of its 95 % confidence interval; None where one value can't tell.
+
+    >>> Interval(mean=2.0, half_width=0.5)
+    Interval(mean=2.0, half_width=0.5)
+    """
 
     mean: float
     half_width: float | None

@@ -48,6 +48,9 @@ class Weights:
         folder: the folder of the store.
         run: the run.
         conditions: what else the weights depend on.
+
+    >>> Weights(Path("gradus-runs"), Run("digits", name="mine"), {}).path.name
+    'mine-...pt'
     """
 
     def __init__(self, folder: Path, run: Run, conditions: Mapping[str, Any]) -> None:

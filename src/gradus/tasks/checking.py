@@ -41,6 +41,10 @@ def check_task(
 
     Raises:
         InvalidInput: a part doesn't fit; the message says which, and what to do.
+
+    >>> from gradus.tasks import load_task
+    >>> task = load_task("digits")
+    >>> check_task(task, task.model())
     """
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), seeded(0):

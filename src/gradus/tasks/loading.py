@@ -42,6 +42,9 @@ def load(name: str, data_dir: str | Path | None = None, *, progress: Progress | 
     Raises:
         InvalidInput: there is no such task or function, or it can't be made.
         GradusError: its data can't be had.
+
+    >>> load("digits").name
+    'digits'
     """
     if name in TASKS:
         return _task(name, TASKS[name], getattr(TASKS[name], "__module__", None), data_dir, progress)
@@ -84,6 +87,9 @@ def load_model(name: str) -> nn.Module:
 
     Raises:
         InvalidInput: there is no such model, or one of your own can't be imported, fails, or isn't an `nn.Module`.
+
+    >>> type(load_model("digits-net")).__name__
+    'DigitsNet'
     """
     if name in MODELS:
         return _made(f"model {name!r}", MODELS[name], nn.Module)

@@ -26,6 +26,9 @@ class LeNet(nn.Module):
     to the first six (kernels for eight channels are faster).
 
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, with today's activation.
+
+    >>> LeNet()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self) -> None:
@@ -51,6 +54,9 @@ class LeNet(nn.Module):
 class DigitsNet(nn.Module):
     """A LeNet of the size of 8 × 8 images: conv 1→8 (3, padded), pool, conv 8→16 (3, padded), pool, 64–32–10;
     weights drawn after Glorot.
+
+    >>> DigitsNet()(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self) -> None:
@@ -71,7 +77,11 @@ class DigitsNet(nn.Module):
 
 
 class DiabetesNet(nn.Sequential):
-    """Ten numbers to one, `[n, 10]` to `[n, 1]`: 10–32–1 with tanh, weights drawn as torch draws them."""
+    """Ten numbers to one, `[n, 10]` to `[n, 1]`: 10–32–1 with tanh, weights drawn as torch draws them.
+
+    >>> DiabetesNet()(torch.zeros(2, 10)).shape
+    torch.Size([2, 1])
+    """
 
     def __init__(self) -> None:
         super().__init__(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 1))
@@ -89,6 +99,9 @@ class CharacterNet(nn.Module):
         heads: of attention; they divide the width.
 
     Source: Vaswani et al., Attention Is All You Need, 2017 (arXiv:1706.03762), with the norms in front (arXiv:2002.04745).
+
+    >>> CharacterNet(vocabulary=5, context=8)(torch.zeros(2, 8, dtype=torch.int64)).shape
+    torch.Size([2, 8, 5])
     """
 
     def __init__(self, vocabulary: int, context: int, *, width: int = 64, blocks: int = 1, heads: int = 4) -> None:

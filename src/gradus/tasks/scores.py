@@ -26,6 +26,10 @@ class Outcome(NamedTuple):
         outputs: what the model gave; None where the task has a step of its own.
         targets: what it should have given; None there too.
         extra: the numbers that a step of one's own gave, by name.
+
+    >>> outcome = Outcome(torch.tensor(0.5), torch.zeros(2, 1), torch.ones(2, 1), {})
+    >>> float(outcome.loss)
+    0.5
     """
 
     loss: Tensor

@@ -129,6 +129,10 @@ def events(
         should_stop: see there.
         data_dir: see there.
         progress: whether there is to be a `Progress` a few times a second, for which the device is waited for.
+
+    >>> found = list(events(Run("digits", length=5), device=torch.device("cpu"), progress=False))
+    >>> [row.step for row in found]
+    [5]
     """
     check_every(checkpoint_every)
     found: Any = load(run.task, data_dir) if task is None else task

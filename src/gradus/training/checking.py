@@ -99,6 +99,12 @@ def check_every(updates: int | None) -> None:
 
     Raises:
         InvalidInput: it isn't a whole number from 1.
+
+    >>> check_every(100)
+    >>> check_every(0)
+    Traceback (most recent call last):
+    ...
+    gradus.errors.InvalidInput: checkpoint_every must be a whole number of updates, from 1; got 0
     """
     if updates is not None and (type(updates) is not int or updates < 1):
         raise InvalidInput(f"checkpoint_every must be a whole number of updates, from 1; got {updates!r}")

@@ -42,6 +42,9 @@ class NonFinite(Diverged):
         value: what was found.
         parameter: the name of the parameter whose gradient it is; None for the loss.
         group: the number of its group.
+
+    >>> NonFinite(step=7, lr=0.5, value=math.inf, parameter="weight", group=0)
+    NonFinite('the gradient of weight (group 0) was inf at step 7, at learning rate 0.5')
     """
 
     def __init__(self, step: int, lr: float, value: float, parameter: str | None = None, group: int | None = None) -> None:
@@ -58,6 +61,9 @@ class Stopped(GradusError):
 
     Args:
         step: updates done.
+
+    >>> Stopped(step=7)
+    Stopped('stopped after 7 updates, as it was asked to')
     """
 
     def __init__(self, step: int) -> None:

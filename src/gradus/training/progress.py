@@ -15,6 +15,9 @@ class Progress:
         loss: of the last update.
         lr: of the last update.
         resumed_from: the update that it went on from, where it was cut short before.
+
+    >>> Progress(step=5, total=20, loss=0.7, lr=0.1).resumed_from is None
+    True
     """
 
     step: int

@@ -25,6 +25,9 @@ def pick_device(name: str | None = None) -> torch.device:
 
     Raises:
         InvalidInput: the name is no device, or this machine has none of it.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

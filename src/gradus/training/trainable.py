@@ -28,6 +28,10 @@ class Context:
             none.
         data_dir: where data are, if the user has said so.
         should_stop: whether the training is to save what it needs and return; ask it now and then.
+
+    >>> context = Context(torch.device("cpu"), folder=None, data_dir=None, should_stop=lambda: False)
+    >>> context.should_stop()
+    False
     """
 
     device: torch.device

@@ -39,6 +39,11 @@ class Data(ABC):
     Args:
         name: what error messages call it.
         examples: how many there are; None where only going through them tells.
+
+    >>> from gradus.tasks import load_task
+    >>> data = load_task("digits").data("test")
+    >>> len(next(iter(data.batches(0, 0, batch_size=32)))[0])
+    32
     """
 
     def __init__(self, name: str, examples: int | None) -> None:
