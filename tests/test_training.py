@@ -4,7 +4,6 @@ import itertools
 import math
 import os
 import pickle
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +16,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import TensorDataset
 
 import tiny
 from gradus.checkpoint import Checkpoints, latest, load
@@ -371,38 +369,6 @@ def test_a_training_that_ends_within_a_pass_leaves_its_workers_to_the_next() -> 
         next(left)
         left.close()
         assert len(set(active_children()) - known) == 2
-
-
-OTHER_KINDS: dict[str, Callable[[], Any]] = {
-    "other shapes": lambda: (torch.zeros(30, 5), torch.zeros(30, dtype=torch.int64)),
-    "other numbers": lambda: (torch.zeros(30, 4, dtype=torch.float64), torch.zeros(30, dtype=torch.int64)),
-    "other targets": lambda: (torch.zeros(30, 4), torch.zeros(30)),
-    "a Dataset's": lambda: TensorDataset(torch.zeros(30, 5), torch.zeros(30, dtype=torch.int64)),
-    "a function's": lambda: each_batch_of_five_inputs,
-}
-
-
-def each_batch_of_five_inputs(seed: int, epoch: int) -> list[Any]:  # noqa: ARG001 - as every such function
-    return [(torch.zeros(8, 5), torch.zeros(8, dtype=torch.int64))] * 4
-
-
-@pytest.mark.parametrize("other", OTHER_KINDS)
-def test_a_resumed_run_refuses_batches_of_another_kind(other: str, tmp_path: Path) -> None:
-    """Where the data have become others, a training that was cut short says which, and from which it came; as they were,
-    it goes on.
-    """
-    run = a_run()
-    before = checkpointed(run, cut_at(6), tmp_path, 1)
-    changed = replace(a_task(), train=OTHER_KINDS[other](), objective=None, valid=a_task().test)
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(GradusError) as caught:
-        next(train(run, changed, device=CPU, checkpoints=checkpoints))
-    assert re.fullmatch(
-        r"the batches of task 'points' were \(float32 \[\*, 4\], int64 \[\*\]\) when this training was cut short, and are "
-        rf"\((float32 \[\*, 5\]|float64 \[\*, 4\]|float32 \[\*, 4\]), (int64|float32) \[\*\]\) now; the checkpoints are in "
-        rf"{tmp_path}: give the data as they were, or remove these",
-        str(caught.value),
-    )
-    assert checkpointed(run, a_task(), tmp_path, 1)[: len(before)] == before
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
