@@ -9,6 +9,7 @@ import re
 import signal
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,13 +23,19 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import gradus
 from gradus.errors import GradusError, InvalidInput
 from gradus.plots import terminal_range
-from gradus.rangetest import RangeTest, range_test
+from gradus.rangetest import Found, RangeTest, find_lr, range_test
 from gradus.rangetest import suggestions as rules
 from gradus.rangetest.curve import Curve, ShortRun, good_interval, near_best
+from gradus.rangetest.found import FOUND_FILE, findings, keep, rate_found
 from gradus.rangetest.stopping import StopRule
 from gradus.rangetest.trainer import Measured, fetched
 from gradus.rangetest.trials import Trials, _score
+from gradus.runs import Run
 from gradus.snapshot import Snapshot
+from gradus.tasks import load_task
+from gradus.training import completed
+
+ASSETS = Path(__file__).parent / "assets"
 
 CLASSES = 3
 INPUTS, TARGETS = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
@@ -1112,3 +1119,108 @@ def test_groups_without_a_rate_or_of_two_directions_are_refused():
     groups = [{"params": [one], "maximize": index == 0} for index, one in enumerate(net.parameters())]
     with pytest.raises(InvalidInput, match="all groups must go the same way"):
         quick(net, torch.optim.SGD(groups, lr=0.1), loader)
+
+
+# The rate of a run
+
+
+class Bars:
+    """What a bar is told."""
+
+    def __init__(self):
+        self.begun, self.steps = [], 0
+
+    def begin(self, name, steps, number=None, about=None):
+        self.begun.append((name, steps, number, about))
+
+    def step(self, lr, loss):
+        assert lr > 0
+        assert math.isfinite(loss)
+        self.steps += 1
+
+
+FOUND = {
+    "tensors": Run("diabetes", "AdamW"),
+    "an optimizer by import path": Run("diabetes", "tiny:Signum"),
+    "a step of its own": Run("example_tasks.dicts:task"),
+    "groups, augmented by workers": Run("example_tasks.crops:task", groups={"*.bias": {"factor": 2.0}}),
+    "accumulated in bfloat16, clipped": Run("diabetes", accumulate=2, precision="bfloat16", clip_norm=10.0),
+    "float16": Run("diabetes", precision="float16"),
+    "float64 by LBFGS": Run("diabetes", "LBFGS", precision="float64"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_rate_of_any_run_is_found_and_random_states_are_left_alone(name):
+    """Whatever a run trains and asks for, its rate is looked for by its own step, the same each time."""
+    task = load_task(FOUND[name].task)
+    before = torch.get_rng_state(), random.getstate()
+    found = [find_lr(FOUND[name], task, progress=False, steps=12, start=1e-4, verify=False, device="cpu") for _ in range(2)]
+    assert (torch.get_rng_state().tolist(), random.getstate()) == (before[0].tolist(), before[1])
+    assert found[0] == found[1]
+    assert found[0].run == completed(FOUND[name], task)
+    assert len(found[0].test.losses) > 4
+
+
+def test_a_run_that_cannot_be_trained_has_no_rate():
+    """What `train` would refuse is refused, and so is a training function, which no range test can step."""
+    for run, message in [
+        (Run("diabetes", options={"impulse": 1}), "impulse"),
+        (Run("diabetes", groups={"nothing.*": "frozen"}), r"matches no parameter"),
+        (Run("tiny:counting"), "is a training function"),
+        (Run("diabetes", clip_norm=1.0, optimizer="LBFGS"), "can't be clipped"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            find_lr(run, progress=False, device="cpu")
+    with pytest.raises(InvalidInput, match="progress must be True, False, or a bar"):
+        find_lr(Run("diabetes"), progress="yes", device="cpu")
+
+
+def test_a_bar_hears_of_each_training_its_number_and_how_many_there_are_about():
+    """Trainings are numbered from 1, and about how many there will be is said from the first on."""
+    net, optimizer, loader = made("dropout", "SGD", 0)
+    bar = Bars()
+    range_test(net, optimizer, functional.cross_entropy, loader, steps=12, start=1e-3, progress=bar, seeds=2)
+    assert [number for _, _, number, _ in bar.begun] == list(range(1, len(bar.begun) + 1))
+    assert len({about for _, _, _, about in bar.begun}) == 1
+    assert bar.begun[0][0] == "rising rate"
+    assert bar.steps
+    alone = Bars()
+    range_test(net, optimizer, functional.cross_entropy, loader, steps=12, progress=alone, seeds=2, verify=False)
+    assert [about for _, _, _, about in alone.begun] == [2, 2]
+
+
+def test_findings_are_kept_side_by_side_and_found_for_the_like(tmp_path):
+    """A file keeps one finding for each kind of run; a rate is taken for a run that differs in nothing that a rate depends
+    on, and otherwise the first such difference is named.
+    """
+    place = tmp_path / FOUND_FILE
+    (test,) = (one.test for one in findings(ASSETS / "range_v1.json"))
+    runs = [completed(Run("diabetes", name), load_task("diabetes")) for name in ("SGD", "AdamW")]
+    for rate, run in zip((0.5, 0.25), runs, strict=True):
+        keep(place, Found(run, replace(test, suggestion=rate)))
+    keep(place, Found(runs[0], replace(test, suggestion=0.125)))  # in the place of the first
+    kept = findings(place)
+    assert [one.run.optimizer for one in kept] == ["AdamW", "SGD"]
+    assert [rate_found(kept, run.replace(lr=9.0, seed=3, length=7)) for run in runs] == [0.125, 0.25]
+    assert rate_found(kept, runs[0].replace(optimizer="torch.optim.SGD")) == 0.125
+    assert Found.read(place).rate_for(runs[0]) == 0.125
+    for change in ({"batch_size": 3}, {"clip_norm": 1.0}, {"task": "x"}, {"groups": {"*": "frozen"}}):
+        (name,) = change
+        with pytest.raises(InvalidInput, match=f"the rate was found for {name} .*, not .*; find it anew"):
+            rate_found(kept, runs[0].replace(**change))
+    with pytest.raises(InvalidInput, match="the range test found no rate: nothing"):
+        rate_found([Found(runs[0], replace(test, suggestion=None, remark="nothing"))], runs[0])
+
+
+def test_a_file_of_findings_of_version_1_is_read(tmp_path):
+    """What version 1 kept is a finding of a run with torch's optimizer; what is no such file is said to be none."""
+    (found,) = findings(ASSETS / "range_v1.json")
+    assert (found.run.task, found.run.optimizer, found.run.batch_size) == ("digits", "torch.optim.SGD", 64)
+    assert 0 < rate_found([found], completed(Run("digits"), load_task("digits"))) < 1
+    with pytest.raises(GradusError, match="run `gradus find` first"):
+        findings(tmp_path / "none.json")
+    for text in ("[]", "{}", '{"gradus.found": 2}', '{"gradus.found": 2, "found": [{"run": 3}]}', "["):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InvalidInput, match="holds no range test"):
+            findings(tmp_path / "bad.json")

@@ -256,3 +256,43 @@ def test_such_a_function_goes_on_from_its_file(tmp_path: Path) -> None:
     assert [next(cut), next(cut)] == whole[:2]
     cut.close()
     assert list(fitted(run, contexts[1])) == whole[1:]
+
+
+def the_manuals_function(folder: Path):
+    """The training function around Lightning in the manual's page on training, as a module of its own."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (code,) = (block.partition("```")[0] for block in page.split("```python\n") if "import lightning" in block)
+    (folder / "manuals_lightning.py").write_text(code)
+    return gradus.tasks.load("manuals_lightning:regression")
+
+
+def test_a_loop_of_lightnings_is_a_training_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manual's function around a Trainer gives a row an epoch, learns, and, stopped and taken up, ends with the same
+    rows.
+    """
+    monkeypatch.chdir(tmp_path)
+    function = the_manuals_function(tmp_path)
+    run = gradus.Run(
+        "manuals_lightning:regression", "AdamW", lr=0.1, schedules=Cosine(rest()), length=gradus.schedules.epochs(3)
+    )
+    whole = list(gradus.train(run, function, device=torch.device("cpu")))
+    assert [(row.step, row["epoch"]) for row in whole] == [(8, 1), (16, 2), (24, 3)]
+    assert whole[-1]["valid/loss"] < 0.5 * whole[0]["valid/loss"]
+    seen = []
+
+    def cut():
+        with gradus.checkpoint.Checkpoints(tmp_path / "own") as checkpoints:
+            seen.extend(
+                gradus.train(
+                    run,
+                    function,
+                    device=torch.device("cpu"),
+                    checkpoints=checkpoints,
+                    should_stop=lambda: len(seen) == 1,
+                )
+            )
+
+    with pytest.raises(gradus.training.Stopped):
+        cut()
+    cut()
+    assert sorted({row.step: row for row in seen}.items()) == [(row.step, row) for row in whole]

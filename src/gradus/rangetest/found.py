@@ -39,7 +39,6 @@ _DECISIVE = (
     "accumulate",
     "precision",
     "clip_norm",
-    "valid",
 )
 
 

@@ -46,6 +46,8 @@ Trainable = Callable[[Run, Context], Iterable[Mapping[str, float]]]
 def rows_of(function: Trainable, run: Run, context: Context) -> Iterator[Row]:
     """The rows of a training function; a mapping without a "step" is the next one.
 
+    When it is asked to stop it has until its next row, so that it can save what it wants to.
+
     Python's, NumPy's and torch's global generators are seeded by the run's seed before it begins, and are the caller's own
     between its rows.
 
@@ -58,14 +60,15 @@ def rows_of(function: Trainable, run: Run, context: Context) -> Iterator[Row]:
         InvalidInput: it yields something else.
         Stopped: it was asked to stop, and has.
     """
-    step = 0
+    step, asked = 0, False
     for given in _drawing_apart(function, run, context):
         row = Row.of(given, otherwise=step + 1)
         step = row.step
         yield row
-        if context.should_stop():
+        if asked:
             raise Stopped(step)
-    if context.should_stop():
+        asked = context.should_stop()
+    if asked or context.should_stop():
         raise Stopped(step)
 
 
