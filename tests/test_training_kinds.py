@@ -420,6 +420,42 @@ def test_a_gradient_that_no_scale_helps_is_an_incident() -> None:
         rows_of(Run("points", precision="float16", on_nonfinite="stop", length=epochs(5)), task)
 
 
+def losing(step: int) -> Task:
+    """Points whose loss is once no number, at that update's first try."""
+    calls = itertools.count(-1)  # the first is a trial before the training
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found = functional.cross_entropy(outputs, targets)
+        return found * math.nan if outputs.requires_grad and next(calls) == step else found
+
+    return points(loss=loss)
+
+
+@pytest.mark.parametrize("policy", ["skip", "back-off"])
+def test_incidents_between_rows_leave_their_order_and_the_evaluations(policy: Any, tmp_path: Path) -> None:
+    """With rows between evaluations, steps still only grow after a return, evaluations are those without such rows, and a
+    resumed training's rows are the uninterrupted one's.
+    """
+    run = Run("points", "AdamW", lr=0.01, on_nonfinite=policy, length=12, evaluate_every=6)
+    alone, between = rows_of(run, losing(9)), rows_of(run.replace(record_every=1), losing(9))
+    assert [row for row in between if "valid/loss" in row] == alone
+    assert [row.step for row in between] == list(range(1, 13))
+    assert {row["lr"] for row in alone} == ({0.01} if policy == "skip" else {0.01, 0.005})
+    with Checkpoints(tmp_path) as checkpoints, suppress(Stopped):
+        rows_of(run.replace(record_every=1), losing(9), checkpoints=checkpoints, should_stop=stopped_at(13))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert rows_of(run.replace(record_every=1), points(), checkpoints=checkpoints) == between
+
+
+def test_a_return_halves_the_rate_once() -> None:
+    """After a return the rate is half of what it would be, also where only other hyperparameters have schedules."""
+    for schedules in ({}, {"momentum": Linear(12)}, {"lr": Linear(12)}):
+        run = Run("points", lr=0.1, options={"momentum": 0.9}, schedules=schedules, length=12, evaluate_every=6)
+        expected = [0.1 * run.resolved(6).get("lr", Constant())(step - 1) for step in (6, 12)]
+        rows = rows_of(run.replace(on_nonfinite="back-off"), losing(9))
+        assert [row["lr"] for row in rows] == [expected[0], expected[1] / 2]
+
+
 def test_incidents_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """What is skipped is logged under "gradus", too."""
     calls = itertools.count()

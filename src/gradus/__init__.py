@@ -4,6 +4,7 @@ The names here are imported when they are first used, so that `import gradus.sch
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from gradus.doors import register
@@ -94,6 +95,7 @@ register("compare_schedules", lambda: __getattr__("compare_schedules"))
 register("range_figure", lambda: importlib.import_module("gradus.plots").range_figure)
 register("png", lambda: importlib.import_module("gradus.plots").png)
 register("bar", lambda: importlib.import_module("gradus.progress").StepBar)
+logging.getLogger("gradus").addHandler(logging.NullHandler())  # whoever wants to read it says where
 
 
 def __dir__() -> list[str]:

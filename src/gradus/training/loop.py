@@ -232,7 +232,7 @@ class Training:
 
     def _skip(self, trouble: NonFinite, buffers: list[Tensor]) -> None:
         self._policy.report(f"skipped an update: {trouble}")
-        self._updates.add(self._rate(), torch.tensor(trouble.loss), skipped=True)
+        self._updates.add(self._rate(), trouble.loss, skipped=True)
         for buffer, before in zip(self._model.buffers(), buffers, strict=True):
             buffer.copy_(before)  # averages of what was infinite
 
@@ -380,15 +380,15 @@ class _Updates:
     def forget(self) -> None:
         """Forget the updates that haven't been looked at."""
         self._rates: list[float] = []
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor | float] = []  # numbers where they have been fetched, or were never on the device
         self._skipped: list[int] = []  # the places of those that were left out
 
-    def add(self, rate: float, loss: Tensor, *, skipped: bool = False) -> None:
+    def add(self, rate: float, loss: Tensor | float, *, skipped: bool = False) -> None:
         """Note an update.
 
         Args:
             rate: its learning rate.
-            loss: its loss, `[]`.
+            loss: its loss, a tensor `[]` or a number.
             skipped: whether it was left out.
         """
         if skipped:
@@ -422,7 +422,9 @@ class _Updates:
         self.forget()
 
     def _fetched(self) -> list[float]:
-        return torch.stack(self._losses).tolist() if self._losses else []
+        on_device = [loss for loss in self._losses if isinstance(loss, Tensor)]
+        numbers = iter(torch.stack(on_device).tolist() if on_device else ())
+        return [next(numbers) if isinstance(loss, Tensor) else loss for loss in self._losses]
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, in numbers and tensors."""
@@ -438,7 +440,7 @@ class _Updates:
     def load_state(self, saved: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.rate, self._loss, self._bound = saved["rate"], saved["loss"], saved["bound"]
-        self._rates, self._losses = saved["rates"].tolist(), list(saved["losses"])
+        self._rates, self._losses = saved["rates"].tolist(), saved["losses"].tolist()
         self._skipped = list(saved["skipped"])
 
 

@@ -160,10 +160,10 @@ def build_scheduler(run: Run, optimizer: torch.optim.Optimizer, schedules: Mappi
         InvalidInput: the optimizer has no such hyperparameter.
     """
     given: dict[str, Any] = dict(schedules)
+    if optimizer.param_groups[0].get("lr") is not None:  # it is always written, so that a return can halve it
+        given.setdefault("lr", Constant())
     if not given:
-        if optimizer.param_groups[0].get("lr") is None:
-            return None
-        given = {"lr": Constant()}
+        return None
     factors = factors_of(run)
     if isinstance(given.get("lr"), Absolute) and set(factors) - {1.0}:  # which would set all groups to one rate
         factors += [1.0] * (len(optimizer.param_groups) - len(factors))
