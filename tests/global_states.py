@@ -64,13 +64,16 @@ gradus.checkpoint.load("mine.ckpt", model=model)
 """,
     "a training, between its rows": """
 import gradus
-schedule = gradus.schedules.Cosine(2)
-rows = gradus.train(gradus.Run("mine", "digits", schedule, lr=.1, epochs=2, batch_size=64), gradus.tasks.load_task("digits"))
+from gradus.schedules import Cosine, epochs, rest
+rows = gradus.train(gradus.Run("digits", schedules=Cosine(rest()), length=epochs(2), on_nonfinite="stop"))
 next(rows)
 """,
     "a comparison in two processes": """
 import gradus
-gradus.compare("digits", only=["cosine", "constant"], epochs=1, out="out", workers=2, threads=1)
+from gradus.schedules import Cosine, epochs, rest
+run = gradus.Run("digits", length=epochs(1))
+runs = gradus.grid(run, schedules={"constant": gradus.schedules.Constant(), "cosine": Cosine(rest())})
+gradus.compare(runs, out="out", workers=2, threads=1)
 """,
     "the gallery": """
 from gradus import gallery
