@@ -20,10 +20,14 @@ from gradus.schedules import Constant, Cosine, Linear, fraction, rest
 from gradus.store import STORE_FILE, Store
 from gradus.sweep import grid
 
+# Two workers make its batches: to begin and to end them takes minutes in all.
+WITH_WORKERS = pytest.param(
+    "example_tasks.crops:task", marks=pytest.mark.skipif("GRADUS_KILLS" not in os.environ, reason="in `make faults`")
+)
 KINDS = [
     "example_tasks.regression:task",
     "example_tasks.characters:task",
-    "example_tasks.crops:task",  # two workers make its batches
+    WITH_WORKERS,
     "example_tasks.dicts:task",
     "example_tasks.finetuning:task",
     "tiny:loop",
@@ -36,11 +40,14 @@ SCHEDULES = {
 }
 
 
+def asked_for(task: str) -> list[Run]:
+    """Each optimizer with each schedule, for three updates."""
+    return grid(Run(task, lr=0.01, length=3, evaluate_every=3, record_every=2), optimizer=OPTIMIZERS, schedules=SCHEDULES)
+
+
 def compared(task: str, folder: Path) -> Comparison:
-    """Three optimizers under three schedules, for three updates each."""
-    run = Run(task, lr=0.01, length=3, evaluate_every=3, record_every=2)
-    runs = grid(run, optimizer=OPTIMIZERS, schedules=SCHEDULES)
-    return compare(runs, device="cpu", threads=1, workers=1, checkpoint_every=1, out=folder)
+    """All of them, one after the other."""
+    return compare(asked_for(task), device="cpu", threads=1, workers=1, checkpoint_every=1, out=folder)
 
 
 def killed(task: str, folder: Path, rows: int) -> None:
@@ -62,23 +69,24 @@ def killed(task: str, folder: Path, rows: int) -> None:
 def test_it_is_compared_told_apart_and_goes_on_after_sigkill_bit_for_bit(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three optimizers under three schedules give nine different runs; killed within one, the same call ends with the
+    """Three optimizers under three schedules give different runs; killed within one, the same call ends with the
     uninterrupted comparison's rows, bit for bit, and the store names each run by what it was.
     """
-    process = faults.started(killed, task, tmp_path / "killed", 11)
+    runs = asked_for(task)
+    process = faults.started(killed, task, tmp_path / "killed", len(runs) + 2)
     monkeypatch.setattr("gradus.report.comparison.png", lambda _: b"")  # the pictures have tests of their own
     monkeypatch.setattr(Comparison, "figure", lambda _: None)
     whole = compared(task, tmp_path / "whole")
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert [one.status for one in whole.runs] == ["finished"] * 9, [one.message for one in whole.runs]
-    assert len({tuple(one.rows) for one in whole.runs}) == 9
+    assert [one.status for one in whole.runs] == ["finished"] * len(runs), [one.message for one in whole.runs]
+    assert len({tuple(one.rows) for one in whole.runs}) == len(runs)
     resumed = compared(task, tmp_path / "killed")
-    assert 0 < resumed.kept < 9
+    assert 0 < resumed.kept < len(runs)
     assert [(one.run, one.rows) for one in resumed.runs] == [(one.run, one.rows) for one in whole.runs]
     with Store(tmp_path / "killed" / STORE_FILE, create=False) as store:
-        assert [one.name for one in store.runs()] == [f"{own}, {shape}" for own in OPTIMIZERS for shape in SCHEDULES]
-        assert len({one.identity for one in store.runs()}) == 9
+        assert [one.name for one in store.runs()] == [run.name for run in runs]
+        assert len({one.identity for one in store.runs()} | {one.name for one in store.runs()}) == 2 * len(runs)
         assert store.check() == []
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
