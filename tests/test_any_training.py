@@ -20,14 +20,10 @@ from gradus.schedules import Constant, Cosine, Linear, fraction, rest
 from gradus.store import STORE_FILE, Store
 from gradus.sweep import grid
 
-# Two workers make its batches: to begin and to end them takes minutes in all.
-WITH_WORKERS = pytest.param(
-    "example_tasks.crops:task", marks=pytest.mark.skipif("GRADUS_KILLS" not in os.environ, reason="in `make faults`")
-)
 KINDS = [
     "example_tasks.regression:task",
     "example_tasks.characters:task",
-    WITH_WORKERS,
+    "example_tasks.crops:task",  # two workers make its batches
     "example_tasks.dicts:task",
     "example_tasks.finetuning:task",
     "tiny:loop",
