@@ -3,9 +3,7 @@
 import importlib
 import json
 import logging
-import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -300,8 +298,12 @@ def test_a_comparison_cut_short_before_its_results_were_written_writes_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where all runs had finished and the results weren't written, the same call trains nothing and writes them."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(Comparison, "write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Comparison, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compare(ONE, **CPU, out=tmp_path)
     train_run(ONE.replace(lr=0.3), device="cpu", threads=1, out=tmp_path)  # another command in between
