@@ -595,7 +595,7 @@ def test_find_draws_writes_and_ends_with_an_option_that_others_take(command, tmp
     assert command("train", *arguments, "--optimizer", "AdamW")[0] == 0
     with Store(tmp_path / "gradus-runs" / "store.sqlite", create=False) as store:
         rates = [(one.run.optimizer, one.run.lr) for one in store.runs()]
-    assert rates == [(name, found[name].suggestion) for name in ("SGD", "AdamW", "AdamW")][: len(rates)]
+    assert set(rates) == {(name, found[name].suggestion) for name in ("SGD", "AdamW")}
     code, _, err = command("train", "--lr", "found", "--batch-size", "64")
     assert (code, "batch_size" in err) == (2, True)
 
