@@ -18,7 +18,7 @@ gradus.optim.SophiaG(params).update_hessian(batch_size=32)
 gradus.optim.AdamW(params, lrr=3)  # type: ignore[call-arg]
 gradus.optim.AdamW(params, betas=1)  # type: ignore[arg-type]
 gradus.optim.SGD(params, 0.1, 0.9, 0.0, 0.0, False, True)  # type: ignore[call-arg]
-gradus.optim.Lion(params, backend="gpu")  # type: ignore[arg-type]
+gradus.optim.Lion(params, backend=3)  # type: ignore[arg-type]
 gradus.optim.Muon(params, 1, 2, 3, "nonsense")  # type: ignore[arg-type]
 gradus.optim.AdamX(params)  # type: ignore[attr-defined]
 gradus.optim.LBFGS(params, momentum=0.9)  # type: ignore[call-arg]
