@@ -23,7 +23,7 @@ from faults import limited
 from gradus.checkpoint import latest, load
 from gradus.checkpoint.file import HEADER, packed
 from gradus.errors import GradusError
-from gradus.rangetest.found import Found
+from gradus.rangetest.found import findings
 from gradus.rows import Row
 from gradus.runs import Run
 from gradus.schedules import Constant, Schedule, parse
@@ -230,12 +230,12 @@ BOMBS: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
         nothing,
         scheduler_state(lambda state: state["hyperparameters"]["lr"].update(bases=[0.1] * LONG)),
     ),
-    "range.json of depth": (text("range.json", lambda: '{"test":' * DEEP), lambda place: Found.read(place / "range.json")),
+    "range.json of depth": (text("range.json", lambda: '{"test":' * DEEP), lambda place: findings(place / "range.json")),
     "range.json of a long number": (
         text("range.json", lambda: f'{{"test": {"9" * LONG}}}'),
-        lambda place: Found.read(place / "range.json"),
+        lambda place: findings(place / "range.json"),
     ),
-    "range.json that is a pipe": (pipe("range.json"), lambda place: Found.read(place / "range.json")),
+    "range.json that is a pipe": (pipe("range.json"), lambda place: findings(place / "range.json")),
     "IDX file that announces much": (write_idx("a", 2**28, content=0), lambda place: read_idx(place / "a", 1)),
     "IDX file that unpacks to much": (write_idx("a.gz", 2**10, content=600), lambda place: read_idx(place / "a.gz", 1)),
     "IDX file that unpacks to all it may": (

@@ -1204,13 +1204,27 @@ def test_findings_are_kept_side_by_side_and_found_for_the_like(tmp_path):
     assert [one.run.optimizer for one in kept] == ["AdamW", "SGD"]
     assert [rate_found(kept, run.replace(lr=9.0, seed=3, length=7)) for run in runs] == [0.125, 0.25]
     assert rate_found(kept, runs[0].replace(optimizer="torch.optim.SGD")) == 0.125
-    assert Found.read(place).rate_for(runs[0]) == 0.125
     for change in ({"batch_size": 3}, {"clip_norm": 1.0}, {"task": "x"}, {"groups": {"*": "frozen"}}):
         (name,) = change
         with pytest.raises(InvalidInput, match=f"the rate was found for {name} .*, not .*; find it anew"):
             rate_found(kept, runs[0].replace(**change))
     with pytest.raises(InvalidInput, match="the range test found no rate: nothing"):
         rate_found([Found(runs[0], replace(test, suggestion=None, remark="nothing"))], runs[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"gradus.found": 2, "found": []}', '{"gradus.found": 3, "found": [1]}', "\x80"]
+)
+def test_a_file_that_holds_no_findings_is_refused_and_never_lost(text, tmp_path):
+    """What can't be read is refused in a sentence, and a new finding moves it aside instead of writing over it."""
+    place = tmp_path / FOUND_FILE
+    place.write_text(text)
+    with pytest.raises(InvalidInput, match=r"holds no range test .*; run `gradus find` again"):
+        findings(place)
+    (found,) = findings(ASSETS / "range_v1.json")
+    keep(place, found)
+    assert findings(place) == [found]
+    assert (tmp_path / f"{FOUND_FILE}.unreadable").read_text() == text
 
 
 def test_a_file_of_findings_of_version_1_is_read(tmp_path):

@@ -26,7 +26,7 @@ CEILINGS = {
     "doors": 20,
     "errors": 10,
     "experiments": 280,
-    "files": 100,
+    "files": 110,
     "frozen": 30,
     "gallery": 1770,
     "integrations": 300,

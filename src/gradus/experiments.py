@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gradus.errors import GradusError, InvalidInput
-from gradus.files import RESULTS, locked, make_ignored_folder
+from gradus.files import RESULTS, locked, make_ignored_folder, refuse_full_disk
 from gradus.names import hinting
 from gradus.progress import DownloadBars, pick_view, print_mistakes
 from gradus.report import Comparison, Finished, TaskInfo
@@ -244,12 +244,7 @@ class _Work:
         sizes = {network: self._bytes_of_weights(run) for network, run in networks.items()}
         weights = sum(sizes[run.task, run.model] for run in runs)
         needed = weights + _CHECKPOINTS_IN_WEIGHTS * min(self.resources.workers, len(runs)) * max(sizes.values())
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            raise GradusError(
-                f"{folder} has {free / 1e6:,.0f} MB free, and the runs' checkpoints and weights need about "
-                f"{needed / 1e6:,.0f} MB; make room there, or give another folder with out= (--out)"
-            )
+        refuse_full_disk(folder, needed, "the runs' checkpoints and weights need")
 
     def _bytes_of_weights(self, run: Run) -> int:
         task = self.tasks[run.task]

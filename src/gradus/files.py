@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,16 @@ import filelock
 
 from gradus.errors import GradusError
 
-__all__ = ["RESULTS", "is_locked", "locked", "make_ignored_folder", "open_file", "user_cache", "write_whole"]
+__all__ = [
+    "RESULTS",
+    "is_locked",
+    "locked",
+    "make_ignored_folder",
+    "open_file",
+    "refuse_full_disk",
+    "user_cache",
+    "write_whole",
+]
 
 RESULTS = Path("gradus-runs")  # the default for results, in the current folder
 _LOCK = ".lock"
@@ -37,6 +47,26 @@ def open_file(path: Path) -> BinaryIO:
     except BaseException:
         os.close(handle)
         raise
+
+
+def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
+    """Refuse a folder that has less room than is needed.
+
+    Args:
+        folder: where something is going to be written; it may be yet to be made.
+        needed: bytes.
+        what: needs them, as the message calls it.
+
+    Raises:
+        GradusError: there is less.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise GradusError(
+            f"{folder} has {free / 1e6:,.0f} MB free, and {what} about {needed / 1e6:,.0f} MB; make room there, or give "
+            f"another folder"
+        )
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:

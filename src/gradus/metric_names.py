@@ -1,6 +1,6 @@
-"""What names of numbers in rows say: the part of the data, the metric, and how it is shown. Any other name is fine."""
+"""What names of numbers in rows say: the part of the data, the metric; and how numbers are shown. Any other name is fine."""
 
-__all__ = ["heading", "is_accuracy", "is_loss", "metric_of", "part_of", "shown", "worded"]
+__all__ = ["counted", "heading", "is_accuracy", "is_loss", "metric_of", "part_of", "shown", "worded"]
 
 _PARTS = ("train", "valid", "test")
 
@@ -59,3 +59,12 @@ def shown(name: str, value: float) -> str:
     ('97.22', '0.01235')
     """
     return f"{100 * value:.2f}" if is_accuracy(name) else f"{value:.4g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,6 +16,7 @@ from gradus.cli.listing import Listed, differences, listed, pictured, table_of, 
 from gradus.cli.printing import print_table, print_wrapped
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import RESULTS, locked, write_whole
+from gradus.metric_names import counted
 from gradus.names import did_you_mean
 from gradus.store import STORE_FILE, Store, StoredRun
 from gradus.store.repair import repair_store
@@ -180,12 +181,12 @@ def _change(store: Store, found: list[StoredRun], numbers: Sequence[int], option
                 raise InvalidInput(f"run {one.id} is {one.status}; only a running one can be asked to {option[2:]}")
         for one in found:
             store.request(one.id, "stop" if option == "--stop" else "pause")
-        typer.echo(f"asked to {option[2:]} {_counted(len(found), 'run')}; what trains them looks when it next reports")
+        typer.echo(f"asked to {option[2:]} {counted(len(found), 'run')}; what trains them looks when it next reports")
         return
     if running := [one.id for one in found if one.status == "running"]:
         raise InvalidInput(f"run {running[0]} is being trained; stop it first: gradus runs {running[0]} --stop")
     store.delete([one.id for one in found])
-    typer.echo(f"deleted {_counted(len(found), 'run')}")
+    typer.echo(f"deleted {counted(len(found), 'run')}")
 
 
 def _check(store: Store) -> None:
@@ -194,7 +195,7 @@ def _check(store: Store) -> None:
             typer.echo(damage)
         raise GradusError(f"{store.path} is damaged; `gradus runs --repair` saves what can be read")
     stored = store.runs()
-    typer.echo(f"{store.path} is well: {_counted(sum(one.rows for one in stored), 'row')} of {_counted(len(stored), 'run')}")
+    typer.echo(f"{store.path} is well: {counted(sum(one.rows for one in stored), 'row')} of {counted(len(stored), 'run')}")
 
 
 def _repair(out: Path) -> None:
@@ -203,10 +204,6 @@ def _repair(out: Path) -> None:
     if repaired.old is None:
         typer.echo(f"{out / STORE_FILE} is well, and is left unchanged")
     else:
-        saved = f"{_counted(repaired.runs, 'run')} with {_counted(repaired.rows, 'row')}"
-        lost = f", and {_counted(repaired.damaged, 'damaged record')} kept apart" if repaired.damaged else ""
+        saved = f"{counted(repaired.runs, 'run')} with {counted(repaired.rows, 'row')}"
+        lost = f", and {counted(repaired.damaged, 'damaged record')} kept apart" if repaired.damaged else ""
         typer.echo(f"saved {saved}{lost}; the old file is {repaired.old}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -54,16 +54,6 @@ class Found:
     run: Run
     test: RangeTest
 
-    @staticmethod
-    def read(path: Path) -> "Found":
-        """What was kept last in a file.
-
-        Raises:
-            GradusError: there is none.
-            InvalidInput: it holds something else.
-        """
-        return findings(path)[-1]
-
     def rate_for(self, run: Run) -> float:
         """The suggestion for a run, if this was made for the like.
 
@@ -199,14 +189,23 @@ def findings(path: Path) -> list[Found]:
     try:
         with open_file(path) as file:
             document = json.loads(file.read())
-        members = document["found"] if "gradus.found" in document else [_from_version_1(document)]
-        return [
-            Found(Run.from_json(json.dumps(one["run"])), RangeTest.from_json(json.dumps(one["test"]))) for one in members
-        ]
+        return [_read(one) for one in _members(document)]
     except OSError:
         raise GradusError(f"there is no {path} to take the rate from; run `gradus find` first") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(f"{path} holds no range test ({error}); run `gradus find` again") from None
+
+
+def _members(document: dict[str, Any]) -> list[Any]:
+    if "gradus.found" not in document:
+        return [_from_version_1(document)]
+    if document["gradus.found"] != _VERSION or not document["found"]:
+        raise ValueError(f"it must have version {_VERSION} and at least one finding")
+    return list(document["found"])
+
+
+def _read(member: dict[str, Any]) -> Found:
+    return Found(Run.from_json(json.dumps(member["run"])), RangeTest.from_json(json.dumps(member["test"])))
 
 
 def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
@@ -225,18 +224,26 @@ def keep(path: Path, found: Found) -> None:
     """Keep a finding in a file, in the place of an earlier one for the like.
 
     Args:
-        path: the file; if it holds something else, that is lost.
+        path: the file; if it can't be read, it is kept under another name, with ".unreadable".
         found: the finding.
 
     Raises:
         GradusError: it can't be written.
     """
-    try:
-        others = [one for one in findings(path) if _differing(one.run, found.run) is not None]
-    except GradusError:
-        others = []
+    others = [one for one in _kept(path) if _differing(one.run, found.run) is not None]
     members = [{"run": json.loads(one.run.to_json()), "test": json.loads(one.test.to_json())} for one in [*others, found]]
     write_whole(path, json.dumps({"gradus.found": _VERSION, "found": members}).encode())
+
+
+def _kept(path: Path) -> list[Found]:
+    """The findings in a file; none where it is absent, or is no such file, which is moved out of the way."""
+    if not path.is_file():
+        return []
+    try:
+        return findings(path)
+    except InvalidInput:
+        path.replace(path.with_name(f"{path.name}.unreadable"))
+        return []
 
 
 def rate_found(found: Sequence[Found], run: Run) -> float:

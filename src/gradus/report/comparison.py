@@ -10,6 +10,7 @@ from typing import Any, Self
 from gradus.errors import GradusError, InvalidInput
 from gradus.files import write_whole
 from gradus.frozen import Frozen
+from gradus.metric_names import counted
 from gradus.plots import Along, Picture, png
 from gradus.report.document import opened, written
 from gradus.report.finished import Finished, TaskInfo, is_number
@@ -162,7 +163,8 @@ class Comparison:
     def __repr__(self) -> str:
         tasks = ", ".join(dict.fromkeys(one.run.task for one in self.runs)) or "nothing"
         finished = sum(one.status == "finished" for one in self.runs)
-        return f"<Comparison on {tasks}: {len(self.runs)} runs in {len(grouped(self.runs))} groups, {finished} finished>"
+        runs, groups = counted(len(self.runs), "run"), counted(len(grouped(self.runs)), "group")
+        return f"<Comparison on {tasks}: {runs} in {groups}, {finished} finished>"
 
     def _repr_html_(self) -> str:
         return f"{self.table().to_html()}<p>{'<br>'.join(map(html.escape, self.remarks()))}</p>"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradus.metric_names import metric_of
+from gradus.metric_names import counted, metric_of
 from gradus.report.finished import Finished, TaskInfo, metrics_in
 from gradus.report.summary import grouped, summaries
 
@@ -30,7 +30,7 @@ def _of_group(seeds: Sequence[Finished], message: str, tasks: Mapping[str, TaskI
     done = [one for one in seeds if one.status == "finished"]
     met = [one.message for one in done if one.message]
     dead = sum(_is_dead(one, tasks.get(one.run.task, TaskInfo()).chance) for one in done)
-    runs, why = _counted(len(seeds), "run"), f": {message}" if message else ""
+    runs, why = counted(len(seeds), "run"), f": {message}" if message else ""
     remarks = [f"{len(seeds) - len(done)} of {runs} did not finish{why}"] if len(done) < len(seeds) else []
     remarks += [f"{len(met)} of {runs} met a number that isn't finite: {met[0]}"] if met else []
     return remarks + ([f"{dead} of {runs} ended no better than chance"] if dead else [])
@@ -47,15 +47,11 @@ def _how(runs: Sequence[Finished], seconds: float | None, kept: int, settings: M
     """The last sentence: how much was done, how, and in what time."""
     tasks = ", ".join(dict.fromkeys(one.run.task for one in runs)) or "nothing"
     device, workers = shared(runs).get("device"), settings.get("workers")
-    parts = [f"{tasks}: {_counted(len(runs), 'run')}"]
+    parts = [f"{tasks}: {counted(len(runs), 'run')}"]
     parts += [f"({kept} kept from before)"] if kept else []
     parts += [f"in {seconds:.1f} s"] if seconds is not None else []
     parts += [f"on {device}"] if device else []
     return " ".join(parts) + (f", {workers} at a time" if workers else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def shared(runs: Sequence[Finished]) -> dict[str, Any]:

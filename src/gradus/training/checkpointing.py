@@ -1,13 +1,13 @@
 """A training's checkpoints: written when they are due, and before a signal takes effect; and gone on from."""
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gradus.checkpoint import Checkpoints
 from gradus.errors import GradusError
+from gradus.files import refuse_full_disk
 from gradus.signals import DeferSignals
 from gradus.training.loop import Training
 
@@ -82,10 +82,4 @@ def _refuse_full_disk(folder: Path, training: Training) -> None:
     """Refuse a folder in which the first checkpoint finds no room."""
     held = training.parts["model"].state_dict().values()
     needed = sum(one.numel() * one.element_size() for one in held if hasattr(one, "numel"))
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise GradusError(
-            f"{folder} has {free / 1e6:,.0f} MB free, and a checkpoint needs {needed / 1e6:,.0f} MB at least; make room "
-            f"there, or give another folder"
-        )
+    refuse_full_disk(folder, needed, "a checkpoint needs")
