@@ -158,7 +158,6 @@ def test_help_fits_eighty_columns_and_names_every_option(arguments, command):
     if arguments[0] in ("compare", "find", "plot", "runs", "train"):
         for name in inspect.signature(getattr(cli, arguments[0])).parameters:
             option = name.removeprefix("as_").rstrip("s") if name in ("schedules", "as_json", "as_csv") else name
-            option = "as" if name == "output" else option
             assert f"--{option.replace('_', '-')}" in out or name.upper().rstrip("S") in out or name == "numbers"
 
 
@@ -387,7 +386,7 @@ def test_runs_are_printed_for_programs(command, results, monkeypatch):
     assert found[0]["rows"] == [{"step": row.step, **row} for row in rows]
     assert found[1]["specification"]["optimizer"] == "AdamW"
     assert found[0]["conditions"]["threads"] >= 1
-    heading, *lines = command("runs", "--as", "csv")[1].splitlines()
+    heading, *lines = command("runs", "--csv")[1].splitlines()
     assert heading.startswith("run,name,task,optimizer,rate,schedule")
     assert [line.split(",")[:4] for line in lines] == [
         ["1", "one", "digits", "SGD"],
@@ -437,11 +436,14 @@ def test_what_runs_cannot_do_is_a_sentence(arguments, code, said, command, resul
 
 
 def test_runs_deletes_what_it_is_told_to(command, results, tmp_path):
-    """`--delete` takes the runs of these numbers out of the store, and `--prune` all that ended without finishing."""
+    """`--delete` takes the runs of these numbers out of the store, `--prune` all without a result, which divergence is."""
     shutil.copytree(results / "gradus-runs", tmp_path / "gradus-runs")
-    assert command("runs", "--prune") == (0, "deleted 1 run\n", "")
+    with Store(tmp_path / "gradus-runs" / "store.sqlite") as store:
+        for status in ("failed", "interrupted", "stopped", "paused"):
+            store.end(store.begin(1, gradus.Run("digits", name=status), {}), status)
+    assert command("runs", "--prune") == (0, "deleted 3 runs\n", "")
     assert command("runs", "1", "--delete") == (0, "deleted 1 run\n", "")
-    assert [one["run"] for one in json.loads(command("runs", "--json")[1])] == [2]
+    assert [one["name"] for one in json.loads(command("runs", "--json")[1])] == ["two", "wild", "paused"]
 
 
 @pytest.mark.parametrize("wish", ["stop", "pause"])

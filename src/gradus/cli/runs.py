@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from gradus.store.repair import repair_store
 
 __all__ = ["runs"]
 
-_UNFINISHED = ("diverged", "failed", "interrupted", "stopped")
+_WITHOUT_RESULT = ("failed", "interrupted", "stopped")  # a run that diverged is a result
 
 
 @app.command()
@@ -44,11 +44,8 @@ def runs(
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="What to sort by: run, objective, seconds, or any other column.")
     ] = "run",
-    output: Annotated[
-        Literal["json", "csv"] | None, typer.Option("--as", help="Print JSON or CSV, with every number.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --as json.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="The same as --as csv.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every number.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line for each run.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves of these runs as PNG.")] = None,
     weights: Annotated[
         Path | None,
@@ -57,7 +54,9 @@ def runs(
     stop: Annotated[bool, typer.Option("--stop", help="Ask whoever trains these runs to stop them.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Ask to stop them until the same command is given again.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete these runs, with their rows.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete every run that has ended without finishing.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete every run that failed, was interrupted or stopped.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what is wrong with the store, if anything is.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Save what can be read of a damaged store; the old file is kept next to it.")
@@ -81,15 +80,16 @@ def runs(
         patterns = {"task": task, "name": name, "optimizer": optimizer, "schedule": schedule, "status": status}
         exact = {"rate": lr, "batch": batch_size, "seed": seed}
         found = _filtered(listed(store, _numbered(store, numbers or [])), patterns, exact)
-        form = output or ("json" if as_json else "csv" if as_csv else None)
         if chosen:
             _change(store, [one.stored for one in found], numbers or [], chosen[0])
         elif weights is not None:
             _write_weights(found, weights, out)
         elif plot is not None:
             _plot(store, found, plot)
-        elif form is not None:
-            _print_plain(store, found, form)
+        elif as_json:
+            typer.echo(json.dumps([one.plain(store.rows(one.stored.id)) for one in found], indent=1, allow_nan=False))
+        elif as_csv:
+            _print_csv(found)
         else:
             _show(store, found, numbers or [], sort)
 
@@ -134,10 +134,7 @@ def _show(store: Store, found: list[Listed], numbers: Sequence[int], sort: str) 
             print_wrapped(common)
 
 
-def _print_plain(store: Store, found: list[Listed], form: str) -> None:
-    if form == "json":
-        typer.echo(json.dumps([one.plain(store.rows(one.stored.id)) for one in found], indent=1, allow_nan=False))
-        return
+def _print_csv(found: list[Listed]) -> None:
     text = io.StringIO()
     records = [one.plain() for one in found]
     writer = csv.DictWriter(text, list(records[0]) if records else ["run"], lineterminator="\n")
@@ -172,7 +169,7 @@ def _write_weights(found: list[Listed], path: Path, out: Path) -> None:
 def _change(store: Store, found: list[StoredRun], numbers: Sequence[int], option: str) -> None:
     """Delete runs, or ask whoever trains them to stop or pause."""
     if option == "--prune":
-        found = [one for one in found if one.status in _UNFINISHED]
+        found = [one for one in found if one.status in _WITHOUT_RESULT]
     elif not numbers:
         raise InvalidInput(f"{option} takes the numbers of runs, as in gradus runs 3 4 {option}; `gradus runs` lists them")
     if option in ("--stop", "--pause"):
