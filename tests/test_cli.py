@@ -767,6 +767,37 @@ def test_a_pipe_that_nobody_reads_is_no_traceback(tmp_path):
     assert "Exception" not in done.stderr
 
 
+FAILING = """
+import io, os, sys
+allowed = int(sys.argv.pop(1))
+
+class Pipe(io.FileIO):
+    writes = 0
+
+    def write(self, data):
+        Pipe.writes += 1
+        if Pipe.writes > allowed and not os.path.samestat(os.fstat(1), os.stat(os.devnull)):
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Pipe(1, "w", closefd=False)), encoding="utf-8")
+from gradus.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+@pytest.mark.parametrize("arguments", [("plot", "Cosine(10)"), ("runs",), ("--help",)], ids=lambda arguments: arguments[0])
+def test_a_pipe_may_break_at_any_write(arguments, allowed, tmp_path):
+    """Whichever write finds nobody reading, the command leaves with 1, or 0 if there was no other, and no traceback."""
+    Store(tmp_path / "gradus-runs" / "store.sqlite").close()
+    command = [sys.executable, "-c", FAILING, str(allowed), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == (1 if allowed == 0 or arguments[0] == "plot" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
 def test_runs_of_a_crafted_store_command_no_terminal(command, tmp_path):
     """A name with control characters and a day beyond the calendar are shown as what they are."""
     command(*quick("--only", "constant"))

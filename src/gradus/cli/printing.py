@@ -6,6 +6,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 import typer
 from rich import box
@@ -52,24 +53,41 @@ def print_wrapped(text: str) -> None:
 
 @contextlib.contextmanager
 def told_if_output_fails() -> Iterator[None]:
-    """Where a full disk or a closed pipe takes no more output, leave with 1 and a sentence; what was done stays done."""
+    """Where a full disk or a closed pipe takes no more output, leave with 1 and a sentence; what was done stays done.
+
+    What has failed for another reason, or was stopped, keeps its exit code.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]  # Typer may put others in their place
     try:
         try:
             yield
+        except SystemExit as left:
+            if left.code and not _are_flushed(streams):
+                _silence(streams)
+            raise
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            for stream in streams:
+                stream.flush()
     except OSError as error:  # of output: what else fails is an error of Gradus
         with contextlib.suppress(OSError):
             typer.echo(f"gradus: the output can't be written: {error.strerror or error}", err=True)
-        _silence()
+        _silence(streams)
         sys.exit(1)
 
 
-def _silence() -> None:
+def _are_flushed(streams: Sequence[TextIO]) -> bool:
+    try:
+        for stream in streams:
+            stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _silence(streams: Sequence[TextIO]) -> None:
     """Have what is left of the output go nowhere, rather than fail when Python ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or absent
+    for stream in streams:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or no file
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
