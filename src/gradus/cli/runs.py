@@ -3,7 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import operator
+import re
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,6 +25,7 @@ from gradus.store.repair import repair_store
 
 __all__ = ["runs"]
 
+_COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _WITHOUT_RESULT = ("failed", "interrupted", "stopped")  # a run that diverged is a result
 
 
@@ -40,6 +43,12 @@ def runs(
     seed: Annotated[int | None, typer.Option(help="Runs with this seed.")] = None,
     status: Annotated[
         str | None, typer.Option(help="Runs of this status, such as finished, running or interrupted.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(metavar="BOUND", help='Runs whose objective is like that, as it is stored: ">0.9".')
+    ] = None,
+    seconds: Annotated[
+        str | None, typer.Option(metavar="BOUND", help='Runs that took as long as that: "<60", ">=3600".')
     ] = None,
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="What to sort by: run, objective, seconds, or any other column.")
@@ -79,7 +88,8 @@ def runs(
             return
         patterns = {"task": task, "name": name, "optimizer": optimizer, "schedule": schedule, "status": status}
         exact = {"rate": lr, "batch": batch_size, "seed": seed}
-        found = _filtered(listed(store, _numbered(store, numbers or [])), patterns, exact)
+        bounds = {"objective": objective, "seconds": seconds}
+        found = _filtered(listed(store, _numbered(store, numbers or [])), patterns, exact, bounds)
         if chosen:
             _change(store, [one.stored for one in found], numbers or [], chosen[0])
         elif weights is not None:
@@ -103,13 +113,28 @@ def _numbered(store: Store, numbers: Sequence[int]) -> list[StoredRun]:
     return [stored[number] for number in numbers or stored]
 
 
-def _filtered(found: list[Listed], patterns: dict[str, str | None], exact: dict[str, Any]) -> list[Listed]:
+def _filtered(
+    found: list[Listed], patterns: dict[str, str | None], exact: dict[str, Any], bounds: dict[str, str | None]
+) -> list[Listed]:
+    within = {name: _bound(name, text) for name, text in bounds.items() if text is not None}
+
     def fits(one: Listed) -> bool:
         known = one.columns()
         texts = all(pattern is None or fnmatch(str(known[name]), pattern) for name, pattern in patterns.items())
-        return texts and all(value is None or known[name] == value for name, value in exact.items())
+        values = all(value is None or known[name] == value for name, value in exact.items())
+        return texts and values and all(known[name] is not None and holds(known[name]) for name, holds in within.items())
 
     return [one for one in found if fits(one)]
+
+
+def _bound(name: str, text: str) -> Callable[[float], bool]:
+    """What a bound such as ">0.9" says of a number."""
+    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*", text)
+    try:
+        compare, limit = _COMPARISONS[match[1]], float(match[2])  # type: ignore[index]  # None is refused below
+    except (TypeError, ValueError):
+        raise InvalidInput(f'--{name} takes a bound, such as ">0.9", "<=60" or ">1e3"; got {text!r}') from None
+    return lambda value: compare(value, limit)
 
 
 def _show(store: Store, found: list[Listed], numbers: Sequence[int], sort: str) -> None:
